@@ -1,0 +1,1 @@
+"""Edge: everything that touches the world: bytes, files, Kafka, HTTP, clocks."""

@@ -1,0 +1,32 @@
+"""Errors a person meets. Each names the thing, what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class StreamBalanceError(Exception):
+    """Base of every error that is shown to a person as one message, never as a traceback."""
+
+    exit_code = 1
+
+
+class SettingsError(StreamBalanceError):
+    """The settings, flags or input files named by them are wrong: refuse to start."""
+
+    exit_code = 2
+
+
+class WorldError(StreamBalanceError):
+    """The world (broker, disk, network) let us down, beyond what was agreed to bear."""
+
+    exit_code = 1
+
+
+class BadRecord(StreamBalanceError):  # noqa: N818  # the design's word; not a failure of ours
+    """One record that cannot be read. `reason` is a short, bounded word for the counter.
+
+    Touches nothing but counters; the record's bytes go to the dead letters.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,1 @@
+"""A simulated shop with known true probabilities, for demos, tests and benchmarks."""
