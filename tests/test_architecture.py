@@ -1,0 +1,129 @@
+"""One direction: the table of who may import whom, held as data. A breach fails with the offending line."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "stream_balance"
+
+# A room of the core may import these of ours, and nothing else. Packages stand for all their modules.
+FOUNDATION = {"stream_balance.core.records", "stream_balance.errors"}
+EXTRA: dict[str, set[str]] = {
+    "core/pipeline.py": {"stream_balance.core"},
+    "core/settings.py": {"stream_balance.core"},
+    "core/training.py": {
+        "stream_balance.core.arms",
+        "stream_balance.core.balance",
+        "stream_balance.core.calibrate",
+        "stream_balance.core.digest",
+        "stream_balance.core.rates",
+        "stream_balance.core.window",
+    },
+    "core/balance/": {"stream_balance.core.balance", "stream_balance.core.window", "stream_balance.core.rates"},
+    "core/arms/": {"stream_balance.core.arms"},
+    "core/features.py": {"stream_balance.core.lru"},
+    "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
+    "core/ranking.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
+    "core/oracle.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
+}
+# A library may be imported only below these.
+LIBRARIES = {
+    "river": ("core/arms/", "core/drift.py", "core/scorecard.py", "core/features.py"),
+    "torch": ("gan/",),
+    "kafka": ("edge/kafka.py", "edge/kafka/client.py"),
+    "prometheus_client": ("edge/exporter.py",),
+    "fastapi": ("edge/http.py",),
+    "uvicorn": ("edge/http.py",),
+    "typer": ("cli.py", "commands/"),
+    "rich": ("cli.py", "commands/", "edge/console.py"),
+}
+# The core is pure.
+FORBIDDEN_IN_CORE = {
+    "asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "socket", "structlog", "subprocess",
+    "threading", "time", "torch", "uuid",
+}  # fmt: skip
+ALLOWED_IN_CORE = {
+    # a seeded stream handed in, or made from (seed, room)
+    ("core/pipeline.py", "random"), ("core/training.py", "random"),
+    ("core/arms/registry.py", "importlib"),
+}  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, ast.AST]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(dotted name, line) of each import, outside `if TYPE_CHECKING` blocks."""
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", node.lineno
+
+
+def below(name: str, prefixes: set[str]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def test_the_core_imports_only_what_the_table_allows() -> None:
+    breaches = []
+    for name, tree in modules():
+        if not name.startswith("core/"):
+            continue
+        allowed = FOUNDATION.union(*(extra for place, extra in EXTRA.items() if name.startswith(place)))
+        for imported, line in imports(tree):
+            if imported.startswith("stream_balance") and not below(imported, allowed):
+                breaches.append(f"stream_balance/{name}:{line} imports {imported}")
+    assert not breaches, "\n".join(breaches)
+
+
+def test_the_core_is_pure() -> None:
+    breaches = [
+        f"stream_balance/{name}:{line} imports {imported}"
+        for name, tree in modules()
+        if name.startswith("core/")
+        for imported, line in imports(tree)
+        if imported.split(".")[0] in FORBIDDEN_IN_CORE and (name, imported.split(".")[0]) not in ALLOWED_IN_CORE
+        # a type for what is handed in
+        and imported != "random.Random"
+    ]
+    assert not breaches, "\n".join(breaches)
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_library_is_imported_only_in_its_room(library: str) -> None:
+    breaches = [
+        f"stream_balance/{name}:{line} imports {imported}"
+        for name, tree in modules()
+        for imported, line in imports(tree)
+        if imported.split(".")[0] == library and not name.startswith(LIBRARIES[library])
+    ]
+    assert not breaches, "\n".join(breaches)
+
+
+def test_nothing_below_the_shell_imports_the_shell() -> None:
+    shell = {"stream_balance.cli", "stream_balance.service", "stream_balance.commands"}
+    breaches = [
+        f"stream_balance/{name}:{line} imports {imported}"
+        for name, tree in modules()
+        if name.startswith(("core/", "edge/", "simulation/", "gan/"))
+        for imported, line in imports(tree)
+        if below(imported, shell)
+    ]
+    assert not breaches, "\n".join(breaches)
