@@ -1,4 +1,4 @@
-"""Digest: SHA-256 over a canonical encoding of state. In: plain nested values. Out: hex. No pickles, no object identity.
+"""Digest: SHA-256 over a canonical encoding of state. In: plain nested values. Out: hex. No pickles, no identity.
 
 Each value is encoded as tag, length, bytes; floats by their bits (every NaN alike), arrays with shape and dtype.
 Equal states give equal digests whatever PYTHONHASHSEED, the folder or the read batch was; containers keep their order,
@@ -8,10 +8,12 @@ so whoever describes a state lists it in an order that does not depend on hashin
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 _NAN = struct.pack("<d", float("nan"))
 
@@ -45,7 +47,7 @@ class Digest:
         if value is None or isinstance(value, bool | int):
             self._sha.update(b"i%s;" % str(value).encode())
         elif isinstance(value, float):
-            self._sha.update(b"f" + (_NAN if value != value else struct.pack("<d", value)))
+            self._sha.update(b"f" + (_NAN if math.isnan(value) else struct.pack("<d", value)))
         elif isinstance(value, str):
             data = value.encode("utf-8", "surrogatepass")
             self._sha.update(b"s%d:" % len(data))
@@ -73,7 +75,7 @@ class Digest:
         else:
             raise TypeError(f"a {type(value).__name__} has no canonical encoding; describe it with plain values")
 
-    def _add_array(self, value: np.ndarray) -> None:  # type: ignore[type-arg]  # any dtype
+    def _add_array(self, value: npt.NDArray[np.generic]) -> None:
         array = np.ascontiguousarray(value)
         if array.dtype.kind == "f" and np.isnan(array).any():
             array = np.where(np.isnan(array), np.nan, array)
