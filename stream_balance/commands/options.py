@@ -1,0 +1,71 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_balance.errors import SettingsError
+from stream_balance.settings import Settings, load, nested
+
+Config = Annotated[Path | None, typer.Option("-c", "--config", help="Settings file (TOML).", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.", show_default=False),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of every random stream.", show_default="0")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(help="none, random_over, random_under, smote or smote_under.", show_default="smote_under"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="logistic, river_logistic, linear_svm, hoeffding_adaptive_tree, adaptive_random_forest, leveraging_bagging, "
+        "naive_bayes, or package.module:factory.",
+        show_default="logistic",
+    ),
+]
+TargetShare = Annotated[
+    float | None,
+    typer.Option(help="Share of positives aimed at among the samples learned; .5 = equal classes.", show_default=False),
+]
+Port = Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.", show_default="8000")]
+Host = Annotated[str | None, typer.Option(help="HTTP address.", show_default="127.0.0.1")]
+ReportTo = Annotated[
+    str | None, typer.Option("--report", metavar="FILE|-", help="Write the report as JSON; - is standard output.")
+]
+
+
+def gather(
+    config: Path | None,
+    assignments: Iterable[str] | None,
+    *,
+    seed: int | None = None,
+    **dotted: Any,
+) -> Settings:
+    """Settings from a file, the environment, `--set` and named flags (`balance__strategy="none"`); None = not given."""
+    flags: dict[str, Any] = {}
+    for assignment in assignments or ():
+        key, sign, value = assignment.partition("=")
+        if not sign or not key.strip():
+            raise SettingsError(f"--set {assignment!r}: expected SECTION.KEY=VALUE, for example join.window_s=600.")
+        _put(flags, key.strip().split("."), nested(["v"], value)["v"])
+    for name, value in dotted.items():
+        if value is not None:
+            _put(flags, name.split("__"), value)
+    if seed is not None:
+        flags["seed"] = seed
+    return load(config, flags)
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        inner = tree.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"--set {'.'.join(path)}: {part!r} is a value, not a section.")
+        tree = inner
+    tree[path[-1]] = value

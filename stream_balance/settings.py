@@ -1,0 +1,118 @@
+"""Settings: one TOML file, then environment, then flags; the later wins. Gathers the rooms' settings, adds none of its own.
+
+`STREAM_BALANCE__SECTION__KEY` sets `section.key`. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from stream_balance.core.settings import CoreSettings
+from stream_balance.edge.codec import WireSettings
+from stream_balance.edge.http import HttpSettings
+from stream_balance.edge.kafka import KafkaSettings
+from stream_balance.errors import SettingsError
+from stream_balance.simulation.shop import ShopSettings
+
+ENV_PREFIX = "STREAM_BALANCE__"
+
+
+class Settings(CoreSettings):
+    """Everything that can be set: the core's rooms, the wire, Kafka, HTTP, the simulated shop, and the seed."""
+
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    wire: WireSettings = WireSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    http: HttpSettings = HttpSettings()
+    shop: ShopSettings = ShopSettings()
+
+    def core(self) -> CoreSettings:
+        """The part that steers the core: what a state digest depends on."""
+        return CoreSettings(**{name: getattr(self, name) for name in CoreSettings.model_fields})
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Known here: {', '.join(sorted(known))}."
+
+
+def _known_keys(path: tuple[str, ...]) -> list[str]:
+    model: Any = Settings
+    for part in path:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+def _explain(error: ErrorDetails, origin: str) -> str:
+    path = tuple(str(part) for part in error["loc"])
+    dotted = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"{origin}: unknown key {dotted!r}.{_nearest(path[-1], _known_keys(path[:-1]))}"
+    return f"{origin}: {dotted!r} is {error['input']!r}: {error['msg']}."
+
+
+def _merge(base: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file as nested dicts. Raises SettingsError naming the file and what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {str(path)!r} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {str(path)!r} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file {str(path)!r} is not TOML: {error}.") from error
+
+
+def read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """`STREAM_BALANCE__A__B=v` as {"a": {"b": v}}. Lists are written in TOML (`["a", "b"]`)."""
+    found: dict[str, Any] = {}
+    for name in sorted(environment):
+        if name.upper().startswith(ENV_PREFIX):
+            path = name[len(ENV_PREFIX) :].lower().split("__")
+            found = _merge(found, nested(path, environment[name]))
+    return found
+
+
+def nested(path: list[str], text: str) -> dict[str, Any]:
+    """A dotted path and its text as nested dicts; the text is read as TOML where it is TOML, else as a string."""
+    try:
+        value: Any = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in reversed(path):
+        value = {part: value}
+    return dict(value)
+
+
+def load(
+    path: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from file, environment and flags (nested dicts). Raises SettingsError with one line per mistake."""
+    file = read_toml(path) if path is not None else {}
+    variables = read_environment(os.environ if environment is None else environment)
+    merged = _merge(_merge(file, variables), flags or {})
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        origin = str(path) if path is not None else "settings"
+        raise SettingsError("\n".join(_explain(detail, origin) for detail in error.errors())) from None
