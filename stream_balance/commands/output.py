@@ -1,0 +1,37 @@
+"""Where a finished report goes: a table on the terminal, JSON in a file or on standard output."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from stream_balance.edge.console import one_class_warning, render_report
+from stream_balance.errors import WorldError
+
+STDERR = Console(stderr=True)
+
+
+def write_report(report: dict[str, Any], target: str | None, title: str) -> None:
+    """Print the table (to standard error if standard output gets the JSON) and write the JSON if asked."""
+    Console(stderr=target == "-").print(render_report(report, title))
+    warning = one_class_warning(report)
+    if warning is not None:
+        STDERR.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    if target is None:
+        return
+    document = orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if target == "-":
+        sys.stdout.buffer.write(document)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(document)
+        temporary.replace(path)
+    except OSError as error:
+        raise WorldError(f"report {target!r} cannot be written: {error.strerror}. Name a folder that exists.") from error

@@ -1,0 +1,126 @@
+"""`replay`: an event log or a labelled table through the whole pipeline, as fast as it can or at a multiple of real time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from stream_balance.commands.options import Config, Model, ReportTo, Seed, Set, Strategy, TargetShare, gather
+from stream_balance.commands.output import STDERR, write_report
+from stream_balance.commands.signals import stop_on_signals
+from stream_balance.commands.table import TableFlags, replay_table
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.edge.codec import Codec
+from stream_balance.edge.deadletter_file import DeadLetterFile
+from stream_balance.edge.logfile import LogReader
+from stream_balance.errors import SettingsError
+from stream_balance.service import EventPace, Session, drive
+from stream_balance.settings import Settings
+
+
+@contextmanager
+def progress_bar(total: int, done: Callable[[], int], quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar over `total` bytes with the time that is left; call the yielded function at each turn."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), console=STDERR, disable=quiet or not STDERR.is_terminal, transient=True,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("replay", total=total)
+        yield lambda count: progress.update(task, completed=done(), description=f"{count:,} records")
+
+
+def replay_events(
+    paths: list[Path],
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    speed: float | None = None,
+    mature_all: bool = False,
+    dead_letters: Path | None = None,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`."""
+    pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
+    kept = DeadLetterFile(dead_letters) if dead_letters is not None else None
+    try:
+        reader = LogReader(paths, Codec(settings.wire))
+        session = Session(pipeline, settings, dead_letters=kept)
+        pace = EventPace(speed, stop) if speed is not None else None
+        with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
+            drive(reader, session, stop, pace=pace, on_turn=show)
+        if mature_all:
+            pipeline.run_out()
+        return session.end()
+    finally:
+        if kept is not None:
+            kept.close()
+
+
+def replay(
+    log: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Event log(s), or one table with --rows.")],
+    config: Config = None,
+    assignments: Set = None,
+    seed: Seed = None,
+    strategy: Strategy = None,
+    model: Model = None,
+    target_share: TargetShare = None,
+    one_vs_rest: Annotated[bool, typer.Option("--one-vs-rest", help="Wrap a binary model for more classes.")] = False,
+    report_to: ReportTo = None,
+    speed: Annotated[
+        float | None, typer.Option(min=1e-6, help="Times real time, by event time.", show_default="as fast as it can")
+    ] = None,
+    freeze_after: Annotated[
+        int | None, typer.Option(min=0, metavar="EVENTS", help="Stop learning there; measure only what is scored after.")
+    ] = None,
+    mature_all: Annotated[
+        bool, typer.Option("--mature-all", help="At the end let event time run on until nothing is held.")
+    ] = False,
+    dead_letters: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep bad records here.", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="LOG is a labelled table (CSV, .gz, .zst, Parquet).")] = False,
+    label: Annotated[str | None, typer.Option(help="Label column (--rows).", show_default=False)] = None,
+    positive: Annotated[str | None, typer.Option(help="The positive value (--rows).", show_default=False)] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Three or more classes, comma-separated, the first means none (--rows).")
+    ] = None,
+    time_column: Annotated[str | None, typer.Option("--time", help="Time column (--rows).", show_default=False)] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out (--rows); may be repeated.")] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", metavar="COLUMN=numeric|nominal", help="Given, not inferred (--rows).")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="Of a CSV (--rows).")] = ",",
+    label_delay_rows: Annotated[int, typer.Option(min=0, help="Labels come so many rows later (--rows).")] = 0,
+) -> None:
+    """Replay an event log, or any labelled table, and report what a live service would have measured.
+
+    Same log, settings and seed give the same report and the same state digest.
+
+    Examples: stream-balance replay shop.jsonl.zst --report report.json --- stream-balance replay searches.jsonl
+    purchases.jsonl --speed 60 --- stream-balance replay table.csv --rows --label bought --positive yes --drop id
+    """
+    settings = gather(
+        config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
+        model__name=model, model__one_vs_rest=one_vs_rest or None, freeze_after_events=freeze_after,
+    )  # fmt: skip
+    with stop_on_signals() as stop:
+        if rows:
+            if label is None:
+                raise SettingsError("--rows needs --label COLUMN: the column that holds the outcome.")
+            if len(log) != 1:
+                raise SettingsError(f"--rows takes one table, {len(log)} were given.")
+            flags = TableFlags(label, positive, classes, time_column, tuple(drop or ()), tuple(types or ()), delimiter)
+            report = replay_table(log[0], settings, flags, stop, label_delay_rows, mature_all, dead_letters)
+        else:
+            report = replay_events(
+                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet
+            )
+    name = ", ".join(str(path) for path in log)
+    write_report(report, report_to, f"{name}: strategy {settings.balance.strategy}, model {settings.model.name}")

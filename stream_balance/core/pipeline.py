@@ -1,0 +1,181 @@
+"""Pipeline: the only place that knows the order of the rooms. In: events in any order, a clock that is theirs. Out: Scored.
+
+At each event: advance the watermark; mature and learn everything due, in (due time, position) order; then featurize,
+score and hold. A function of (settings, seed, inputs): no clock, no I/O, one random stream per room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from stream_balance.core.arm import Arm
+from stream_balance.core.delay import DelayedLabels
+from stream_balance.core.digest import Digest
+from stream_balance.core.drift import DriftWatch
+from stream_balance.core.features import Featurizer
+from stream_balance.core.join import Joiner
+from stream_balance.core.oracle import Oracle
+from stream_balance.core.order import Reorder
+from stream_balance.core.ranking import Exposure, Ranking
+from stream_balance.core.records import Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
+from stream_balance.core.scorecard import Scorecard
+from stream_balance.core.settings import CoreSettings
+from stream_balance.core.tiers import Tiers
+
+FAR_FUTURE_US = 2**62
+
+
+class Pipeline:
+    """Events in, predictions out; learns from what matures. Its state is the service's state.
+
+    `class_names[0]` means "no outcome". `delay_rows` is only for labelled tables, which bypass order and join.
+    """
+
+    def __init__(
+        self, settings: CoreSettings, seed: int, class_names: tuple[str, ...], *, delay_rows: int | None = None
+    ) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.class_names = class_names
+        classes = len(class_names)
+        self.reorder = Reorder(settings.order)
+        self.featurizer = Featurizer(settings.features)
+        self.tiers = Tiers(settings.tiers)
+        self.joiner = Joiner(settings.join, settings.order.disorder_max_s)
+        self.delay = DelayedLabels(delay_rows) if delay_rows is not None else None
+        self.arm = Arm(settings, classes, seed)
+        self.drift = DriftWatch(settings.drift)
+        self._start_metrics()
+        self.events = {"search": 0, "purchase": 0}
+        self.late = 0
+        self.bad: dict[str, int] = {}
+        self.frozen = False
+        self._trail = Digest()
+
+    def _start_metrics(self) -> None:
+        classes = len(self.class_names)
+        self.scorecard = Scorecard(self.settings.metrics, classes, self.class_names)
+        self.ranking = Ranking(self.settings.metrics)
+        self.exposure = Exposure(self.settings.metrics)
+        self.oracle = Oracle(self.settings.metrics)
+
+    # -- events
+
+    def push(self, event: Event, content: bytes = b"") -> list[Scored]:
+        """Take one event; return the searches that were scored because of it (none or one without a disorder)."""
+        scored = []
+        for released, late in self.reorder.push(event, content):
+            self.late += late
+            made = self._take(released, late)
+            if made is not None:
+                scored.append(made)
+        return scored
+
+    def run_out(self) -> list[Scored]:
+        """Let event time run on until nothing is held: the reorder buffer, then every label."""
+        scored = []
+        for released, late in self.reorder.drain():
+            made = self._take(released, late)
+            if made is not None:
+                scored.append(made)
+        self._mature(self.joiner.mature(FAR_FUTURE_US))
+        if self.delay is not None:
+            self._mature(self.delay.mature(None))
+        return scored
+
+    def count_bad(self, reason: str) -> None:
+        """A record that could not be read: it touches nothing but this counter."""
+        self.bad[reason] = self.bad.get(reason, 0) + 1
+
+    def _take(self, event: Event, late: bool) -> Scored | None:
+        self._mature(self.joiner.mature(self.reorder.watermark_us))
+        self._count(event)
+        if self.joiner.is_duplicate(event):
+            return None
+        if isinstance(event, Purchase):
+            self.joiner.match(event)
+            self.featurizer.observe_purchase(event)
+            return None
+        rows = self.featurizer.featurize(event, late)
+        scored = self._score(event, rows.values, self.tiers.stamp(event.item_ids))
+        self.joiner.hold(scored)
+        return scored
+
+    def _count(self, event: Event) -> None:
+        self.events["purchase" if isinstance(event, Purchase) else "search"] += 1
+        limit = self.settings.freeze_after_events
+        if limit is not None and not self.frozen and sum(self.events.values()) > limit:
+            self.frozen = True
+            self._freeze_from_us = self.reorder.watermark_us
+            self._start_metrics()
+
+    # -- labelled rows
+
+    def push_row(self, row: Search, label: int) -> Scored:
+        """Take one row of a labelled table: a search of one item whose label comes `delay_rows` rows later."""
+        if self.delay is None:
+            raise AssertionError("labelled rows need a pipeline with delay_rows")
+        self._mature(self.delay.mature(self.delay.counts.taken))
+        self._count(row)
+        rows = self.featurizer.featurize(row, False)
+        scored = self._score(row, rows.values, self.tiers.stamp(row.item_ids))
+        self.delay.hold(scored, label)
+        if self.delay.delay_rows == 0:
+            self._mature(self.delay.mature(self.delay.counts.taken))
+        return scored
+
+    # -- scoring and learning
+
+    def _score(self, search: Search, values: Floats, tiers: bytes) -> Scored:
+        raw, probability, threshold = self.arm.score(values, tiers, self.featurizer.columns)
+        block = np.concatenate((values, raw, probability, threshold[:, None]), axis=1).tobytes()
+        self._trail.add_bytes(block)
+        return Scored(
+            search.event_id, search.user_id, search.ts_us, search.item_ids, search.positions, tiers, values.shape[1],
+            block, self.arm.version, search.truths,
+        )  # fmt: skip
+
+    def _mature(self, matured: Iterable[Examples]) -> None:
+        for examples in matured:
+            measured = not self.frozen or examples.scored.ts_us >= self._freeze_from_us
+            if measured:
+                self.scorecard.score(examples)
+                self.ranking.score(examples)
+                self.exposure.score(examples)
+                self.oracle.score(examples)
+            if not self.frozen:
+                losses = self.arm.learn(examples, self.featurizer.columns, self._trail)
+                self.drift.observe(losses, examples.labels, examples.scored.ts_us)
+
+    # -- state
+
+    def state_digest(self) -> str:
+        """SHA-256 of the whole state and of every prediction and learned sample so far."""
+        digest = Digest()
+        digest.add(self._trail.hex())
+        digest.add([self.events, dict(sorted(self.bad.items())), self.late, self.frozen])
+        rooms: Mapping[str, object] = {
+            "order": self.reorder.digest_state(),
+            "features": self.featurizer.digest_state(),
+            "tiers": self.tiers.digest_state(),
+            "join": self.joiner.digest_state(),
+            "delay": self.delay.digest_state() if self.delay is not None else None,
+            "arm": self.arm.digest_state(),
+            "drift": self.drift.digest_state(),
+            "scorecard": self.scorecard.digest_state(),
+            "ranking": self.ranking.digest_state(),
+            "exposure": self.exposure.digest_state(),
+            "oracle": self.oracle.digest_state(),
+        }
+        for name, state in rooms.items():
+            digest.add(name)
+            digest.add(state)
+        return digest.hex()
+
+
+def row_as_search(index: int, ts_us: int, features: Mapping[str, FeatureValue]) -> Search:
+    """A row of a table as a search of one item, so that it goes the way of every impression."""
+    name = f"row-{index}"
+    return Search(name, ts_us, name, ("row",), (1,), (None,), (None,), (features,))

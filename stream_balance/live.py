@@ -1,0 +1,108 @@
+"""Live: the loop around Kafka. Polls, pushes, publishes; flushes the outputs before it commits the offsets.
+
+The seam for checkpoints is `LiveLoop.settle`: flush outputs, then (a checkpoint will go here), then commit to Kafka.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from stream_balance.core.records import Scored
+from stream_balance.edge.kafka import KafkaSink, KafkaSource, Polled
+from stream_balance.errors import BadRecord
+from stream_balance.service import Session
+
+
+class KafkaDeadLetters:
+    """Bad records go to `<topic>.dead` with their original bytes."""
+
+    def __init__(self, sink: KafkaSink, now: Callable[[], float] = time.time) -> None:
+        self._sink = sink
+        self._now = now
+        self.count = 0
+
+    def keep(self, record: Polled, bad: BadRecord) -> None:
+        """Hand one record to the sink; it is acknowledged before the offsets pass it."""
+        self.count += 1
+        self._sink.dead_letter(record, bad.reason, str(bad), int(self._now() * 1e6))
+
+
+def prediction_publisher(sink: KafkaSink, classes: Sequence[str]) -> Callable[[Scored], None]:
+    """Publishes each scored search as one message, keyed by user; ids are deterministic, so a repeat is recognisable."""
+    binary = len(classes) == 1
+
+    def publish(scored: Scored) -> None:
+        probability, threshold = scored.probability.tolist(), scored.threshold.tolist()
+        items = [
+            {
+                "item_id": item_id,
+                "position": scored.positions[i],
+                "prediction_id": f"{scored.event_id}/{i}",
+                "probability": probability[i][0] if binary else dict(zip(classes, probability[i], strict=True)),
+                "threshold": threshold[i],
+            }
+            for i, item_id in enumerate(scored.item_ids)
+        ]
+        message = {
+            "schema": 1,
+            "search_id": scored.event_id,
+            "user_id": scored.user_id,
+            "ts": scored.ts_us // 1000,
+            "model_version": scored.model_version,
+            "items": items,
+        }
+        sink.publish_prediction(scored.user_id.encode(), orjson.dumps(message))
+
+    return publish
+
+
+class LiveLoop:
+    """Poll, take, serve, settle; until the stop flag is set, or caught up if asked."""
+
+    def __init__(
+        self, source: KafkaSource, sink: KafkaSink, session: Session, stop: threading.Event, *, commit_s: float = 1.0
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._session = session
+        self._stop = stop
+        self._commit_s = commit_s
+        self._settled_at = 0.0
+        self._unsettled = False
+
+    def run(self, *, until_caught_up: bool = False, batch_max: int = 500, wait_s: float = 0.2) -> None:
+        """Work until told to stop. Raises WorldError when the broker stays away longer than the settings bear."""
+        self._source.open()
+        board = self._session.board
+        if board is not None:
+            board.ready = True
+        while not self._stop.is_set():
+            records = self._source.poll(batch_max, wait_s)
+            for record in records:
+                self._session.take(record)
+            self._unsettled = self._unsettled or bool(records)
+            caught_up = not records and self._source.caught_up()
+            if self._unsettled and (caught_up or time.monotonic() - self._settled_at >= self._commit_s):
+                self.settle()
+            self._session.serve()
+            if until_caught_up and caught_up:
+                break
+        self.settle()
+
+    def settle(self) -> None:
+        """Outputs acknowledged, then offsets committed: what is committed has been done."""
+        self._sink.flush()
+        self._source.commit(self._source.positions())
+        self._settled_at = time.monotonic()
+        self._unsettled = False
+        lag = self._source.lag()
+        self._session.state["lag"] = {f"{topic}/{partition}": records for (topic, partition), records in lag.items()}
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._source.close()
+        self._sink.close()

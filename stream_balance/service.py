@@ -1,0 +1,202 @@
+"""Service: drives one pipeline from a source to its end. Thin: all that is decided is decided in the core.
+
+The loop is synchronous: take a record, push it, hand the predictions on, serve the board. A stop flag ends it between
+records, so what was taken is finished.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.records import Event, Scored
+from stream_balance.edge.board import Board
+from stream_balance.edge.exporter import make_exposition, render
+from stream_balance.edge.http import HttpServer
+from stream_balance.errors import BadRecord
+from stream_balance.settings import Settings
+
+LIBRARIES = ("river", "numpy", "pydantic", "kafka-python", "prometheus-client")
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide the bits of a report: ours, the libraries', Python's, and the machine's architecture."""
+    found = {"stream_balance": version("stream-balance")}
+    found |= {name.replace("-", "_"): version(name) for name in LIBRARIES}
+    return found | {"python": platform.python_version(), "machine": platform.machine()}
+
+
+class Record(Protocol):
+    """What a source hands over: an event, or why there is none, with the original bytes."""
+
+    @property
+    def event(self) -> Event | None: ...
+    @property
+    def bad(self) -> BadRecord | None: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+class DeadLetters(Protocol):
+    """Where bad records are kept."""
+
+    def keep(self, record: Any, bad: BadRecord) -> None: ...
+
+
+@dataclass(slots=True)
+class Meter:
+    """Work done, and what it cost: wall and CPU seconds of this process since `start`."""
+
+    wall_at: float = field(default_factory=time.perf_counter)
+    cpu_at: float = field(default_factory=time.process_time)
+
+    def throughput(self, examples: int) -> dict[str, float]:
+        """The report's `throughput`."""
+        wall_s = time.perf_counter() - self.wall_at
+        return {
+            "examples_per_s": examples / wall_s if wall_s > 0 else 0.0,
+            "cpu_s": time.process_time() - self.cpu_at,
+            "wall_s": wall_s,
+        }
+
+
+class Session:
+    """One pipeline at work: takes records, keeps the bad ones, makes reports."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: Settings,
+        *,
+        dead_letters: DeadLetters | None = None,
+        board: Board | None = None,
+        publish: Callable[[Scored], None] | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.board = board
+        self.meter = Meter()
+        self.state: dict[str, Any] = {}
+        self._dead_letters = dead_letters
+        self._publish = publish
+        self._versions = versions()
+
+    def take(self, record: Record) -> None:
+        """One record, good or bad."""
+        if record.event is None:
+            bad = record.bad
+            assert bad is not None, "a record without an event says why"
+            self.pipeline.count_bad(bad.reason)
+            if self._dead_letters is not None:
+                self._dead_letters.keep(record, bad)
+            return
+        for scored in self.pipeline.push(record.event, record.data):
+            if self._publish is not None:
+                self._publish(scored)
+
+    def serve(self) -> None:
+        """Show the board a turn of the loop; a report is made only when one is due."""
+        if self.board is not None:
+            self.board.serve(lambda fresh: (self.report(digest=fresh), dict(self.state)))
+
+    def report(self, *, digest: bool = True) -> dict[str, Any]:
+        """The report as a document. The digest costs a walk over all held state."""
+        examples = self.pipeline.examples_in
+        return self.pipeline.report(
+            digest=digest,
+            settings=self.settings.model_dump(mode="json"),
+            versions=self._versions,
+            throughput=self.meter.throughput(examples),
+        ).to_document()
+
+    def end(self) -> dict[str, Any]:
+        """The final report, pinned for the HTTP thread."""
+        report = self.report()
+        if self.board is not None:
+            self.board.pin(report, dict(self.state))
+            self.board.end()
+        return report
+
+
+def drive(
+    records: Iterable[Record],
+    session: Session,
+    stop: threading.Event,
+    *,
+    pace: Callable[[Record], None] | None = None,
+    on_turn: Callable[[int], None] | None = None,
+    turn_records: int = 64,
+) -> int:
+    """Take records until they end or `stop` is set; return how many. Every `turn_records` the board and the caller see."""
+    count = 0
+    for count, record in enumerate(records, 1):
+        if pace is not None:
+            pace(record)
+        session.take(record)
+        if count % turn_records == 0:
+            session.serve()
+            if on_turn is not None:
+                on_turn(count)
+        if stop.is_set():
+            break
+    if on_turn is not None:
+        on_turn(count)
+    return count
+
+
+class EventPace:
+    """Holds records back to `speed` times real time, by event time. Stops waiting when `stop` is set."""
+
+    def __init__(self, speed: float, stop: threading.Event, now: Callable[[], float] = time.monotonic) -> None:
+        self._speed = speed
+        self._stop = stop
+        self._now = now
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, record: Record) -> None:
+        """Wait until it is this record's turn."""
+        if record.event is None:
+            return
+        if self._first is None:
+            self._first = (self._now(), record.event.ts_us)
+        started, first_us = self._first
+        wait_s = started + (record.event.ts_us - first_us) / 1e6 / self._speed - self._now()
+        if wait_s > 0:
+            self._stop.wait(wait_s)
+
+
+class RatePace:
+    """Holds records back to `per_s` a second."""
+
+    def __init__(self, per_s: float, stop: threading.Event, now: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._stop = stop
+        self._now = now
+        self._started = now()
+        self._count = 0
+
+    def __call__(self, record: Record) -> None:
+        """Wait until it is this record's turn."""
+        self._count += 1
+        wait_s = self._started + self._count / self._per_s - self._now()
+        if wait_s > 0:
+            self._stop.wait(wait_s)
+
+
+@contextmanager
+def serving(board: Board, settings: Settings) -> Iterator[HttpServer]:
+    """The HTTP thread, for as long as the block runs."""
+    registry = make_exposition(board, versions())
+    server = HttpServer(board, lambda: render(registry), settings.http)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
