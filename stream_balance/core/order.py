@@ -1,5 +1,6 @@
 """Reorder: gives events out in one total order, as far as the log's disorder allows. In: Event and its bytes, as
-they come. Out: (Event, late). Holds `disorder_max_s` of event time, at most `reorder_max` events; counts what stays unmended.
+they come. Out: (Event, late). Holds `disorder_max_s` of event time, at most `reorder_max` events; counts what it
+could not mend.
 
 The order: (ts, search before purchase, event_id, SHA-256 of the content). It does not depend on partitions or topics.
 """

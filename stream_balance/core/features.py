@@ -1,0 +1,411 @@
+"""Features: turns a search into one matrix, from the event and from what was known before it. In: Search, Purchase.
+Out: Rows. Bounded: columns, levels, items, users and categories; counts what is hashed, folded or forgotten.
+
+Rules of residence
+- A search at ts t sees purchases with ts < t only. Once a purchase with ts >= t has been observed (a late search, or
+  the purchase came first at equal ts), every column made of purchases is absent in that search: the user's own purchase
+  in its counts would give the label away.
+- All items of a search are featurized with the state before it; then it counts. Counts are decayed by event time:
+  weights grow with a fixed half-life instead of all counts shrinking.
+- Columns are appended as they are first seen: position in the table is for good. NaN = absent. Beyond `columns_max` a
+  feature is added, with a sign, into one of `hash_columns` (Weinberger et al. 2009); hashes are CRC-32.
+- Items that have the same keys and kinds go the fast way, columns at a time; any other search goes cell by cell. Both
+  ways give the same bits and leave the same state.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Literal
+from zlib import crc32
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from stream_balance.core.lru import Recent
+from stream_balance.core.records import Columns, FeatureValue, Floats, Purchase, RoomSettings, Rows, Search
+
+Scope = Literal["item", "search"]
+
+_NAN = math.nan
+_DAY_US = 86_400_000_000
+_PLANS_MAX = 256
+_EXPONENT_MAX = 200.0  # weights are rebased here, far from overflow
+_BEGINNING_US = -(2**63)
+
+
+class FeatureSettings(RoomSettings):
+    """Which columns are made, and the bounds of the state behind them."""
+
+    builtin: bool = True  # position, price, category, query and time of day; off for tables, which have their own
+    state: bool = True  # columns from decayed counts of items, users and categories
+    columns_max: int = Field(default=512, ge=16)  # beyond it features share hashed columns
+    hash_columns: PositiveInt = 16
+    levels_max: PositiveInt = 1_000  # of one nominal column; beyond it levels share `level_buckets`
+    level_buckets: PositiveInt = 32
+    items_max: PositiveInt = 200_000  # remembered, least recently used leave first
+    users_max: PositiveInt = 200_000
+    categories_max: PositiveInt = 10_000
+    half_life_s: PositiveFloat = 7 * 86_400.0  # of counts
+    prior_impressions: PositiveFloat = 100.0  # an item's rate is drawn to the overall rate with this weight
+
+
+class _Misfit(Exception):  # noqa: N818  # not an error: this search goes the slow way
+    """The items do not have the keys and kinds of the plan."""
+
+
+class _Plan:
+    """How items with one set of keys are read, columns at a time. Derived from the table: never saved."""
+
+    __slots__ = ("columns", "getter", "keys", "lists", "nominal", "numeric")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
+        self.getter = itemgetter(*keys) if len(keys) > 1 else None
+        self.numeric: list[int] = []  # places among the keys
+        self.nominal: list[tuple[int, int]] = []  # (place, column)
+        self.lists: list[tuple[int, list[int]]] = []  # (place, columns)
+        self.columns = np.empty(0, dtype=np.intp)  # of the built-in, numeric and nominal columns
+
+
+class Featurizer:
+    """Searches as matrices. `columns` is the table that says what each column is.
+
+    `featurize` gives an (n, len(columns)) float64 matrix; popularity is stamped by another room, `Rows.tiers` is HEAD.
+
+    >>> from stream_balance.testing import make_search
+    >>> featurizer = Featurizer(FeatureSettings(builtin=False, state=False))
+    >>> search = make_search(items=["i1", "i2"], item_features=[{"rating": 4.5, "brand": "acme"}, {"rating": 3.0}])
+    >>> featurizer.featurize(search, late=False).values.tolist(), featurizer.columns.names
+    ([[4.5, 0.0], [3.0, nan]], ['rating', 'brand'])
+    """
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._settings = settings
+        self.columns = Columns()
+        self._slots: dict[tuple[Scope, str, bool], int] = {}  # (scope, name, nominal) -> column
+        self._taken: dict[str, None] = {}
+        self._hash_from: int | None = None  # the first hashed column
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self.counters = {"columns_overflow": 0, "levels_folded": 0, "kind_changes": 0, "withheld": 0}
+        self._items = Recent(settings.items_max, 2)  # impressions, purchases
+        self._users = Recent(settings.users_max, 2)  # searches, purchases
+        self._categories = Recent(settings.categories_max, 2)  # prices, sum of log1p(price)
+        self._totals = [0.0, 0.0]  # impressions, purchases
+        self._half_life_us = settings.half_life_s * 1e6
+        self._base_us: int | None = None
+        self._weight_now = 1.0
+        self._purchase_us = _BEGINNING_US  # the latest purchase observed
+        self._item_columns: list[int] = []
+        self._search_columns: list[int] = []
+        if settings.builtin:
+            self._item_columns += [self._add("position"), self._add("price"), self._add("category", nominal=True)]
+            self._search_columns += [self._add(name) for name in ("query_words", "hour_sin", "hour_cos")]
+        if settings.state:
+            names = ("item_impressions", "item_purchases", "item_rate", "price_to_category")
+            self._item_columns += [self._add(name) for name in names]
+            self._search_columns += [self._add(name) for name in ("user_searches", "user_purchases")]
+
+    def featurize(self, search: Search, late: bool) -> Rows:
+        """The matrix of a search, from what was known before it; then it counts. Lateness shows in its ts alone."""
+        n = len(search.item_ids)
+        settings = self._settings
+        item_cells: list[float] = []  # column after column, n each
+        search_cells: list[float] = []
+        if settings.builtin:
+            self._read_event(search, item_cells, search_cells)
+        if settings.state:
+            self._read_state(search, item_cells, search_cells)
+        try:
+            values = self._fast(search.item_features, item_cells)
+        except (_Misfit, KeyError, TypeError, struct.error, OverflowError):
+            values = self._slow(search.item_features, item_cells)
+        if search.features:
+            values = self._broadcast(search.features, values)
+        if search_cells:
+            values[:, self._search_columns] = search_cells
+        return Rows(values, bytes(n))
+
+    def observe_purchase(self, purchase: Purchase) -> None:
+        """Count a purchase for the searches after it."""
+        if not self._settings.state:
+            return
+        weight = self._weight(purchase.ts_us)
+        self._items.entry(purchase.item_id)[1] += weight
+        self._users.entry(purchase.user_id)[1] += weight
+        self._totals[1] += weight
+        self._purchase_us = max(self._purchase_us, purchase.ts_us)
+
+    def report(self) -> dict[str, int]:
+        """Sizes, and counters of what was hashed, folded, withheld or forgotten."""
+        return {
+            "columns": len(self.columns),
+            **self.counters,
+            "items_forgotten": self._items.forgotten,
+            "users_forgotten": self._users.forgotten,
+            "categories_forgotten": self._categories.forgotten,
+        }
+
+    # -- the event's own columns and the state's
+
+    def _read_event(self, search: Search, item_cells: list[float], search_cells: list[float]) -> None:
+        item_cells += search.positions
+        item_cells += [_NAN if price is None else _log_price(price) for price in search.prices]
+        column = self._item_columns[2]
+        get = self.columns.levels[column].get
+        for category in search.categories:
+            code = get(category) if category is not None else _NAN
+            item_cells.append(self._level(column, category) if code is None else code)  # type: ignore[arg-type]
+        angle = search.ts_us % _DAY_US / _DAY_US * math.tau
+        words = _NAN if search.query is None else float(len(search.query.split()))
+        search_cells += (words, math.sin(angle), math.cos(angle))
+
+    def _read_state(self, search: Search, item_cells: list[float], search_cells: list[float]) -> None:
+        """Append the state's columns, then count the search."""
+        log1p = math.log1p
+        weight = self._weight(search.ts_us)
+        now = self._weight_now
+        young, entry = self._items.young.get, self._items.entry
+        items = [young(item) or entry(item) for item in search.item_ids]
+        user = self._users.entry(search.user_id)
+        item_cells += [log1p(item[0] / now) for item in items]
+        if search.ts_us <= self._purchase_us:
+            self.counters["withheld"] += 1
+            item_cells += [_NAN] * (2 * len(items))
+            user_purchases = _NAN
+        else:
+            drawn = self._settings.prior_impressions * now
+            bought = drawn * self._totals[1] / self._totals[0] if self._totals[0] else 0.0
+            item_cells += [log1p(item[1] / now) for item in items]
+            item_cells += [(item[1] + bought) / (item[0] + drawn) for item in items]
+            user_purchases = log1p(user[1] / now)
+        search_cells += (log1p(user[0] / now), user_purchases)
+        priced = []
+        for category, price in zip(search.categories, search.prices, strict=True):
+            if category is None or price is None:
+                item_cells.append(_NAN)
+                continue
+            mean = self._categories.entry(category)
+            log_price = _log_price(price)
+            item_cells.append(log_price - mean[1] / mean[0] if mean[0] else _NAN)
+            priced.append((mean, log_price))
+        for mean, log_price in priced:
+            mean[0] += weight
+            mean[1] += weight * log_price
+        for item in items:
+            item[0] += weight
+        user[0] += weight
+        self._totals[0] += weight * len(items)
+
+    def _weight(self, ts_us: int) -> float:
+        """What one event at `ts_us` counts; `_weight_now` is what one at the latest time counts."""
+        if self._base_us is None:
+            self._base_us = ts_us
+        exponent = (ts_us - self._base_us) / self._half_life_us
+        if exponent > _EXPONENT_MAX:
+            factor = 0.5 ** min(exponent, 1_000.0)
+            for room in (self._items, self._users, self._categories):
+                room.scale(factor)
+            self._totals = [total * factor for total in self._totals]
+            self._base_us, self._weight_now, exponent = ts_us, 1.0, 0.0
+        weight: float = 2.0 ** max(exponent, -1_000.0)
+        self._weight_now = max(self._weight_now, weight)
+        return weight
+
+    # -- the features that came with the event
+
+    def _fast(self, features: Sequence[Mapping[str, FeatureValue]], cells: list[float]) -> Floats:
+        """Columns at a time. Changes nothing before it is certain that every item fits the plan."""
+        n = len(features)
+        first = features[0] if n else {}
+        if not first and not any(features):
+            return self._place(cells, np.asarray(self._item_columns, dtype=np.intp), n)
+        plan = self._plans[tuple(first)]
+        size = len(plan.keys)
+        if any(len(item) != size for item in features):
+            raise _Misfit
+        if plan.getter is None:
+            read: list[tuple[FeatureValue, ...]] = [tuple([item[plan.keys[0]] for item in features])]
+        else:
+            read = list(zip(*map(plan.getter, features), strict=True))
+        blocks = [(columns, _packed_lists(read[place], len(columns))) for place, columns in plan.lists]
+        flat = list(chain(cells, *[read[place] for place in plan.numeric]))
+        packed = struct.pack(f"{len(flat)}d", *flat)  # refuses strings and lists
+        coded = []
+        for place, column in plan.nominal:
+            codes = list(map(self.columns.levels[column].get, read[place]))  # type: ignore[arg-type]
+            if None in codes and not all(isinstance(value, str) for value in read[place]):
+                raise _Misfit
+            coded.append((codes, column, read[place]))
+        for codes, column, names in coded:
+            known = [self._level(column, str(name)) for name in names] if None in codes else codes
+            packed += struct.pack(f"{n}d", *known)
+        values = np.full((n, len(self.columns)), _NAN)
+        values[:, plan.columns] = np.frombuffer(packed).reshape(-1, n).T
+        for columns, block in blocks:
+            values[:, columns] = block
+        return values
+
+    def _place(self, cells: list[float], columns: Sequence[int] | np.ndarray, n: int) -> Floats:
+        values = np.full((n, len(self.columns)), _NAN)
+        if cells:
+            values[:, columns] = np.array(cells, dtype=np.float64).reshape(-1, n).T
+        return values
+
+    def _slow(self, features: Sequence[Mapping[str, FeatureValue]], cells: list[float]) -> Floats:
+        """Cell by cell; new columns and plans are made here."""
+        found = [self._cells("item", item) for item in features]
+        values = self._place(cells, self._item_columns, len(features))
+        for i, (plain, hashed) in enumerate(found):
+            for column, value in plain:
+                values[i, column] = value
+            for column, value in hashed:
+                values[i, column] = value + (0.0 if math.isnan(values[i, column]) else values[i, column])
+        self._learn_plan(features[0])
+        return values
+
+    def _broadcast(self, features: Mapping[str, FeatureValue], values: Floats) -> Floats:
+        """The search's own features, the same in each row."""
+        plain, hashed = self._cells("search", features)
+        wider = len(self.columns) - values.shape[1]
+        if wider:
+            values = np.hstack((values, np.full((len(values), wider), _NAN)))
+        if plain:
+            values[:, [column for column, _ in plain]] = [value for _, value in plain]
+        for column, value in hashed:
+            values[:, column] = np.nan_to_num(values[:, column]) + value
+        return values
+
+    def _cells(
+        self, scope: Scope, features: Mapping[str, FeatureValue]
+    ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+        """(column, value) of known columns, and of hashed ones, which add up."""
+        plain: list[tuple[int, float]] = []
+        hashed: list[tuple[int, float]] = []
+        for name, value in features.items():
+            if isinstance(value, str):
+                column = self._slot(scope, name, nominal=True)
+                if column >= 0:
+                    plain.append((column, float(self._level(column, value))))
+                else:
+                    hashed.append(self._hashed(f"{name}={value}", 1.0))
+                continue
+            if isinstance(value, list):
+                named = [(f"{name}.{i}", part) for i, part in enumerate(value)]
+            else:
+                named = [(name, value)]
+            for label, number in named:
+                column = self._slot(scope, label, nominal=False)
+                if column >= 0:
+                    plain.append((column, float(number)))
+                else:
+                    hashed.append(self._hashed(label, float(number)))
+        return plain, hashed
+
+    # -- the table of columns
+
+    def _slot(self, scope: Scope, name: str, *, nominal: bool) -> int:
+        """The column of a feature, appended when new; -1 when the table is full."""
+        found = self._slots.get((scope, name, nominal))
+        if found is not None:
+            return found
+        if len(self.columns) >= self._settings.columns_max:
+            return -1
+        label = name
+        if (scope, name, not nominal) in self._slots:
+            self.counters["kind_changes"] += 1
+            label = f"{name}#{'text' if nominal else 'number'}"
+        if label in self._taken:
+            label = f"{scope}.{label}"
+        while label in self._taken:
+            label += "'"
+        self._slots[scope, name, nominal] = column = self._add(label, nominal=nominal)
+        return column
+
+    def _add(self, label: str, *, nominal: bool = False) -> int:
+        self._taken[label] = None
+        return self.columns.add(label, nominal=nominal)
+
+    def _hashed(self, name: str, value: float) -> tuple[int, float]:
+        self.counters["columns_overflow"] += 1
+        if self._hash_from is None:
+            self._hash_from = len(self.columns)
+            for i in range(self._settings.hash_columns):
+                self._add(f"#hash-{i}")
+        code = crc32(name.encode("utf-8", "surrogatepass"))
+        return self._hash_from + (code >> 1) % self._settings.hash_columns, -value if code & 1 else value
+
+    def _level(self, column: int, name: str) -> int:
+        """The code of a level, appended when new; a bucket's when the column is full."""
+        levels = self.columns.levels[column]
+        code = levels.get(name)
+        if code is not None:
+            return code
+        if len(levels) >= self._settings.levels_max:
+            self.counters["levels_folded"] += 1
+            name = f"#hash-{crc32(name.encode('utf-8', 'surrogatepass')) % self._settings.level_buckets}"
+        return self.columns.level(column, name)
+
+    def _learn_plan(self, features: Mapping[str, FeatureValue]) -> None:
+        """Remember how items with these keys are read, if each of their features has a column."""
+        keys = tuple(features)
+        if not keys or keys in self._plans:
+            return
+        plan = _Plan(keys)
+        columns: list[int] = []
+        coded: list[int] = []
+        for place, (name, value) in enumerate(features.items()):
+            if isinstance(value, str):
+                coded.append(self._slots.get(("item", name, True), -1))
+                plan.nominal.append((place, coded[-1]))
+            elif isinstance(value, list):
+                parts = [self._slots.get(("item", f"{name}.{i}", False), -1) for i in range(len(value))]
+                plan.lists.append((place, parts))
+            else:
+                columns.append(self._slots.get(("item", name, False), -1))
+                plan.numeric.append(place)
+        used = columns + coded + [column for _, parts in plan.lists for column in parts]
+        if -1 in used or len(set(used)) < len(used):
+            return
+        plan.columns = np.asarray(self._item_columns + columns + coded, dtype=np.intp)
+        if len(self._plans) >= _PLANS_MAX:
+            self._plans.clear()
+        self._plans[keys] = plan
+
+    # -- state
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_plans": {}}  # derived, and made again by the next search
+
+    def digest_state(self) -> object:
+        """Everything that steers what comes next, in order of first appearance or of use."""
+        return {
+            "names": self.columns.names,
+            "nominal": self.columns.nominal,
+            "levels": self.columns.level_names,
+            "slots": [(*key, column) for key, column in self._slots.items()],
+            "counters": self.counters,
+            "items": self._items.digest_state(),
+            "users": self._users.digest_state(),
+            "categories": self._categories.digest_state(),
+            "totals": self._totals,
+            "base_us": self._base_us,
+            "weight_now": self._weight_now,
+            "purchase_us": self._purchase_us,
+        }
+
+
+def _log_price(price: float) -> float:
+    return math.log1p(price) if price > 0 else 0.0
+
+
+def _packed_lists(lists: Sequence[FeatureValue], width: int) -> Floats:
+    """(n, width) of n equally long lists of numbers; anything else is a misfit."""
+    if any(len(value) != width for value in lists):  # type: ignore[arg-type]  # a number has no length: TypeError
+        raise _Misfit
+    n = len(lists) * width
+    return np.frombuffer(struct.pack(f"{n}d", *chain.from_iterable(lists))).reshape(len(lists), width)  # type: ignore[arg-type]
