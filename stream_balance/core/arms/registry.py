@@ -1,0 +1,112 @@
+"""Registry: models by the names that settings and flags use."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from river import base, ensemble, forest, tree
+
+from stream_balance.core.arms.fast_logistic import FastLogistic
+from stream_balance.core.arms.model import Model
+from stream_balance.core.arms.one_vs_rest import OneVsRest
+from stream_balance.core.arms.river_models import RiverLinear, RiverModel, RiverNaiveBayes
+from stream_balance.errors import SettingsError
+
+
+def _fast_logistic(classes: int, seed: int) -> Model:
+    return FastLogistic()
+
+
+def _river_logistic(classes: int, seed: int) -> Model:
+    return RiverLinear("log")
+
+
+def _linear_svm(classes: int, seed: int) -> Model:
+    return RiverLinear("hinge")
+
+
+def _hoeffding_adaptive_tree(classes: int, seed: int) -> Model:
+    return RiverModel(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), classes)
+
+
+def _adaptive_random_forest(classes: int, seed: int) -> Model:
+    return RiverModel(forest.ARFClassifier(seed=seed), classes)
+
+
+def _leveraging_bagging(classes: int, seed: int) -> Model:
+    return RiverModel(ensemble.LeveragingBaggingClassifier(tree.HoeffdingTreeClassifier(), seed=seed), classes)
+
+
+def _naive_bayes(classes: int, seed: int) -> Model:
+    return RiverNaiveBayes(classes)
+
+
+# name -> (maker of (classes, seed), knows more than two classes)
+MODELS: dict[str, tuple[Callable[[int, int], Model], bool]] = {
+    "logistic": (_fast_logistic, False),
+    "river_logistic": (_river_logistic, False),
+    "linear_svm": (_linear_svm, False),
+    "hoeffding_adaptive_tree": (_hoeffding_adaptive_tree, True),
+    "adaptive_random_forest": (_adaptive_random_forest, True),
+    "leveraging_bagging": (_leveraging_bagging, True),
+    "naive_bayes": (_naive_bayes, True),
+}
+
+
+def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool = False) -> Model:
+    """The model of that name, or the River classifier that `package.module:factory` returns.
+
+    A model for two classes only is refused for more, or wrapped if `one_vs_rest`. Raises SettingsError.
+
+    >>> make_model("naive_bayes", classes=3).supports_offset
+    False
+    """
+    if name in MODELS:
+        maker, multiclass = MODELS[name]
+    elif ":" in name:
+        factory = _imported(name)
+        multiclass = bool(_checked(name, factory())._multiclass)
+
+        def maker(classes: int, seed: int) -> Model:
+            return RiverModel(_checked(name, factory()), classes)
+    else:
+        raise SettingsError(
+            f"model.name: {name!r} is no model; choose one of {', '.join(MODELS)}, or package.module:factory."
+        )
+    if classes == 2 or multiclass:
+        return maker(classes, seed)
+    if one_vs_rest:
+        return OneVsRest([maker(2, seed + label) for label in range(classes)])
+    able = ", ".join(known for known, (_, many) in MODELS.items() if many)
+    raise SettingsError(
+        f"model.name: {name!r} knows two classes, the stream has {classes}. Choose one that knows more ({able}), "
+        "or wrap it with --one-vs-rest."
+    )
+
+
+def _imported(name: str) -> Callable[[], Any]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    # Importing runs code that is not ours: whatever it raises is a mistake in what the settings name.
+    except Exception as error:
+        raise SettingsError(
+            f"model.name: {name!r} cannot be imported: {type(error).__name__}: {error}. "
+            "Expected package.module:factory, with the package installed here."
+        ) from error
+    if not callable(factory):
+        raise SettingsError(f"model.name: {name!r} is a {type(factory).__name__}, expected a function or class.")
+    return factory  # type: ignore[no-any-return]  # checked by what it returns
+
+
+def _checked(name: str, classifier: Any) -> base.Classifier:
+    """A pipeline that ends in a classifier is one too."""
+    final = getattr(classifier, "_last_step", classifier)
+    if not isinstance(final, base.Classifier):
+        raise SettingsError(
+            f"model.name: {name!r} returned a {type(classifier).__name__}, expected a River classifier "
+            "(or a pipeline that ends in one)."
+        )
+    return classifier  # type: ignore[no-any-return]  # or a pipeline, which acts as one

@@ -1,0 +1,122 @@
+"""River's classifiers behind the verb pair: any of them row by row, linear ones and naive Bayes with one-hot levels.
+
+A row becomes a dict without its absent values. Trees and forests get the names of levels as strings, which River
+treats as nominal; linear models and naive Bayes get {"column=level": 1.0}, never scaled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from river import linear_model, naive_bayes, optim, preprocessing
+from river.utils.math import softmax
+
+from stream_balance.core.arms.model import abstention, named_levels, numbers_and_levels
+from stream_balance.core.records import Columns, Floats, Sample, Scores
+
+
+class RiverModel:
+    """Any River classifier. `learn` is its `learn_one`, `predict` its `predict_proba_one`, row by row."""
+
+    supports_offset = False
+
+    def __init__(self, classifier: Any, classes: int) -> None:
+        self.classifier = classifier
+        self.classes = classes
+        self.learned = 0
+
+    def predict(self, values: Floats, columns: Columns) -> Scores:
+        """One `predict_proba_one` per row."""
+        scores = abstention(len(values), self.classes)
+        if not self.learned:
+            return scores
+        classes = range(1, self.classes)
+        for i, row in enumerate(values.tolist()):
+            answer = self._ask(row, columns)
+            if sum(answer.values()) > 0:  # not where it names no class, or a NaN
+                scores.probability[i] = [answer.get(c, 0.0) for c in classes]
+                scores.abstained[i] = False
+        return scores
+
+    def learn(self, sample: Sample, columns: Columns) -> None:
+        """`learn_one`, as often as the sample says."""
+        row = sample.row.tolist()
+        for _ in range(sample.times):
+            self._teach(row, sample, columns)
+        self.learned += sample.times
+
+    def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
+        answer: dict[Any, float] = self.classifier.predict_proba_one(named_levels(row, columns)) or {}
+        return answer
+
+    def _teach(self, row: list[float], sample: Sample, columns: Columns) -> None:
+        self.classifier.learn_one(named_levels(row, columns), sample.label)
+
+    def digest_state(self) -> object:
+        """How many samples were learned; the running hash of predictions and samples covers the rest."""
+        return [type(self).__name__, self.learned]
+
+
+class RiverLinear(RiverModel):
+    """River's StandardScaler and LogisticRegression (SGD, .01), bit for bit as in its own pipeline.
+
+    As in `Pipeline.learn_one` the scaler learns the row first and scales it with what it then knows; it learns nothing
+    from a prediction. With the logarithmic loss a sample's offset is added to the intercept while it is learned: the
+    model describes the stream as it is, not as it was bent. With the hinge loss the margin's sigmoid is the score.
+    """
+
+    def __init__(self, loss: str) -> None:
+        kind = {"log": optim.losses.Log, "hinge": optim.losses.Hinge}[loss]
+        super().__init__(linear_model.LogisticRegression(optim.SGD(0.01), loss=kind()), classes=2)
+        self.supports_offset = loss == "log"
+        self._scaler: Any = preprocessing.StandardScaler()
+
+    def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
+        numbers, levels = numbers_and_levels(row, columns)
+        scaled = self._scaler.transform_one(numbers)
+        scaled.update(levels)
+        answer: dict[Any, float] = self.classifier.predict_proba_one(scaled)
+        return answer
+
+    def _teach(self, row: list[float], sample: Sample, columns: Columns) -> None:
+        numbers, levels = numbers_and_levels(row, columns)
+        self._scaler.learn_one(numbers)
+        scaled = self._scaler.transform_one(numbers)
+        scaled.update(levels)
+        offset = sample.offset[0] if self.supports_offset else 0.0
+        if not offset:
+            self.classifier.learn_one(scaled, sample.label)
+            return
+        self.classifier.intercept += offset
+        self.classifier.learn_one(scaled, sample.label)
+        self.classifier.intercept -= offset
+
+
+class RiverNaiveBayes(RiverModel):
+    """River's GaussianNB on numbers times its MultinomialNB on one-hot levels.
+
+    A Gaussian over a level that is only ever 1 has no variance and says nothing, hence the second model.
+    """
+
+    def __init__(self, classes: int) -> None:
+        gaussian: Any = naive_bayes.GaussianNB  # untyped in River
+        multinomial: Any = naive_bayes.MultinomialNB
+        super().__init__(gaussian(), classes)
+        self._levels = multinomial()
+
+    def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
+        numbers, levels = numbers_and_levels(row, columns)
+        if not levels:
+            answer: dict[Any, float] = self.classifier.predict_proba_one(numbers)
+            return answer
+        joint = dict(self.classifier.joint_log_likelihood(numbers))
+        for label, likelihood in self._levels.joint_log_likelihood(levels).items():
+            joint[label] += float(likelihood) - float(np.log(self._levels.p_class(label)))  # the prior counts once
+        return dict(softmax(joint))
+
+    def _teach(self, row: list[float], sample: Sample, columns: Columns) -> None:
+        numbers, levels = numbers_and_levels(row, columns)
+        self.classifier.learn_one(numbers, sample.label)
+        if columns.nominal_indices:
+            self._levels.learn_one(levels, sample.label)

@@ -1,0 +1,116 @@
+"""Neighbours: rows between a row and its nearest neighbours of the same class (SMOTE). In: rows. Out: new rows.
+
+Chawla et al., "SMOTE: synthetic minority over-sampling technique" (2002); nominal columns as in its section 6.1
+(SMOTE-NC). Differences, each for a stream: the base is the row that arrives; distances are taken in units of each
+column's standard deviation among the rows offered, so that a price does not drown a rating. In those units the median
+standard deviation, SMOTE-NC's penalty for a different level, is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_balance.core.records import Columns, Floats
+
+
+class Interpolator:
+    """Makes rows beside a row. Stateless but for the number of neighbours.
+
+    >>> beside = Interpolator(neighbours=1).beside(
+    ...     np.array([0.0]), np.array([[0.0], [1.0], [9.0]]), 2, Columns(), Random(1)
+    ... )
+    >>> bool(((beside > 0) & (beside < 1)).all())
+    True
+    """
+
+    def __init__(self, neighbours: int) -> None:
+        self._neighbours = neighbours
+
+    def beside(self, row: Floats, rows: Floats, wanted: int, columns: Columns, rng: Random) -> Floats:
+        """`wanted` rows, (wanted, d), between `row` (d,) and its neighbours among `rows` (n >= 1, any width).
+
+        A numeric value lies between those of both rows, and is absent (NaN) where either is absent in `row`, or
+        as in `row` where the neighbour lacks it. A nominal value is the most frequent among the neighbours.
+        """
+        rows = fitted(rows, len(row))
+        nominal = [column for column in columns.nominal_indices if column < len(row)]
+        nearest = self._nearest(row, rows, nominal)
+        near = rows[nearest]
+        towards = [rng.randrange(len(near)) for _ in range(wanted)]
+        gaps = np.array([rng.random() for _ in range(wanted)])
+        step = near - row
+        step[np.isnan(step)] = 0.0
+        found: Floats = row + gaps[:, None] * step[towards]
+        for column in nominal:
+            found[:, column] = _mode(near[:, column])
+        return found
+
+    def _nearest(self, row: Floats, rows: Floats, nominal: list[int]) -> npt.NDArray[np.intp]:
+        """Indices of the nearest rows, nearest first; a row equal to `row` is left out once: it may be `row` itself."""
+        squares = squared_distances(row, rows, nominal)
+        k = min(self._neighbours + 1, len(rows))
+        # A stable order: equal distances are taken oldest first on every machine.
+        order = np.argsort(squares, kind="stable")[:k]
+        if k > 1 and squares[order[0]] == 0.0:
+            return order[1:]
+        return order[: self._neighbours]
+
+
+def fitted(rows: Floats, width: int) -> Floats:
+    """`rows` with exactly `width` columns, the missing ones NaN."""
+    if rows.shape[1] >= width:
+        return rows[:, :width]
+    wide = np.full((len(rows), width), np.nan)
+    wide[:, : rows.shape[1]] = rows
+    return wide
+
+
+def squared_distances(row: Floats, rows: Floats, nominal: list[int]) -> Floats:
+    """Squared distance of `row` (d,) to each of `rows` (n, d), in standard deviations of the columns of `rows`.
+
+    A different level counts 1, as does a value that one of both lacks; what both lack counts 0.
+    """
+    difference = rows - row
+    squares = difference * difference
+    variance = _variance(rows)
+    squares *= np.divide(1.0, variance, out=np.ones_like(variance), where=variance > 0)
+    absent = np.isnan(squares)
+    if absent.any():
+        squares[absent] = 1.0
+        squares[np.isnan(rows) & np.isnan(row)] = 0.0
+    for column in nominal:
+        differs = rows[:, column] != row[column]
+        if np.isnan(row[column]):
+            differs = ~np.isnan(rows[:, column])
+        squares[:, column] = differs
+    found: Floats = squares.sum(axis=1)
+    return found
+
+
+def _variance(rows: Floats) -> Floats:
+    """Variance of each column over its present values; 0 where there is none."""
+    mean = rows.mean(axis=0)
+    if not np.isnan(mean).any():
+        centred = rows - mean
+        found: Floats = np.einsum("ij,ij->j", centred, centred) / len(rows)
+        return found
+    present = ~np.isnan(rows)
+    count = np.maximum(present.sum(axis=0), 1)
+    filled = np.where(present, rows, 0.0)
+    centred = np.where(present, rows - filled.sum(axis=0) / count, 0.0)
+    spread: Floats = (centred * centred).sum(axis=0) / count
+    return spread
+
+
+def _mode(values: Floats) -> float:
+    """The most frequent value, the nearest row's among equals; absent counts as a value."""
+    best, most = float("nan"), 0
+    for value in values.tolist():
+        count = int(np.isnan(values).sum()) if math.isnan(value) else int((values == value).sum())
+        if count > most:
+            best, most = value, count
+    return best

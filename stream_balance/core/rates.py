@@ -1,0 +1,109 @@
+"""Rates: the class shares of the stream as they are now, and nothing older. In: labels. Out: shares that sum to 1.
+
+An adaptive window, not a decay. A balancing plan divides by the share of a rare class, so an error in the share goes
+straight into what is trained. A plain decay cannot have both: with .999 the samples trained 1,000-3,000 rows after a
+fall from 10 % to 1 % positives miss a target of one half by more than 10 points, with .998 by 7, with .99 a 1 % share
+swings by its own size. Two decays with a switch (.995/.9995) miss by 8, and feedback from the realised share by 5.
+Here rows are counted in blocks, and at each block's end every cut of the remembered blocks into older and newer is
+tested by the multinomial likelihood ratio; where a cut wins by `change_nats`, what is older is forgotten. So at rest
+the estimate rests on `blocks_max * block_rows` rows and after a jump on the rows since it: within 2 points in the same
+simulation (100 seeds; 1 % <-> 10 %, 2 % <-> 5 %, 3 % -> 30 %; over-, under- and combined sampling; targets .2 and .5).
+
+After Bifet & Gavalda, "Learning from time-changing data with adaptive windowing" (SDM 2007), with a likelihood ratio
+for their bound, which is loose for rare classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from stream_balance.core.records import ClassCounts, Floats, RoomSettings
+
+
+class RateSettings(RoomSettings):
+    """How the class shares follow the stream."""
+
+    block_rows: PositiveInt = 64  # shares are refreshed after so many rows
+    blocks_max: int = Field(default=64, ge=4)  # the longest memory, in blocks
+    change_nats: PositiveFloat = 8.0  # log likelihood ratio at which the older blocks are forgotten
+    warm_start_rate: float = Field(default=0.02, gt=0, lt=1)  # share of all outcomes together before any is seen
+    warm_start_weight: PositiveFloat = 25.0  # rows that this first guess is worth
+
+
+class Rates:
+    """Class shares over an adaptive window, and exact totals. Shares change only at block ends: see `version`.
+
+    >>> rates = Rates(RateSettings(block_rows=2, warm_start_rate=0.5, warm_start_weight=2), classes=2)
+    >>> rates.observe_many([1, 0])
+    >>> rates.shares(), rates.version, rates.total
+    ([0.5, 0.5], 1, [1, 1])
+    """
+
+    def __init__(self, settings: RateSettings, classes: int = 2) -> None:
+        self._settings = settings
+        self.classes = classes
+        self.version = 0  # grows with each change of the shares
+        self.total = [0] * classes
+        self._current = [0] * classes
+        self._rows = 0
+        self._blocks: Floats = np.zeros((0, classes))  # newest first
+        rest = settings.warm_start_rate / (classes - 1)
+        prior = [1 - settings.warm_start_rate] + [rest] * (classes - 1)
+        self._prior = np.array(prior) * settings.warm_start_weight
+        self._shares = prior
+
+    def observe(self, label: int) -> None:
+        """Count one real example."""
+        self.total[label] += 1
+        self._current[label] += 1
+        self._rows += 1
+        if self._rows >= self._settings.block_rows:
+            self._close()
+
+    def observe_many(self, labels: Iterable[int]) -> None:
+        """Count real examples, in their order."""
+        for label in labels:
+            self.observe(label)
+
+    def shares(self) -> list[float]:
+        """The current share of each class; sums to 1, none is 0."""
+        return list(self._shares)
+
+    def counts(self) -> ClassCounts:
+        """Exact totals since the start, and the current shares."""
+        return ClassCounts(tuple(self.total), tuple(self._shares))
+
+    def window_counts(self) -> list[float]:
+        """Rows of each class that the shares rest on."""
+        return [float(count) for count in self._blocks.sum(axis=0)]
+
+    def _close(self) -> None:
+        kept = self._blocks[: self._settings.blocks_max - 1]
+        self._blocks = np.concatenate([[self._current], kept])
+        self._current = [0] * self.classes
+        self._rows = 0
+        newer = self._blocks.cumsum(axis=0)
+        whole = newer[-1]
+        # The gain of describing the newer j blocks and the rest by two distributions, for each cut j.
+        gain = _log_likelihood(newer) + _log_likelihood(whole - newer) - _log_likelihood(whole)
+        cut = int(gain.argmax())
+        if gain[cut] > self._settings.change_nats and cut > 0:  # never on one block alone
+            self._blocks = self._blocks[: cut + 1]
+            whole = newer[cut]
+        pooled = whole + self._prior
+        self._shares = [float(share) for share in pooled / pooled.sum()]
+        self.version += 1
+
+    def digest_state(self) -> object:
+        """Totals, the remembered blocks and the open one."""
+        return [self.version, list(self.total), list(self._current), self._blocks, list(self._shares)]
+
+
+def _log_likelihood(counts: Floats) -> Floats:
+    """Sum over classes of n_c ln(n_c / n), along the last axis; 0 ln 0 = 0."""
+    total = counts.sum(axis=-1)
+    found: Floats = (counts * np.log(np.maximum(counts, 1.0))).sum(axis=-1) - total * np.log(np.maximum(total, 1.0))
+    return found

@@ -1,0 +1,213 @@
+"""Window: the latest examples of each class and tier. In: matured rows. Out: matrices. Remembers; decides nothing.
+
+Bounded by count (`size_max` per class and tier) and by age; counts what it lets go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import PositiveFloat, PositiveInt
+
+from stream_balance.core.records import TIERS, Floats, RoomSettings
+
+_FIRST_CAPACITY = 64
+
+
+class WindowSettings(RoomSettings):
+    """How much is remembered of each class and tier."""
+
+    size_max: PositiveInt = 5_000  # rows per class and tier; beyond it the oldest leaves
+    age_max_s: PositiveFloat = 7 * 86_400.0  # an older row (than the newest of all) is no longer shown
+
+
+class _Ring:
+    """Rows of one class and tier in a matrix that doubles up to `size_max`, then overwrites its oldest row."""
+
+    __slots__ = ("count", "size_max", "stamps", "start", "values")
+
+    def __init__(self, size_max: int, width: int) -> None:
+        capacity = min(_FIRST_CAPACITY, size_max)
+        self.size_max = size_max
+        self.start = 0  # index of the oldest row
+        self.count = 0
+        self.values: Floats = np.full((capacity, width), np.nan)
+        self.stamps: npt.NDArray[np.int64] = np.zeros((capacity, 2), dtype=np.int64)  # (ts_us, sequence number)
+
+    def make_room(self, rows: int, width: int) -> None:
+        """Widen to `width` columns; grow towards `size_max` so that `rows` more fit where that is allowed."""
+        capacity, known = self.values.shape
+        wanted = capacity
+        while wanted < self.count + rows and wanted < self.size_max:
+            wanted = min(2 * wanted, self.size_max)
+        if wanted == capacity and width <= known:
+            return
+        order = self.order()
+        values = np.full((wanted, max(width, known)), np.nan)
+        values[: self.count, :known] = self.values[order]
+        stamps = np.zeros((wanted, 2), dtype=np.int64)
+        stamps[: self.count] = self.stamps[order]
+        self.values, self.stamps, self.start = values, stamps, 0
+
+    def order(self) -> npt.NDArray[np.intp]:
+        """Indices of the rows, oldest first."""
+        return (self.start + np.arange(self.count)) % len(self.values)
+
+    def expire(self, oldest_us: int) -> int:
+        """Forget rows from before `oldest_us`; how many those were."""
+        before = self.count
+        capacity = len(self.values)
+        while self.count and self.stamps[self.start, 0] < oldest_us:
+            self.start = (self.start + 1) % capacity
+            self.count -= 1
+        return before - self.count
+
+
+class Window:
+    """The latest `size_max` rows of each class and tier, at most `age_max_s` old, and their exact counts.
+
+    A row narrower than the widest one seen has NaN in the columns it lacks. `add` costs about a microsecond.
+
+    >>> window = Window(WindowSettings(size_max=2))
+    >>> for ts_us, price in enumerate((1.0, 2.0, 3.0)):
+    ...     window.add(np.array([price]), label=0, tier=0, ts_us=ts_us)
+    >>> window.rows(0).tolist(), window.size(0), window.counts()
+    ([[2.0], [3.0]], 2, {0: (2, 0)})
+    """
+
+    def __init__(self, settings: WindowSettings) -> None:
+        self._size_max = settings.size_max
+        self._age_us = round(settings.age_max_s * 1e6)
+        self._rings: list[_Ring | None] = []  # at label * tiers + tier
+        self._sequence = 0
+        self._newest_us: int | None = None
+        self.evicted_by_count = 0
+        self.evicted_by_age = 0
+
+    def _ring(self, index: int, width: int) -> _Ring:
+        while len(self._rings) <= index:
+            self._rings.append(None)
+        ring = self._rings[index]
+        if ring is None:
+            ring = self._rings[index] = _Ring(self._size_max, width)
+        return ring
+
+    def add(self, row: Floats, label: int, tier: int, ts_us: int) -> None:
+        """Remember one row, shape (d,). The window keeps a copy."""
+        index = label * len(TIERS) + tier
+        rings = self._rings
+        ring = rings[index] if index < len(rings) else None
+        width = len(row)
+        if ring is None:
+            ring = self._ring(index, width)
+        capacity, known = ring.values.shape
+        count = ring.count
+        if width > known or (count == capacity and capacity < self._size_max):
+            ring.make_room(1, width)
+            capacity, known = ring.values.shape
+        if count < capacity:
+            place = ring.start + count
+            if place >= capacity:
+                place -= capacity
+            ring.count = count + 1
+        else:
+            place = ring.start
+            ring.start = place + 1 if place + 1 < capacity else 0
+            self.evicted_by_count += 1
+        if width == known:
+            ring.values[place] = row
+        else:
+            ring.values[place, :width] = row
+            ring.values[place, width:] = np.nan
+        self._sequence += 1
+        ring.stamps[place] = (ts_us, self._sequence)
+        if self._newest_us is None or ts_us > self._newest_us:
+            self._newest_us = ts_us
+
+    def add_many(self, values: Floats, labels: Sequence[int], tiers: bytes, ts_us: int) -> None:
+        """Remember a matured search: `values` (n, d), its labels and tiers, as `add` for each row would, but faster."""
+        n = len(values)
+        if n < 4 or any(labels) or n > self._size_max:
+            for index in range(n):
+                self.add(values[index], labels[index], tiers[index], ts_us)
+            return
+        codes = np.frombuffer(tiers, dtype=np.uint8)
+        sequence = self._sequence + np.arange(1, n + 1)
+        self._sequence += n
+        if self._newest_us is None or ts_us > self._newest_us:
+            self._newest_us = ts_us
+        for tier in range(len(TIERS)):
+            count = tiers.count(tier)
+            if count == n:
+                self._extend(tier, values, sequence, ts_us)
+            elif count:
+                mine = codes == tier
+                self._extend(tier, values[mine], sequence[mine], ts_us)
+
+    def _extend(self, index: int, values: Floats, sequence: npt.NDArray[np.int64], ts_us: int) -> None:
+        n, width = values.shape
+        ring = self._ring(index, width)
+        ring.make_room(n, width)
+        capacity = len(ring.values)
+        overflow = max(ring.count + n - capacity, 0)
+        first = (ring.start + ring.count) % capacity
+        ring.start = (ring.start + overflow) % capacity
+        ring.count += n - overflow
+        self.evicted_by_count += overflow
+        ahead = min(n, capacity - first)  # rows before the matrix wraps
+        for place, part in ((slice(first, first + ahead), slice(0, ahead)), (slice(0, n - ahead), slice(ahead, n))):
+            ring.values[place, :width] = values[part]
+            ring.values[place, width:] = np.nan
+            ring.stamps[place, 0] = ts_us
+            ring.stamps[place, 1] = sequence[part]
+
+    def _shown(self, label: int, tier: int) -> _Ring | None:
+        """The ring of a class and tier without the rows that are too old; None where there was never a row."""
+        index = label * len(TIERS) + tier
+        ring = self._rings[index] if index < len(self._rings) else None
+        if ring is not None and self._newest_us is not None:
+            self.evicted_by_age += ring.expire(self._newest_us - self._age_us)
+        return ring
+
+    def size(self, label: int, tier: int | None = None) -> int:
+        """Rows of a class, in one tier or in all."""
+        tiers = range(len(TIERS)) if tier is None else (tier,)
+        return sum(ring.count for ring in (self._shown(label, each) for each in tiers) if ring is not None)
+
+    def counts(self) -> dict[int, tuple[int, ...]]:
+        """Rows by class, then by tier."""
+        classes = (len(self._rings) + len(TIERS) - 1) // len(TIERS)
+        return {label: tuple(self.size(label, tier) for tier in range(len(TIERS))) for label in range(classes)}
+
+    def rows(self, label: int, tier: int | None = None, latest_max: int | None = None) -> Floats:
+        """A copy of the rows of a class, (n, d) oldest first; with `latest_max` only so many of the newest."""
+        rings = [self._shown(label, each) for each in (range(len(TIERS)) if tier is None else (tier,))]
+        parts = [(ring, ring.order()) for ring in rings if ring is not None and ring.count]
+        if latest_max is not None:
+            parts = [(ring, order[-latest_max:]) for ring, order in parts]
+        if len(parts) == 1:
+            ring, order = parts[0]
+            return ring.values[order]
+        width = max((ring.values.shape[1] for ring, _ in parts), default=0)
+        rows = np.full((sum(len(order) for _, order in parts), width), np.nan)
+        if not parts:
+            return rows
+        end = 0
+        for ring, order in parts:
+            rows[end : end + len(order), : ring.values.shape[1]] = ring.values[order]
+            end += len(order)
+        sequence = np.concatenate([ring.stamps[order, 1] for ring, order in parts])
+        by_age = np.argsort(sequence)
+        return rows[by_age if latest_max is None else by_age[-latest_max:]]
+
+    def digest_state(self) -> object:
+        """Each class and tier: its rows, oldest first, with their times; and the counters."""
+        shown = [
+            [index, ring.values[order], ring.stamps[order]]
+            for index, ring in enumerate(self._rings)
+            if ring is not None
+            for order in [ring.order()]
+        ]
+        return [self._sequence, self._newest_us, self.evicted_by_count, self.evicted_by_age, shown]
