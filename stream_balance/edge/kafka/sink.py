@@ -1,0 +1,205 @@
+"""Sink: what leaves for Kafka. In: predictions, bad records. Out: acknowledged records, or a WorldError at flush.
+
+At least once: everything handed in before a successful `flush` has been acknowledged by all replicas in sync.
+Bounded: at most `unacknowledged_max` records are on their way; beyond it sending waits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stream_balance.edge.kafka import client
+from stream_balance.edge.kafka.settings import KafkaSettings
+from stream_balance.edge.merge import Polled
+from stream_balance.errors import SettingsError, WorldError
+
+OVERHEAD_BYTES = 2_048  # of a record beside its key, value and headers, generously
+HEADER_TEXT_MAX = 1_000
+
+
+class Outbox:
+    """The producer, with a bound on what is on its way, and a memory for what failed.
+
+    `on_failed(tag, error)` is called, on the client's thread, for each record that could not be delivered.
+    """
+
+    def __init__(self, producer: Any, settings: KafkaSettings, on_failed: Callable[[Any, BaseException], None]) -> None:
+        self._producer = producer
+        self._settings = settings
+        self._on_failed = on_failed
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._on_way = 0
+        self.acknowledged = 0
+
+    def send(  # noqa: PLR0917  # a record has these parts
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        timestamp_ms: int | None = None,
+        headers: list[tuple[str, bytes]] | None = None,
+        tag: Any = None,
+    ) -> None:
+        """Hand a record to the client. Raises MessageSizeTooLargeError at once, WorldError when there is no room."""
+        settings = self._settings
+        with self._room:
+            if not self._room.wait_for(lambda: self._on_way < settings.unacknowledged_max, settings.outage_max_s):
+                raise WorldError(
+                    f"Kafka at {settings.bootstrap} acknowledged nothing for {settings.outage_max_s:g} s, "
+                    f"{self._on_way} records are on their way."
+                )
+            self._on_way += 1
+        try:
+            future = self._producer.send(topic, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
+        except BaseException as error:
+            self._left()
+            if isinstance(error, client.KafkaError) and not isinstance(error, client.MessageSizeTooLargeError):
+                raise WorldError(f"topic {topic!r} takes no records: {client.explain(error)}.") from error
+            raise
+        future.add_callback(self._done)
+        future.add_errback(self._failed, tag)
+
+    def _left(self) -> None:
+        with self._room:
+            self._on_way -= 1
+            self._room.notify()
+
+    def _done(self, _: Any) -> None:
+        with self._room:
+            self.acknowledged += 1
+            self._on_way -= 1
+            self._room.notify()
+
+    def _failed(self, tag: Any, error: BaseException) -> None:
+        with self._room:
+            self._on_failed(tag, error)
+            self._on_way -= 1
+            self._room.notify()
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until nothing is on its way. Raises WorldError if that takes longer than `timeout_s`."""
+        try:
+            self._producer.flush(timeout=timeout_s)
+        except client.KafkaTimeoutError as error:
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap} left {self._on_way} records without an answer for {timeout_s:g} s."
+            ) from error
+
+    def close(self, timeout_s: float) -> None:
+        """Leave; what is not acknowledged by then is given up."""
+        try:
+            self._producer.close(timeout=timeout_s)
+        except client.KafkaTimeoutError:
+            self._producer.close(timeout=0)
+
+
+class KafkaSink:
+    """Publishes predictions and dead letters. Counters: `predictions`, `dead_letters`, `truncated`, `failed`."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._now_s = now_s
+        self._sleep = sleep
+        self._outbox: Outbox | None = None
+        self._first_error: BaseException | None = None
+        self.predictions = 0
+        self.dead_letters = 0
+        self.truncated = 0  # dead letters too large to be sent whole
+        self.failed = 0
+
+    def open(self) -> None:
+        """Connect, and create the predictions and dead-letter topics where they are missing and it is allowed."""
+        settings = self._settings
+        admin = client.connect(lambda: client.new_admin(settings), settings, now_s=self._now_s, sleep=self._sleep)
+        try:
+            self._ensure_topics(admin)
+        except client.KafkaError as error:
+            raise WorldError(
+                f"Kafka at {settings.bootstrap} does not list its topics: {client.explain(error)}."
+            ) from error
+        finally:
+            admin.close()
+        producer = client.connect(lambda: client.new_producer(settings), settings, now_s=self._now_s, sleep=self._sleep)
+        self._outbox = Outbox(producer, settings, self._note_failed)
+
+    def _ensure_topics(self, admin: Any) -> None:
+        settings = self._settings
+        dead = [settings.dead_letter_topic(topic) for topic in settings.topics]
+        counts = client.partition_counts(admin, [settings.search_topic, settings.predictions_topic, *dead])
+        wanted = {settings.predictions_topic: counts.get(settings.search_topic, 1)} | dict.fromkeys(dead, 1)
+        missing = {topic: partitions for topic, partitions in wanted.items() if topic not in counts}
+        if not missing:
+            return
+        if not settings.create_output_topics:
+            names = " and ".join(repr(topic) for topic in missing)
+            raise SettingsError(
+                f"topic {names} does not exist at {settings.bootstrap}. Create it, or set kafka.create_output_topics."
+            )
+        client.create_topics(admin, missing, settings)
+
+    def publish_prediction(self, key: bytes, value: bytes) -> None:
+        """Send one prediction, keyed like the search it belongs to. Raises WorldError when it cannot be taken."""
+        assert self._outbox is not None, "open() comes first"
+        try:
+            self._outbox.send(self._settings.predictions_topic, key, value)
+        except client.MessageSizeTooLargeError as error:
+            raise WorldError(
+                f"a prediction of {len(value)} bytes cannot be sent, at most {self._settings.request_bytes_max} can "
+                "(kafka.request_bytes_max)."
+            ) from error
+        self.predictions += 1
+
+    def dead_letter(self, record: Polled, reason: str, message: str, now_us: int) -> None:
+        """Send a bad record's own bytes to its dead-letter topic, with where it was and why in the headers.
+
+        Bytes beyond what a request holds are cut off; the header `dead_letter.bytes` has the length they had.
+        """
+        assert self._outbox is not None, "open() comes first"
+        headers = [
+            *record.headers,
+            ("dead_letter.topic", record.topic.encode()),
+            ("dead_letter.partition", str(record.partition).encode()),
+            ("dead_letter.offset", str(record.offset).encode()),
+            ("dead_letter.record_time_us", str(record.record_time_us).encode()),
+            ("dead_letter.reason", reason.encode()),
+            ("dead_letter.message", message[:HEADER_TEXT_MAX].encode()),
+            ("dead_letter.time_us", str(now_us).encode()),
+            ("dead_letter.bytes", str(len(record.value)).encode()),
+        ]
+        beside = len(record.key or b"") + sum(len(name.encode()) + len(value) + 16 for name, value in headers)
+        value = record.value[: max(0, self._settings.request_bytes_max - OVERHEAD_BYTES - beside)]
+        if len(value) < len(record.value):
+            self.truncated += 1
+        topic = self._settings.dead_letter_topic(record.topic)
+        self._outbox.send(topic, record.key, value, now_us // 1000, headers)
+        self.dead_letters += 1
+
+    def _note_failed(self, _: Any, error: BaseException) -> None:
+        self.failed += 1
+        self._first_error = self._first_error or error
+
+    def flush(self, timeout_s: float) -> None:
+        """Return when everything handed in is acknowledged. Raises WorldError if not all was, or not in time."""
+        assert self._outbox is not None, "open() comes first"
+        self._outbox.flush(timeout_s)
+        if self._first_error is not None:
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap} refused {self.failed} of our records, the first with "
+                f"{client.explain(self._first_error)}."
+            ) from self._first_error
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Leave. Flush first: what is not acknowledged within `timeout_s` is given up."""
+        if self._outbox is not None:
+            self._outbox.close(timeout_s)
+            self._outbox = None

@@ -1,0 +1,385 @@
+"""Source: one reader over all partitions of both topics. In: topics. Out: records in total order (see merge), and the
+offset per partition that is next to do.
+
+One consumer with `assign()` and its one I/O thread. Bounded: a partition whose buffer is full is taken out of the
+assignment and put back, with a seek, when it is half empty; pausing it instead strands it in the client, and not
+polling would stop the partitions that the merge waits for. Every fetch is drained whole: records left in the client
+would keep their partition out of the next request, which then waits for partitions that have nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from stream_balance.core.records import Event
+from stream_balance.edge.backoff import Backoff
+from stream_balance.edge.kafka import client
+from stream_balance.edge.kafka.settings import KafkaSettings
+from stream_balance.edge.merge import LaneKey, Merge, Polled
+from stream_balance.errors import BadRecord, SettingsError, WorldError
+
+ASK_S = 10.0  # how long one question to the broker may take at start
+PROBE_S = 1.0  # and while running
+DRAIN_ALL = 2**31 - 1
+WAITING_S = 0.02  # how often to look again while records are held back by a partition not yet heard of
+
+
+class Decoder(Protocol):
+    """Bytes to events; both raise BadRecord."""
+
+    def parse(self, data: bytes) -> Event: ...
+
+    def check_time(self, event: Event, record_time_us: int | None) -> None: ...
+
+
+class KafkaSource:
+    """Reads both topics to the end and beyond; survives outages of up to `outage_max_s`.
+
+    `on_unforced(ts_us, lanes passed over)` is told of each merge decision that times did not force.
+    Not thread-safe. Counters: `records`, `bad`, `reconnects`, `outage_s`, `parked`, `lost` (records retention deleted).
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        codec: Decoder,
+        *,
+        on_unforced: Callable[[int, list[LaneKey]], None] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._codec = codec
+        self._on_unforced = on_unforced
+        self._now_s = now_s
+        self._sleep = sleep
+        self._backoff = Backoff(min_s=settings.backoff_min_s, max_s=settings.backoff_max_s, rng=random.Random())
+        self._consumer: Any = None
+        self._committer: Any = None
+        self._merge = Merge([], run_max=1, run_bytes_max=1)
+        self._lanes: dict[LaneKey, Any] = {}  # -> the client's name of the partition
+        self._parked: set[LaneKey] = set()
+        self._highwater: dict[LaneKey, int] = {}
+        self._probe_at_s = 0.0
+        self._away_since_s: float | None = None
+        self._failures = 0
+        self.records = 0
+        self.bad = 0
+        self.reconnects = 0
+        self.outage_s = 0.0
+        self.parked = 0
+        self.lost = 0
+
+    # Start
+
+    def open(self, positions: Mapping[LaneKey, int] | None = None) -> None:
+        """Connect, check the topics, begin at `positions`, else where `start` says.
+
+        Raises SettingsError for topics that cannot be joined, WorldError for a broker that does not answer, and for
+        offsets that are gone.
+        """
+        settings = self._settings
+        admin = self._connect(lambda: client.new_admin(settings))
+        try:
+            counts = client.partition_counts(admin, list(settings.topics))
+        except client.KafkaError as error:
+            raise WorldError(
+                f"Kafka at {settings.bootstrap} does not list its topics: {client.explain(error)}."
+            ) from error
+        finally:
+            admin.close()
+        check_topics(counts, settings)
+        self._consumer = self._connect(lambda: client.new_consumer(settings))
+        keys = [(topic, partition) for topic in settings.topics for partition in range(counts[topic])]
+        self._lanes = {key: client.TopicPartition(*key) for key in keys}
+        self._merge = Merge(
+            keys,
+            run_max=settings.buffer_records_max // 2,
+            run_bytes_max=settings.buffer_bytes_max // 2,
+            on_unforced=self._on_unforced,
+        )
+        for key, offset in self._start_offsets(positions).items():
+            self._merge.start_at(key, offset)
+        self._assign(reset=True)
+        self._probe_at_s = self._now_s() + settings.probe_every_s
+
+    def _connect(self, make: Callable[[], Any]) -> Any:
+        return client.connect(make, self._settings, now_s=self._now_s, sleep=self._sleep)
+
+    def _start_offsets(self, positions: Mapping[LaneKey, int] | None) -> dict[LaneKey, int]:
+        try:
+            earliest = self._earliest(self._lanes, ASK_S)
+            if positions is None:
+                positions = self._committed() if self._settings.start == "committed" else {}
+        except client.KafkaError as error:
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap} does not tell its offsets: {client.explain(error)}."
+            ) from error
+        return {key: self._check_kept(key, positions.get(key, earliest[key]), earliest[key]) for key in self._lanes}
+
+    def _earliest(self, keys: Iterable[LaneKey], timeout_s: float) -> dict[LaneKey, int]:
+        partitions = {self._lanes[key]: key for key in keys}
+        offsets = self._consumer.beginning_offsets(list(partitions), timeout_ms=int(timeout_s * 1000))
+        return {key: offsets[partition] for partition, key in partitions.items()}
+
+    def _committed(self) -> dict[LaneKey, int]:
+        committer = self._open_committer()
+        found = {key: committer.committed(tp, timeout_ms=int(ASK_S * 1000)) for key, tp in self._lanes.items()}
+        return {key: offset for key, offset in found.items() if offset is not None}
+
+    def _check_kept(self, key: LaneKey, wanted: int, earliest: int) -> int:
+        """The offset to begin at: `wanted`, or the earliest kept one where a loss is accepted."""
+        if wanted >= earliest:
+            return wanted
+        if not self._settings.accept_data_loss:
+            raise WorldError(
+                f"{key[0]}[{key[1]}]: the next record is at offset {wanted}, but the oldest one kept is at {earliest}: "
+                f"{earliest - wanted} are gone (retention?). Start with --accept-data-loss to go on without them."
+            )
+        self.lost += earliest - wanted
+        return earliest
+
+    # Reading
+
+    def poll(self, records_max: int | None = None, timeout_s: float = 0.1) -> list[Polled]:
+        """The next records in total order, as soon as there are any; [] after `timeout_s`. At least `records_max`
+        where there are enough; more only where times are equal. Raises WorldError after `outage_max_s` without broker.
+        """
+        records_max = self._settings.poll_records_max if records_max is None else records_max
+        end_s = self._now_s() + timeout_s
+        if self._is_low():
+            self._fetch(0.0)
+        out = self._merge.take(records_max)
+        while not out:
+            left_s = end_s - self._now_s()
+            if left_s <= 0:
+                break
+            self._fetch(min(left_s, WAITING_S) if self._merge.is_waiting() else left_s)
+            out = self._merge.take(records_max)
+        return out
+
+    def _is_low(self) -> bool:
+        """Some partition has less than a quarter of what it may hold: time to fetch."""
+        low = self._settings.buffer_records_max // 4
+        return any(self._merge.buffered(key)[0] <= low for key in self._lanes)
+
+    def _fetch(self, timeout_s: float) -> None:
+        """Bring what the client has into the merge; waits up to `timeout_s` for something to come."""
+        now_s = self._now_s()
+        if now_s >= self._probe_at_s:
+            self._probe(now_s)
+        try:
+            self._assign()
+            batches = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=DRAIN_ALL)
+            self._feed(batches)
+        except client.OFFSET_GONE as error:
+            self._skip_lost(error)
+        except client.FATAL as error:
+            raise WorldError(f"Kafka at {self._settings.bootstrap} refused us: {client.explain(error)}.") from error
+        except client.KafkaError as error:
+            self._stumble(error, timeout_s)
+        else:
+            if batches:
+                self._failures = 0
+
+    def _assign(self, *, reset: bool = False) -> None:
+        """Park the partitions that hold enough, take back those that are half empty, at the offset they stopped at."""
+        records_max, bytes_max = self._settings.buffer_records_max, self._settings.buffer_bytes_max
+        parked = set()
+        for key in self._lanes:
+            records, size_bytes = self._merge.buffered(key)
+            share = 2 if key in self._parked else 1
+            if records * share >= records_max or size_bytes * share >= bytes_max:
+                parked.add(key)
+        if parked == self._parked and not reset:
+            return
+        back = set(self._lanes) if reset else self._parked - parked
+        self.parked += len(parked - self._parked)
+        active = [key for key in self._lanes if key not in parked]
+        self._consumer.assign([self._lanes[key] for key in active])
+        for key in active:
+            if key in back:
+                self._consumer.seek(self._lanes[key], self._merge.fetch_position(key))
+        self._parked = parked
+
+    def _feed(self, batches: Mapping[Any, list[Any]]) -> None:
+        for key, partition in self._lanes.items():
+            if key in self._parked:
+                continue
+            batch = batches.get(partition, ())
+            highwater = self._consumer.highwater(partition)
+            if not batch and highwater == self._highwater.get(key) and self._merge.is_caught_up(key):
+                continue
+            # Behind the last record and whatever follows it without being one: control records, compaction gaps.
+            position = self._consumer.position(partition, timeout_ms=0)
+            if position is None:
+                position = batch[-1].offset + 1 if batch else self._merge.fetch_position(key)
+            caught_up = highwater is not None and position >= highwater
+            self._merge.feed(key, [self._decode(record) for record in batch], position=position, caught_up=caught_up)
+            if highwater is not None:
+                self._highwater[key] = highwater
+
+    def _decode(self, record: Any) -> Polled:
+        timestamp_ms = record.timestamp
+        has_time = timestamp_ms is not None and timestamp_ms >= 0
+        polled = Polled(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            record_time_us=timestamp_ms * 1000 if has_time else -1,
+            value=record.value or b"",
+            key=record.key,
+            headers=tuple(record.headers),
+        )
+        self.records += 1
+        try:
+            if record.value is None:
+                raise BadRecord("empty", "the record has no value")
+            event = self._codec.parse(record.value)
+            self._codec.check_time(event, polled.record_time_us if has_time else None)
+            polled.event = event
+        except BadRecord as bad:
+            self.bad += 1
+            polled.bad = bad
+        return polled
+
+    # Trouble
+
+    def _probe(self, now_s: float) -> None:
+        """Ask every partition's broker whether it is there: in an outage the client itself stays silent."""
+        try:
+            self._earliest(self._lanes, PROBE_S)
+        except client.FATAL as error:
+            raise WorldError(f"Kafka at {self._settings.bootstrap} refused us: {client.explain(error)}.") from error
+        except client.KafkaError as error:
+            if self._away_since_s is None:
+                self._away_since_s = now_s
+            self._check_patience(error)
+            self._probe_at_s = self._now_s() + self._backoff.next_s()
+            return
+        self._probe_at_s = now_s + self._settings.probe_every_s
+        self._backoff.reset()
+        if self._away_since_s is not None:
+            self.outage_s += self._now_s() - self._away_since_s
+            self.reconnects += 1
+            self._away_since_s = None
+
+    def _check_patience(self, error: BaseException) -> None:
+        assert self._away_since_s is not None
+        away_s = self._now_s() - self._away_since_s
+        if away_s >= self._settings.outage_max_s:
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap} has been away for {away_s:.0f} s, at most "
+                f"{self._settings.outage_max_s:g} s are borne (kafka.outage_max_s): {client.explain(error)}."
+            ) from error
+
+    def _stumble(self, error: BaseException, timeout_s: float) -> None:
+        """The client failed at a poll: wait a little, then go on where the merge stands; look for an outage at once."""
+        if self._away_since_s is None:
+            self._away_since_s = self._now_s()
+        self._check_patience(error)
+        self._probe_at_s = self._now_s()
+        self._failures += 1
+        self._sleep(min(self._backoff.next_s(), max(timeout_s, self._settings.backoff_min_s)))
+        if self._failures % 10 == 0:  # it does not mend itself: begin afresh with a new client
+            self._reopen()
+        else:
+            self._assign(reset=True)
+
+    def _reopen(self) -> None:
+        try:
+            fresh = client.new_consumer(self._settings)
+        except client.KafkaError:
+            return
+        self._consumer.close(timeout_ms=1000)
+        self._consumer = fresh
+        self._highwater.clear()
+        self._assign(reset=True)
+
+    def _skip_lost(self, error: BaseException) -> None:
+        """Offsets are gone: refuse, or begin at the oldest ones kept."""
+        try:
+            earliest = self._earliest(self._lanes, ASK_S)
+        except client.KafkaError as second:
+            self._stumble(second, 0.0)
+            return
+        gone = {key for key in self._lanes if self._merge.fetch_position(key) < earliest[key]}
+        if not gone:
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap}: offsets not read yet are gone ({client.explain(error)}); "
+                "was a topic created anew? Start with --accept-data-loss and without the old offsets."
+            ) from error
+        for key in gone:
+            self._merge.start_at(key, self._check_kept(key, self._merge.fetch_position(key), earliest[key]))
+        self._assign(reset=True)
+
+    # State
+
+    def caught_up(self) -> bool:
+        """Everything there is has been handed out, as far as the last fetches know, and no outage hides more."""
+        return self._away_since_s is None and self._merge.all_done()
+
+    def is_away(self) -> bool:
+        """Whether the broker is away right now, as far as we know."""
+        return self._away_since_s is not None
+
+    def unforced(self) -> int:
+        """Merge decisions that times did not force."""
+        return self._merge.unforced
+
+    def positions(self) -> dict[LaneKey, int]:
+        """Per (topic, partition) the offset of the next record that poll() has not handed out."""
+        return self._merge.positions()
+
+    def lag(self) -> dict[LaneKey, int]:
+        """Per (topic, partition) how many offsets lie between the next record and the high-water mark last heard of."""
+        return {key: max(0, self._highwater.get(key, 0) - offset) for key, offset in self.positions().items()}
+
+    def commit(self, positions: Mapping[LaneKey, int]) -> bool:
+        """Tell Kafka that everything before `positions` is done. False when it could not be told; raises WorldError
+        when it never will be (not authorised).
+        """
+        offsets = {self._lanes[key]: client.OffsetAndMetadata(offset, "", -1) for key, offset in positions.items()}
+        try:
+            self._open_committer().commit(offsets, timeout_ms=int(ASK_S * 1000))
+        except client.FATAL as error:
+            raise WorldError(
+                f"group {self._settings.group_id!r} cannot commit its offsets: {client.explain(error)}."
+            ) from error
+        except client.KafkaError:
+            return False
+        return True
+
+    def _open_committer(self) -> Any:
+        # A client of its own: with a group the reading one would wait for the group's coordinator at each poll.
+        if self._committer is None:
+            self._committer = client.new_consumer(self._settings, group_id=self._settings.group_id)
+        return self._committer
+
+    def close(self) -> None:
+        """Leave; commits nothing."""
+        for consumer in (self._consumer, self._committer):
+            if consumer is not None:
+                consumer.close(autocommit=False, timeout_ms=2000)
+        self._consumer = self._committer = None
+
+
+def check_topics(counts: Mapping[str, int], settings: KafkaSettings) -> None:
+    """Both topics must be there, with equal numbers of partitions. Raises SettingsError naming what to do."""
+    missing = [topic for topic in settings.topics if topic not in counts]
+    if missing:
+        names = " and ".join(repr(topic) for topic in missing)
+        raise SettingsError(
+            f"topic {names} does not exist at {settings.bootstrap}. Create it with 'stream-balance produce LOG "
+            f"--create-topics --partitions N', or 'kafka-topics.sh --bootstrap-server {settings.bootstrap} --create "
+            f"--topic {missing[0]} --partitions N', or set kafka.search_topic and kafka.purchase_topic."
+        )
+    search, purchase = settings.topics
+    if counts[search] != counts[purchase]:
+        raise SettingsError(
+            f"topic {purchase!r} has {counts[purchase]} partitions, {search!r} has {counts[search]}; "
+            "the join needs equal numbers. Recreate one of them."
+        )

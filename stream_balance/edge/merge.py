@@ -1,0 +1,235 @@
+"""Merge: many partitions in, one total order out. Pure: no broker, no clock.
+
+In: the decoded records of each partition (a *lane*), in offset order. Out: the same records in the order (time, search
+before purchase, event id, SHA-256 of the content), as far as the lanes allow. Bounded by whoever feeds it: `buffered`
+says how much a lane holds.
+
+The rules:
+- The records with the smallest time at the heads of the lanes go first, all of that time together, sorted.
+- A lane with nothing buffered blocks, unless it is caught up: its position is the high-water mark of its last fetch.
+- Within a lane a *run* of equal times is put into order, so its end must be known: another time follows, or the lane is
+  caught up, or the run has reached `run_max` records or `run_bytes_max`, where it is cut, however it was fed.
+- A bad record has no place in the order: it goes out when it is met at the front of its lane.
+- What goes out is whole runs, so one offset per lane says what is still to do, and a restart there changes nothing.
+
+What is not forced by times (a caught-up lane was passed over) is counted, and told to `on_unforced`, for a journal.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from stream_balance.core.records import Event, Search
+from stream_balance.errors import BadRecord
+
+LaneKey = tuple[str, int]  # topic, partition
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class Polled:
+    """One record as it came: where from, its bytes, and what they say: `event`, or `bad` and why not."""
+
+    topic: str
+    partition: int
+    offset: int
+    record_time_us: int
+    value: bytes
+    key: bytes | None = None
+    headers: Headers = ()
+    event: Event | None = None
+    bad: BadRecord | None = None
+
+    @property
+    def where(self) -> str:
+        """`topic[partition]@offset`, as messages name it."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+def content_hash(value: bytes) -> bytes:
+    """The last word in the total order: SHA-256 of the record's bytes."""
+    return sha256(value).digest()
+
+
+def order_key(record: Polled) -> tuple[int, int, str, bytes]:
+    """Place of a good record in the total order."""
+    event = record.event
+    assert event is not None, f"{record.where} has no place in the order: it is a bad record"
+    return event.ts_us, 0 if isinstance(event, Search) else 1, event.event_id, content_hash(record.value)
+
+
+@dataclass(slots=True)
+class _Lane:
+    key: LaneKey
+    position: int  # offset behind the last record fed
+    caught_up: bool = False
+    bytes: int = 0  # of the buffered values
+    buffer: deque[Polled] = field(default_factory=deque)
+
+
+class Merge:
+    """Holds what was fetched and not yet handed out, and hands it out in total order.
+
+    `run_max` and `run_bytes_max` bound a run of equal times within a lane. Whoever stops feeding a lane while it holds
+    at least one of them can be sure that its head has a known end: it does not block the merge.
+
+    >>> merge = Merge([("search-events", 0), ("purchase-events", 0)], run_max=100, run_bytes_max=1 << 20)
+    >>> merge.feed(("search-events", 0), [], position=0, caught_up=True)
+    >>> merge.take(10), merge.blocked_by()
+    ([], [('purchase-events', 0)])
+    """
+
+    def __init__(
+        self,
+        lanes: Iterable[LaneKey],
+        *,
+        run_max: int,
+        run_bytes_max: int,
+        on_unforced: Callable[[int, list[LaneKey]], None] | None = None,
+    ) -> None:
+        self._lanes = [_Lane(key, 0) for key in lanes]
+        self._index = {lane.key: index for index, lane in enumerate(self._lanes)}
+        self._run_max = run_max
+        self._run_bytes_max = run_bytes_max
+        self._on_unforced = on_unforced
+        self._heads: list[tuple[int, int]] = []  # heap of (time of the lane's head, index of the lane)
+        self._blocking = set(range(len(self._lanes)))  # lanes with nothing buffered, more to come
+        self._bad: deque[Polled] = deque()  # met at the front of a lane, not yet handed out
+        self.unforced = 0  # groups handed out although a caught-up lane might still have brought something before them
+        self.runs_cut = 0
+
+    def feed(self, key: LaneKey, records: Iterable[Polled], *, position: int, caught_up: bool) -> None:
+        """Append what was fetched, in offset order. `position` is the offset the next fetch starts at (gaps count)."""
+        index = self._index[key]
+        lane = self._lanes[index]
+        was_empty = not lane.buffer
+        for record in records:
+            lane.buffer.append(record)
+            lane.bytes += len(record.value)
+        lane.position = position
+        lane.caught_up = caught_up
+        if was_empty:
+            self._settle(index)
+
+    def take(self, records_max: int) -> list[Polled]:
+        """The next records in total order: whole groups, until there are `records_max` of them or no more can go."""
+        out: list[Polled] = []
+        self._hand_out_bad(out)
+        while len(out) < records_max and self._heads and not self._blocking:
+            group = self._next_group()
+            if group is None:
+                break
+            out.extend(group)
+            self._hand_out_bad(out)
+        return out
+
+    def _hand_out_bad(self, out: list[Polled]) -> None:
+        out.extend(self._bad)
+        self._bad.clear()
+
+    def _settle(self, index: int) -> None:
+        """Put a lane whose head changed where it belongs: bad records off its front, then among heads or blocking."""
+        lane = self._lanes[index]
+        buffer = lane.buffer
+        while buffer and buffer[0].event is None:
+            lane.bytes -= len(buffer[0].value)
+            self._bad.append(buffer.popleft())
+        self._blocking.discard(index)
+        if buffer:
+            heapq.heappush(self._heads, (buffer[0].event.ts_us, index))  # type: ignore[union-attr]  # good by the loop above
+        elif not lane.caught_up:
+            self._blocking.add(index)
+
+    def _next_group(self) -> list[Polled] | None:
+        """All runs of the smallest time, sorted; None while the end of one of them is not known."""
+        ts_us = self._heads[0][0]
+        runs: list[tuple[int, int]] = []
+        forced = len(self._heads) == len(self._lanes)
+        while self._heads and self._heads[0][0] == ts_us:
+            index = heapq.heappop(self._heads)[1]
+            size, known = self._run(index, ts_us)
+            runs.append((index, size))
+            if not known:
+                if not self._lanes[index].caught_up:
+                    for popped, _ in runs:
+                        heapq.heappush(self._heads, (ts_us, popped))
+                    return None
+                forced = False
+        if not forced:
+            self._note_unforced(ts_us)
+        group: list[Polled] = []
+        for index, size in runs:
+            self._pull(index, size, group)
+        if len(group) > 1:
+            group.sort(key=order_key)
+        return group
+
+    def _run(self, index: int, ts_us: int) -> tuple[int, bool]:
+        """Length of the run at a lane's head, bad records within it included, and whether its end is known."""
+        size = 0
+        size_bytes = 0
+        for record in self._lanes[index].buffer:
+            if record.event is not None and record.event.ts_us != ts_us:
+                return size, True
+            if size >= self._run_max or size_bytes >= self._run_bytes_max:
+                return size, True
+            size += 1
+            size_bytes += len(record.value)
+        return size, size >= self._run_max or size_bytes >= self._run_bytes_max
+
+    def _pull(self, index: int, size: int, group: list[Polled]) -> None:
+        lane = self._lanes[index]
+        buffer = lane.buffer
+        for _ in range(size):
+            record = buffer.popleft()
+            lane.bytes -= len(record.value)
+            (group if record.event is not None else self._bad).append(record)
+        self._settle(index)
+        if buffer and group and buffer[0].event is not None and buffer[0].event.ts_us == group[-1].event.ts_us:  # type: ignore[union-attr]
+            self.runs_cut += 1
+
+    def _note_unforced(self, ts_us: int) -> None:
+        self.unforced += 1
+        if self._on_unforced is not None:
+            self._on_unforced(ts_us, [lane.key for lane in self._lanes if lane.caught_up and not lane.buffer])
+
+    def start_at(self, key: LaneKey, offset: int) -> None:
+        """Go on at `offset` behind what is buffered: a start, or a gap."""
+        self._lanes[self._index[key]].position = offset
+
+    def is_caught_up(self, key: LaneKey) -> bool:
+        """Whether the lane's last fetch reached the high-water mark: it does not block."""
+        return self._lanes[self._index[key]].caught_up
+
+    def all_done(self) -> bool:
+        """Every lane caught up, nothing buffered."""
+        return not self._bad and all(lane.caught_up and not lane.buffer for lane in self._lanes)
+
+    def buffered(self, key: LaneKey) -> tuple[int, int]:
+        """Records and bytes of values held for a lane."""
+        lane = self._lanes[self._index[key]]
+        return len(lane.buffer), lane.bytes
+
+    def is_waiting(self) -> bool:
+        """Records are held, and a lane that is not caught up keeps them back."""
+        return bool(self._heads)
+
+    def blocked_by(self) -> list[LaneKey]:
+        """The lanes with nothing buffered that are not caught up."""
+        return [self._lanes[index].key for index in sorted(self._blocking)]
+
+    def fetch_position(self, key: LaneKey) -> int:
+        """Where the next fetch of a lane starts."""
+        return self._lanes[self._index[key]].position
+
+    def positions(self) -> dict[LaneKey, int]:
+        """Per lane the offset of the next record that was not handed out."""
+        next_offsets = {lane.key: lane.buffer[0].offset if lane.buffer else lane.position for lane in self._lanes}
+        for record in self._bad:
+            key = (record.topic, record.partition)
+            next_offsets[key] = min(next_offsets[key], record.offset)
+        return next_offsets
