@@ -114,7 +114,7 @@ class Session:
             settings=self.settings.model_dump(mode="json"),
             versions=self._versions,
             throughput=self.meter.throughput(examples),
-        ).to_document()
+        ).document()
 
     def end(self) -> dict[str, Any]:
         """The final report, pinned for the HTTP thread."""

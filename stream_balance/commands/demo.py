@@ -10,7 +10,18 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from stream_balance.commands.options import Config, Host, Model, Port, ReportTo, Seed, Set, Strategy, TargetShare, gather
+from stream_balance.commands.options import (
+    Config,
+    Host,
+    Model,
+    Port,
+    ReportTo,
+    Seed,
+    Set,
+    Strategy,
+    TargetShare,
+    gather,
+)
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.core.pipeline import Pipeline

@@ -34,4 +34,6 @@ def write_report(report: dict[str, Any], target: str | None, title: str) -> None
         temporary.write_bytes(document)
         temporary.replace(path)
     except OSError as error:
-        raise WorldError(f"report {target!r} cannot be written: {error.strerror}. Name a folder that exists.") from error
+        raise WorldError(
+            f"report {target!r} cannot be written: {error.strerror}. Name a folder that exists."
+        ) from error

@@ -76,7 +76,8 @@ def replay(
         float | None, typer.Option(min=1e-6, help="Times real time, by event time.", show_default="as fast as it can")
     ] = None,
     freeze_after: Annotated[
-        int | None, typer.Option(min=0, metavar="EVENTS", help="Stop learning there; measure only what is scored after.")
+        int | None,
+        typer.Option(min=0, metavar="EVENTS", help="Stop learning there; measure only what is scored after."),
     ] = None,
     mature_all: Annotated[
         bool, typer.Option("--mature-all", help="At the end let event time run on until nothing is held.")

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from stream_balance.commands.options import Config, Host, Model, Port, ReportTo, Seed, Set, Strategy, TargetShare, gather
+from stream_balance.commands.options import (
+    Config,
+    Host,
+    Model,
+    Port,
+    ReportTo,
+    Seed,
+    Set,
+    Strategy,
+    TargetShare,
+    gather,
+)
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.core.pipeline import Pipeline

@@ -1,4 +1,4 @@
-"""Pipeline: the only place that knows the order of the rooms. In: events in any order, a clock that is theirs. Out: Scored.
+"""Pipeline: the only place that knows the order of the rooms. In: events in any order. Out: Scored. Learns on the way.
 
 At each event: advance the watermark; mature and learn everything due, in (due time, position) order; then featurize,
 score and hold. A function of (settings, seed, inputs): no clock, no I/O, one random stream per room.
@@ -6,7 +6,10 @@ score and hold. A function of (settings, seed, inputs): no clock, no I/O, one ra
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +22,8 @@ from stream_balance.core.join import Joiner
 from stream_balance.core.oracle import Oracle
 from stream_balance.core.order import Reorder
 from stream_balance.core.ranking import Exposure, Ranking
-from stream_balance.core.records import Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
+from stream_balance.core.records import HEAD, TAIL, Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
+from stream_balance.core.report import EventCounts, ExampleCounts, Report, Samples, Thresholds, Throughput, Training
 from stream_balance.core.scorecard import Scorecard
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.tiers import Tiers
@@ -45,13 +49,14 @@ class Pipeline:
         self.tiers = Tiers(settings.tiers)
         self.joiner = Joiner(settings.join, settings.order.disorder_max_s)
         self.delay = DelayedLabels(delay_rows) if delay_rows is not None else None
-        self.arm = Arm(settings, classes, seed)
+        self.arm = Arm(settings, classes, seed, random_stream(seed, "arm"))
         self.drift = DriftWatch(settings.drift)
         self._start_metrics()
         self.events = {"search": 0, "purchase": 0}
         self.late = 0
         self.bad: dict[str, int] = {}
         self.frozen = False
+        self._frozen_version = 0
         self._trail = Digest()
 
     def _start_metrics(self) -> None:
@@ -108,7 +113,8 @@ class Pipeline:
         limit = self.settings.freeze_after_events
         if limit is not None and not self.frozen and sum(self.events.values()) > limit:
             self.frozen = True
-            self._freeze_from_us = self.reorder.watermark_us
+            self.arm.version += 1  # so that what is scored from here on is told from what was scored before
+            self._frozen_version = self.arm.version
             self._start_metrics()
 
     # -- labelled rows
@@ -139,8 +145,7 @@ class Pipeline:
 
     def _mature(self, matured: Iterable[Examples]) -> None:
         for examples in matured:
-            measured = not self.frozen or examples.scored.ts_us >= self._freeze_from_us
-            if measured:
+            if not self.frozen or examples.scored.model_version == self._frozen_version:
                 self.scorecard.score(examples)
                 self.ranking.score(examples)
                 self.exposure.score(examples)
@@ -149,7 +154,64 @@ class Pipeline:
                 losses = self.arm.learn(examples, self.featurizer.columns, self._trail)
                 self.drift.observe(losses, examples.labels, examples.scored.ts_us)
 
-    # -- state
+    # -- telling
+
+    @property
+    def examples_in(self) -> int:
+        """Impressions scored so far."""
+        return self.joiner.counts.in_ if self.delay is None else self.delay.counts.taken
+
+    def report(
+        self,
+        *,
+        digest: bool = True,
+        settings: dict[str, Any] | None = None,
+        versions: dict[str, str] | None = None,
+        throughput: dict[str, float] | None = None,
+    ) -> Report:
+        """All counters and figures now. What the core cannot know (settings, versions, speed) is handed in."""
+        threshold = self.arm.threshold
+        return Report(
+            events=EventCounts(**self.events, bad=dict(sorted(self.bad.items()))),
+            examples=self._example_counts(),
+            metrics=self.scorecard.metrics(),
+            ranking=self.ranking.metrics(),
+            exposure=self.exposure.metrics(),
+            training=self._training(),
+            threshold=Thresholds(head=threshold.value(HEAD), tail=threshold.value(TAIL)),
+            drift=self.drift.metrics(),
+            oracle=self.oracle.metrics(),
+            throughput=Throughput(**throughput) if throughput is not None else None,
+            state_digest=self.state_digest() if digest else None,
+            settings=settings or {},
+            seed=self.seed,
+            versions=versions or {},
+        )
+
+    def _example_counts(self) -> ExampleCounts:
+        if self.delay is not None:
+            rows = self.delay.counts
+            return ExampleCounts(
+                **{"in": rows.taken}, held=self.delay.held, matured=rows.matured, positive=rows.positive
+            )
+        counts = self.joiner.counts
+        return ExampleCounts(
+            **{"in": counts.in_}, held=counts.held, matured=counts.matured, positive=counts.positive,
+            dropped=dict(counts.dropped), label_known=counts.label_known, orphans=counts.orphans, late=self.late,
+            duplicates=counts.duplicate_search + counts.duplicate_purchase,
+        )  # fmt: skip
+
+    def _training(self) -> Training:
+        arm = self.arm
+        learned = sum(arm.samples.values())
+        return Training(
+            samples=Samples(**arm.samples),
+            per_impression=learned / arm.examples if arm.examples else None,
+            positive_share=arm.positive_share(),
+            target_share=arm.target_share(),
+            by_class=dict(zip(self.class_names, arm.by_class, strict=True)),
+            abstentions=arm.abstentions,
+        )
 
     def state_digest(self) -> str:
         """SHA-256 of the whole state and of every prediction and learned sample so far."""
@@ -179,3 +241,8 @@ def row_as_search(index: int, ts_us: int, features: Mapping[str, FeatureValue]) 
     """A row of a table as a search of one item, so that it goes the way of every impression."""
     name = f"row-{index}"
     return Search(name, ts_us, name, ("row",), (1,), (None,), (None,), (features,))
+
+
+def random_stream(seed: int, room: str) -> random.Random:
+    """The one random stream of a room, the same on every machine."""
+    return random.Random(hashlib.sha256(f"{seed}/{room}".encode()).digest())

@@ -1,0 +1,134 @@
+"""Arm: one (model, strategy) pair behind its own calibrator and threshold. In: rows to score, matured examples. Out:
+scores, and samples learned. Scores first, learns later; what it learns never reaches a metric.
+
+Served probabilities refer to the real stream: a model that takes an offset learns under it and is served without; of
+the others the decayed realised ratio is taken off the logit. What is left (interpolated rows bend p(x|y) too) the
+calibrator learns on real, unsampled examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+
+from stream_balance.core.arms.registry import make_model
+from stream_balance.core.balance import make_strategy
+from stream_balance.core.calibrate import Calibrator, RatioCorrection, Threshold, logits, unbend
+from stream_balance.core.digest import Digest
+from stream_balance.core.rates import Rates
+from stream_balance.core.records import ORIGINS, TIERS, Columns, Examples, Floats, Sample
+from stream_balance.core.settings import CoreSettings
+from stream_balance.core.window import Window
+
+TRAINED_DECAY = 0.999  # per sample: what "lately" means for the share of positives among the samples learned
+
+
+class Arm:
+    """Learns from balanced samples, serves calibrated probabilities of classes 1..C-1.
+
+    `score` gives raw (n, C-1), probability (n, C-1) and threshold (n,). `version` grows with every sample learned.
+    """
+
+    def __init__(self, settings: CoreSettings, classes: int, seed: int, rng: Random) -> None:
+        self.classes = classes
+        self.model = make_model(settings.model.name, classes, seed, one_vs_rest=settings.model.one_vs_rest)
+        self.rates = Rates(settings.rates, classes)
+        self.strategy = make_strategy(settings.balance, self.rates)
+        self.window = Window(settings.window)
+        self.calibrator = Calibrator(settings.calibrate, classes)
+        self.ratio = RatioCorrection(classes)
+        self.threshold = Threshold(settings.threshold)
+        self.version = 0
+        self.samples = dict.fromkeys(ORIGINS, 0)
+        self.by_class = [0] * classes
+        self.abstentions = 0
+        self.examples = 0
+        self._trained = [0.0, 0.0]  # decayed samples: all, positive
+        self._rng = rng
+
+    # -- serving
+
+    def score(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats, Floats]:
+        """What is said of n rows now."""
+        scores = self.model.predict(values, columns)
+        raw = scores.probability
+        self.abstentions += int(np.count_nonzero(scores.abstained))
+        probability = self.calibrator.apply(self._logits(raw), tiers)
+        by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
+        return raw, probability, by_tier[np.frombuffer(tiers, dtype=np.uint8)]
+
+    def _logits(self, raw: Floats) -> Floats:
+        """Log odds of the real stream, (n, C-1); NaN where the model abstained."""
+        return logits(raw if self.model.supports_offset else unbend(raw, self.ratio.offset()))
+
+    # -- learning
+
+    def learn(self, examples: Examples, columns: Columns, trail: Digest) -> Floats:
+        """Learn from one matured search; return the log-loss of each served probability, (n,)."""
+        scored = examples.scored
+        labels, tiers, values = examples.labels, scored.tiers, scored.values
+        probability = scored.probability
+        self.calibrator.learn_many(self._logits(scored.raw), tiers, labels)
+        self.threshold.observe(probability, labels, tiers)
+        self._train(values, labels, tiers, columns, trail)
+        self.window.add_many(values, labels, tiers, scored.ts_us)
+        self.examples += len(labels)
+        return _losses(probability, labels)
+
+    def _train(self, values: Floats, labels: Sequence[int], tiers: bytes, columns: Columns, trail: Digest) -> None:
+        strategy, rates, rng = self.strategy, self.rates, self._rng
+        real, learned = [0] * self.classes, [0] * self.classes
+        for i, label in enumerate(labels):
+            tier = tiers[i]
+            plan = strategy.plan(label, tier, rng)
+            rates.observe(label)
+            real[label] += 1
+            if plan.copies:
+                for sample in strategy.draw(values[i], label, tier, plan, self.window, columns, rng):
+                    self._learn_sample(sample, columns, trail)
+                    learned[label] += sample.times
+        self.ratio.observe(real, learned)
+
+    def _learn_sample(self, sample: Sample, columns: Columns, trail: Digest) -> None:
+        self.model.learn(sample, columns)
+        times, label = sample.times, sample.label
+        trail.add_bytes(sample.row.tobytes() + bytes((label, min(times, 255))))
+        self.version += times
+        self.samples[sample.origin] += times
+        self.by_class[label] += times
+        keep = TRAINED_DECAY**times
+        self._trained[0] = self._trained[0] * keep + (1 - keep)
+        self._trained[1] = self._trained[1] * keep + (1 - keep) * (label > 0)
+
+    # -- telling
+
+    def positive_share(self) -> float | None:
+        """Decayed share of outcomes among the samples learned lately; None before the first."""
+        return self._trained[1] / self._trained[0] if self._trained[0] else None
+
+    def target_share(self) -> float:
+        """What the share is aimed at, after clamps."""
+        return self.strategy.target_share_after_clamps()
+
+    def digest_state(self) -> object:
+        """Every room's state, the counters and the random stream."""
+        return [
+            self.model.digest_state(), self.rates.digest_state(), self.strategy.digest_state(),
+            self.window.digest_state(), self.calibrator.digest_state(), self.ratio.digest_state(),
+            self.threshold.digest_state(), self.version, self.samples, self.by_class, self.abstentions, self.examples,
+            self._trained, list(self._rng.getstate()[1]),
+        ]  # fmt: skip
+
+
+def _losses(probability: Floats, labels: Sequence[int]) -> Floats:
+    """Natural log-loss of each row."""
+    chosen = np.array(labels)
+    of_label = np.where(
+        chosen > 0,
+        probability[np.arange(len(chosen)), np.maximum(chosen - 1, 0)],
+        1 - probability.sum(axis=1),
+    )
+    losses: Floats = -np.log(np.clip(of_label, 1e-15, 1))
+    return losses
