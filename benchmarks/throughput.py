@@ -1,0 +1,186 @@
+"""Throughput: impressions a second of the whole replay from bytes, against a bare River loop on the same features.
+
+Ours: decode, join, features, score, metrics, balance, learn. Bare: predict, learn, ROCAUC, on ready-made dicts of the
+same rows, in the order in which their labels came due. Both in this process, one after the other; CPU seconds.
+
+    python benchmarks/throughput.py [--impressions 20000] [--models logistic ...] [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import math
+import pstats
+import random
+import time
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from river import base, forest, linear_model, metrics, optim, preprocessing, tree
+
+from stream_balance.core.balance import BalanceSettings
+from stream_balance.core.join import Joiner, JoinSettings
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.records import Columns, Examples, Purchase, Scored, Search
+from stream_balance.core.settings import CoreSettings, ModelSettings
+from stream_balance.edge.codec import Codec
+from stream_balance.edge.wire import WireSettings
+
+ITEMS = 20
+NUMBERS = 8  # with position, price, category and the state columns, the row has 20
+
+
+def events(impressions: int, seed: int = 0) -> Iterator[bytes]:
+    """A log with `ITEMS` items a search, `NUMBERS` numeric features an item, about 2 % bought a little later."""
+    rng = np.random.default_rng(seed)
+    codec = Codec(WireSettings())
+    waiting: list[tuple[int, int, Purchase]] = []
+    ts_us = 1_772_000_000_000_000
+    weights = rng.normal(size=NUMBERS) * 0.7
+    for s in range(impressions // ITEMS):
+        ts_us += int(rng.integers(1, 1000)) * 1000
+        while waiting and waiting[0][0] <= ts_us:
+            yield codec.encode_purchase(waiting.pop(0)[2])
+        values = rng.normal(size=(ITEMS, NUMBERS)).round(4)
+        ids = tuple(f"item-{int(i)}" for i in rng.zipf(1.3, ITEMS).clip(0, 5000))
+        search = Search(
+            event_id=f"s-{s}", ts_us=ts_us, user_id=f"user-{rng.integers(2000)}", item_ids=ids,
+            positions=tuple(range(1, ITEMS + 1)), prices=tuple(rng.uniform(1, 90, ITEMS).round(2).tolist()),
+            categories=(None,) * ITEMS,
+            item_features=tuple({f"x{j}": float(v) for j, v in enumerate(row)} for row in values),
+        )  # fmt: skip
+        yield codec.encode_search(search)
+        bought = rng.random(ITEMS) < 1 / (1 + np.exp(-(values @ weights - 5)))
+        for i in np.flatnonzero(bought):
+            due = ts_us + int(rng.integers(1000, 600_000)) * 1000
+            waiting.append((due, s * ITEMS + int(i), Purchase(f"p-{s}-{i}", due, search.user_id, ids[i], f"s-{s}")))
+        waiting.sort(key=lambda pair: pair[:2])
+
+
+class Recorder:
+    """Keeps the matured examples of a pipeline, so that the bare loop gets the same rows in the same order."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.examples: list[Examples] = []
+        learn = pipeline.arm.learn
+
+        def remember(examples: Examples, *rest: Any) -> Any:
+            self.examples.append(examples)
+            return learn(examples, *rest)
+
+        pipeline.arm.learn = remember  # type: ignore[method-assign]
+
+
+def core(model: str, strategy: str) -> CoreSettings:
+    return CoreSettings(
+        model=ModelSettings(name=model),
+        balance=BalanceSettings(strategy=strategy),
+        join=JoinSettings(window_s=600.0),
+    )
+
+
+def ours(log: list[bytes], model: str, strategy: str) -> tuple[float, Pipeline]:
+    """CPU seconds of the whole way from bytes."""
+    pipeline, codec = Pipeline(core(model, strategy), 0, ("none", "purchase")), Codec(WireSettings())
+    started = time.process_time()
+    for line in log:
+        pipeline.push(codec.decode(line), line)
+    pipeline.run_out()
+    return time.process_time() - started, pipeline
+
+
+def bare_model(model: str) -> base.Classifier:
+    return {
+        "logistic": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.SGD(0.01)),
+        "hoeffding_adaptive_tree": lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
+        "adaptive_random_forest": lambda: forest.ARFClassifier(seed=0),
+    }[model]()
+
+
+def bare(rows: list[tuple[dict[str, Any], int]], model: str, samples: list[int]) -> float:
+    """CPU seconds of predict, ROCAUC, and `samples[i]` times learn."""
+    classifier, auc = bare_model(model), metrics.ROCAUC()
+    started = time.process_time()
+    for (x, y), times in zip(rows, samples, strict=True):
+        auc.update(y, classifier.predict_proba_one(x).get(1, 0.0))
+        for _ in range(times):
+            classifier.learn_one(x, y)
+    return time.process_time() - started
+
+
+def as_dicts(examples: list[Examples], columns: Columns) -> list[tuple[dict[str, Any], int]]:
+    rows = []
+    for each in examples:
+        for row, label in zip(each.scored.values.tolist(), each.labels, strict=True):
+            rows.append(({n: v for n, v in zip(columns.names, row, strict=False) if not math.isnan(v)}, label))
+    return rows
+
+
+def spread(pipeline: Pipeline, rows: list[tuple[dict[str, Any], int]]) -> list[int]:
+    """How often the bare loop learns each row, so that it learns as many samples of each class as we did."""
+    rng, totals = random.Random(0), [sum(y == c for _, y in rows) for c in (0, 1)]
+    found = []
+    for _, y in rows:
+        wanted = pipeline.arm.by_class[y] / max(totals[y], 1)
+        found.append(int(wanted) + (rng.random() < wanted % 1))
+    return found
+
+
+def held_bytes(items: int, searches: int) -> float:
+    """Traced bytes per held impression with 20 float64 features, ids included."""
+    rng = np.random.default_rng(0)
+    tracemalloc.start()
+    joiner = Joiner(JoinSettings())
+    before = tracemalloc.get_traced_memory()[0]
+    item_ids, positions = [f"item-{i}" for i in range(500)], tuple(range(1, items + 1))
+    for s in range(searches):
+        block = rng.normal(size=(items, 23)).tobytes()
+        ids = tuple(item_ids[(s + i) % 500] for i in range(items))
+        joiner.hold(Scored(f"search-{s}", f"user-{s}", 10**15 + s, ids, positions, bytes(items), 20, block))
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    return used / (items * searches)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--impressions", type=int, default=20_000)
+    parser.add_argument(
+        "--models", nargs="+", default=["logistic", "hoeffding_adaptive_tree", "adaptive_random_forest"]
+    )
+    parser.add_argument("--strategies", nargs="+", default=["none", "smote_under"])
+    parser.add_argument("--profile", action="store_true", help="say where our time goes")
+    options = parser.parse_args()
+    print(f"{'model':26}{'strategy':13}{'ours/s':>9}{'bare/s':>9}{'ratio':>7}{'samples/impression':>20}{'columns':>9}")
+    for model in options.models:
+        count = options.impressions // (5 if model == "adaptive_random_forest" else 1)
+        log = list(events(count))
+        for strategy in options.strategies:
+            recording = Pipeline(core(model, strategy), 0, ("none", "purchase"))
+            recorder, codec = Recorder(recording), Codec(WireSettings())
+            for line in log:
+                recording.push(codec.decode(line), line)
+            recording.run_out()
+            rows = as_dicts(recorder.examples, recording.featurizer.columns)
+            samples = [1] * len(rows) if strategy == "none" else spread(recording, rows)
+            cost, pipeline = min((ours(log, model, strategy) for _ in range(3)), key=lambda pair: pair[0])
+            reference = min(bare(rows, model, samples) for _ in range(3))
+            learned = pipeline.arm.version / len(rows)
+            print(
+                f"{model:26}{strategy:13}{len(rows) / cost:9,.0f}{len(rows) / reference:9,.0f}"
+                f"{reference / cost:7.2f}{learned:20.2f}{len(recording.featurizer.columns):9}",
+                flush=True,
+            )
+            if options.profile:
+                profile = cProfile.Profile()
+                profile.runcall(ours, log, model, strategy)
+                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+    for items, searches in ((20, 2_000), (1, 20_000)):
+        print(f"held, {items:2} items a search: {held_bytes(items, searches):.0f} bytes per impression")
+
+
+if __name__ == "__main__":
+    main()
