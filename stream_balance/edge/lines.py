@@ -99,7 +99,7 @@ def _zstd_stream() -> zstandard.ZstdDecompressionObj:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-def read_lines(file: ByteFile, line_max: int) -> Iterator[Line]:
+def split_lines(file: ByteFile, line_max: int) -> Iterator[Line]:
     """The lines of a file, blank ones left out but counted. A line over `line_max` bytes comes cut to KEPT_BYTES.
 
     Raises WorldError, after the last whole line, if the file is damaged.

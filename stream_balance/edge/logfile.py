@@ -20,7 +20,7 @@ import re
 from base64 import b64decode, b64encode
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,7 +29,7 @@ from pydantic import PositiveInt
 
 from stream_balance.core.records import Event, Purchase, RoomSettings
 from stream_balance.edge.codec import Codec
-from stream_balance.edge.lines import PARQUET_MAGIC, ByteFile, Line, read_lines
+from stream_balance.edge.lines import PARQUET_MAGIC, ByteFile, Line, split_lines
 from stream_balance.errors import BadRecord, SettingsError, WorldError
 
 NEAR = 64  # lines on either side
@@ -96,7 +96,13 @@ def wrap(data: bytes, record_time_us: int) -> bytes:
 
 def read_events(paths: Sequence[Path], codec: Codec, settings: LogSettings | None = None) -> LogReader:
     """The records of one log or several, merged. Raises SettingsError if a file is missing or all are empty."""
-    return LogReader(paths, codec, settings or LogSettings())
+    return LogReader(paths, codec, settings)
+
+
+def read_lines(lines: Iterable[bytes], codec: Codec, settings: LogSettings | None = None) -> Iterator[LogRecord]:
+    """Lines that are in memory, or still being made, as a file of them would be read; looks NEAR lines ahead."""
+    numbered = (Line(number, data, len(data)) for number, data in enumerate(lines, start=1) if data.strip())
+    return _read_lines(numbered, Path("-"), codec, settings or LogSettings())
 
 
 class LogReader:
@@ -106,12 +112,12 @@ class LogReader:
     file is damaged, after every good record before it.
     """
 
-    def __init__(self, paths: Sequence[Path], codec: Codec, settings: LogSettings) -> None:
+    def __init__(self, paths: Sequence[Path], codec: Codec, settings: LogSettings | None = None) -> None:
         if not paths:
             raise SettingsError("no log is named. Name at least one file.")
         self._codec = codec
-        self._settings = settings
-        self._files = [ByteFile(path, read_bytes=settings.read_bytes) for path in paths]
+        self._settings = settings or LogSettings()
+        self._files = [ByteFile(path, read_bytes=self._settings.read_bytes) for path in paths]
         for file in self._files:
             if file.magic == PARQUET_MAGIC:
                 raise SettingsError(f"{str(file.path)!r} is Parquet, not a log of events. For a table add --rows.")
@@ -143,9 +149,13 @@ class LogReader:
             raise SettingsError(f"{names} has no records. Expected JSON lines, one event each.")
 
     def _read_one(self, file: ByteFile) -> Iterator[LogRecord]:
-        lines = read_lines(file, self._codec.settings.record_bytes_max + _WRAPPER_BYTES)
-        parsed = (_parse(self._codec, file.path, line) for line in lines)
-        return _tied(_timed(parsed, self._codec), self._settings.tie_max)
+        lines = split_lines(file, self._codec.settings.record_bytes_max + _WRAPPER_BYTES)
+        return _read_lines(lines, file.path, self._codec, self._settings)
+
+
+def _read_lines(lines: Iterator[Line], path: Path, codec: Codec, settings: LogSettings) -> Iterator[LogRecord]:
+    parsed = (_parse(codec, path, line) for line in lines)
+    return _tied(_timed(parsed, codec), settings.tie_max)
 
 
 def _parse(codec: Codec, path: Path, line: Line) -> LogRecord:

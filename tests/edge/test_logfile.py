@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from stream_balance.core.records import Purchase
 from stream_balance.edge.codec import Codec, WireSettings
-from stream_balance.edge.lines import ByteFile, read_lines
-from stream_balance.edge.logfile import LogRecord, LogSettings, order_key, read_events, wrap
+from stream_balance.edge.lines import ByteFile, split_lines
+from stream_balance.edge.logfile import LogRecord, LogSettings, order_key, read_events, read_lines, wrap
 from stream_balance.errors import SettingsError, WorldError
 
 START_MS = 1_772_366_400_000
@@ -176,7 +176,7 @@ def test_a_line_beyond_the_limit_is_counted_and_never_held_whole(tmp_path: Path)
         for _ in range(40):
             stream.write(b"x" * 262_144)
         stream.write(b"\n" + search(1) + b"\n" + b"y" * 2_000_000)
-    cut = [line for line in read_lines(ByteFile(log), 1_048_576) if line.cut]
+    cut = [line for line in split_lines(ByteFile(log), 1_048_576) if line.cut]
     assert [(line.number, line.size, len(line.data)) for line in cut] == [(2, 10_485_760, 4096), (4, 2_000_000, 4096)]
     records = read(log)
     assert reasons(records) == {"too_large": 2}
@@ -209,3 +209,7 @@ def test_progress_counts_the_bytes_on_disk(tmp_path: Path) -> None:
     assert (reader.bytes_read, reader.bytes_total) == (0, log.stat().st_size)
     assert sum(1 for _ in reader) == 1000
     assert reader.bytes_read == reader.bytes_total
+
+
+def test_lines_in_memory_are_read_like_a_file(tmp_path: Path) -> None:
+    assert seen(list(read_lines(MIXED, Codec(WireSettings())))) == seen(read(write(tmp_path / "log", MIXED)))
