@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
+from math import log1p
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, cast
 from zlib import crc32
 
 import numpy as np
@@ -30,12 +31,16 @@ from stream_balance.core.lru import Recent
 from stream_balance.core.records import Columns, FeatureValue, Floats, Purchase, RoomSettings, Rows, Search
 
 Scope = Literal["item", "search"]
+_Block = tuple[Sequence[int], bytes]  # columns, and their values as float64: column after column, n each
+_Hashed = tuple[int | slice, int, float]  # rows, hashed column, what to add
 
 _NAN = math.nan
+_NAN_BYTES = struct.pack("d", _NAN)
 _DAY_US = 86_400_000_000
 _PLANS_MAX = 256
 _EXPONENT_MAX = 200.0  # weights are rebased here, far from overflow
 _BEGINNING_US = -(2**63)
+_NOTHING = [0.0, 0.0]  # stands for "no category"; never written
 
 
 class FeatureSettings(RoomSettings):
@@ -61,15 +66,16 @@ class _Misfit(Exception):  # noqa: N818  # not an error: this search goes the sl
 class _Plan:
     """How items with one set of keys are read, columns at a time. Derived from the table: never saved."""
 
-    __slots__ = ("columns", "getter", "keys", "lists", "nominal", "numeric")
+    __slots__ = ("code_columns", "getter", "keys", "lists", "nominal", "number_columns", "numeric")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
         self.getter = itemgetter(*keys) if len(keys) > 1 else None
         self.numeric: list[int] = []  # places among the keys
+        self.lists: list[tuple[int, int]] = []  # (place, length)
         self.nominal: list[tuple[int, int]] = []  # (place, column)
-        self.lists: list[tuple[int, list[int]]] = []  # (place, columns)
-        self.columns = np.empty(0, dtype=np.intp)  # of the built-in, numeric and nominal columns
+        self.number_columns: list[int] = []  # of numbers, then of lists
+        self.code_columns: list[int] = []
 
 
 class Featurizer:
@@ -115,19 +121,29 @@ class Featurizer:
         n = len(search.item_ids)
         settings = self._settings
         item_cells: list[float] = []  # column after column, n each
-        search_cells: list[float] = []
-        if settings.builtin:
-            self._read_event(search, item_cells, search_cells)
-        if settings.state:
-            self._read_state(search, item_cells, search_cells)
+        search_cells: list[float] = []  # one each
+        if settings.builtin or settings.state:
+            log_prices = [_NAN if price is None else log1p(price) if price > 0 else 0.0 for price in search.prices]
+            if settings.builtin:
+                self._read_event(search, log_prices, item_cells, search_cells)
+            if settings.state:
+                self._read_state(search, log_prices, item_cells, search_cells)
+        blocks: list[_Block] = [
+            (self._item_columns, struct.pack(f"{len(item_cells)}d", *item_cells)),
+            (self._search_columns, _repeated(search_cells, n)),
+        ]
+        hashed: list[_Hashed] = []
         try:
-            values = self._fast(search.item_features, item_cells)
+            blocks += self._fast(search.item_features)
         except (_Misfit, KeyError, TypeError, struct.error, OverflowError):
-            values = self._slow(search.item_features, item_cells)
+            blocks.append(self._slow(search.item_features, hashed))
         if search.features:
-            values = self._broadcast(search.features, values)
-        if search_cells:
-            values[:, self._search_columns] = search_cells
+            plain, sums = self._cells("search", search.features)
+            blocks.append((list(plain), _repeated(plain.values(), n)))
+            hashed += [(slice(None), column, value) for column, value in sums]
+        values = self._assembled(blocks, n)
+        for where, column, value in hashed:
+            values[where, column] = np.nan_to_num(values[where, column]) + value
         return Rows(values, bytes(n))
 
     def observe_purchase(self, purchase: Purchase) -> None:
@@ -152,21 +168,25 @@ class Featurizer:
 
     # -- the event's own columns and the state's
 
-    def _read_event(self, search: Search, item_cells: list[float], search_cells: list[float]) -> None:
+    def _read_event(
+        self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]
+    ) -> None:
         item_cells += search.positions
-        item_cells += [_NAN if price is None else _log_price(price) for price in search.prices]
+        item_cells += log_prices
         column = self._item_columns[2]
-        get = self.columns.levels[column].get
-        for category in search.categories:
-            code = get(category) if category is not None else _NAN
-            item_cells.append(self._level(column, category) if code is None else code)  # type: ignore[arg-type]
+        codes = list(map(self.columns.levels[column].get, search.categories))  # type: ignore[arg-type]
+        if None in codes:
+            item_cells += [_NAN if name is None else self._level(column, name) for name in search.categories]
+        else:
+            item_cells += codes  # type: ignore[arg-type]
         angle = search.ts_us % _DAY_US / _DAY_US * math.tau
         words = _NAN if search.query is None else float(len(search.query.split()))
         search_cells += (words, math.sin(angle), math.cos(angle))
 
-    def _read_state(self, search: Search, item_cells: list[float], search_cells: list[float]) -> None:
+    def _read_state(
+        self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]
+    ) -> None:
         """Append the state's columns, then count the search."""
-        log1p = math.log1p
         weight = self._weight(search.ts_us)
         now = self._weight_now
         young, entry = self._items.young.get, self._items.entry
@@ -184,18 +204,16 @@ class Featurizer:
             item_cells += [(item[1] + bought) / (item[0] + drawn) for item in items]
             user_purchases = log1p(user[1] / now)
         search_cells += (log1p(user[0] / now), user_purchases)
-        priced = []
-        for category, price in zip(search.categories, search.prices, strict=True):
-            if category is None or price is None:
-                item_cells.append(_NAN)
-                continue
-            mean = self._categories.entry(category)
-            log_price = _log_price(price)
-            item_cells.append(log_price - mean[1] / mean[0] if mean[0] else _NAN)
-            priced.append((mean, log_price))
-        for mean, log_price in priced:
-            mean[0] += weight
-            mean[1] += weight * log_price
+        young, entry = self._categories.young.get, self._categories.entry
+        means = [_NOTHING if name is None else young(name) or entry(name) for name in search.categories]
+        # A price that is absent (NaN) stays absent in the difference.
+        item_cells += [
+            price - mean[1] / mean[0] if mean[0] else _NAN for price, mean in zip(log_prices, means, strict=True)
+        ]
+        for price, mean in zip(log_prices, means, strict=True):
+            if price == price and mean is not _NOTHING:  # noqa: PLR0124  # not NaN
+                mean[0] += weight
+                mean[1] += weight * price
         for item in items:
             item[0] += weight
         user[0] += weight
@@ -218,81 +236,70 @@ class Featurizer:
 
     # -- the features that came with the event
 
-    def _fast(self, features: Sequence[Mapping[str, FeatureValue]], cells: list[float]) -> Floats:
+    def _fast(self, features: Sequence[Mapping[str, FeatureValue]]) -> list[_Block]:
         """Columns at a time. Changes nothing before it is certain that every item fits the plan."""
-        n = len(features)
-        first = features[0] if n else {}
-        if not first and not any(features):
-            return self._place(cells, np.asarray(self._item_columns, dtype=np.intp), n)
-        plan = self._plans[tuple(first)]
-        size = len(plan.keys)
-        if any(len(item) != size for item in features):
+        if not any(features):
+            return []
+        plan = self._plans[tuple(features[0])]
+        if set(map(len, features)) != {len(plan.keys)}:
             raise _Misfit
         if plan.getter is None:
             read: list[tuple[FeatureValue, ...]] = [tuple([item[plan.keys[0]] for item in features])]
         else:
             read = list(zip(*map(plan.getter, features), strict=True))
-        blocks = [(columns, _packed_lists(read[place], len(columns))) for place, columns in plan.lists]
-        flat = list(chain(cells, *[read[place] for place in plan.numeric]))
-        packed = struct.pack(f"{len(flat)}d", *flat)  # refuses strings and lists
-        coded = []
-        for place, column in plan.nominal:
-            codes = list(map(self.columns.levels[column].get, read[place]))  # type: ignore[arg-type]
-            if None in codes and not all(isinstance(value, str) for value in read[place]):
+        flat = list(chain.from_iterable([read[place] for place in plan.numeric]))
+        for place, width in plan.lists:
+            lists = cast(tuple[list[float], ...], read[place])
+            if set(map(len, lists)) != {width}:  # a number has no length: TypeError
                 raise _Misfit
-            coded.append((codes, column, read[place]))
-        for codes, column, names in coded:
-            known = [self._level(column, str(name)) for name in names] if None in codes else codes
-            packed += struct.pack(f"{n}d", *known)
-        values = np.full((n, len(self.columns)), _NAN)
-        values[:, plan.columns] = np.frombuffer(packed).reshape(-1, n).T
-        for columns, block in blocks:
-            values[:, columns] = block
-        return values
+            flat += chain.from_iterable(zip(*lists, strict=True))
+        numbers = struct.pack(f"{len(flat)}d", *flat)  # refuses strings and lists
+        coded: list[list[int | None]] = []
+        for place, column in plan.nominal:
+            coded.append(list(map(self.columns.levels[column].get, read[place])))  # type: ignore[arg-type]
+            if None in coded[-1] and not all(isinstance(value, str) for value in read[place]):
+                raise _Misfit
+        codes: list[int | None] = []
+        for (place, column), known in zip(plan.nominal, coded, strict=True):
+            codes += [self._level(column, str(name)) for name in read[place]] if None in known else known
+        return [(plan.number_columns, numbers), (plan.code_columns, struct.pack(f"{len(codes)}d", *codes))]
 
-    def _place(self, cells: list[float], columns: Sequence[int] | np.ndarray, n: int) -> Floats:
-        values = np.full((n, len(self.columns)), _NAN)
-        if cells:
-            values[:, columns] = np.array(cells, dtype=np.float64).reshape(-1, n).T
-        return values
-
-    def _slow(self, features: Sequence[Mapping[str, FeatureValue]], cells: list[float]) -> Floats:
+    def _slow(self, features: Sequence[Mapping[str, FeatureValue]], hashed: list[_Hashed]) -> _Block:
         """Cell by cell; new columns and plans are made here."""
-        found = [self._cells("item", item) for item in features]
-        values = self._place(cells, self._item_columns, len(features))
-        for i, (plain, hashed) in enumerate(found):
-            for column, value in plain:
-                values[i, column] = value
-            for column, value in hashed:
-                values[i, column] = value + (0.0 if math.isnan(values[i, column]) else values[i, column])
+        n = len(features)
+        table: dict[int, list[float]] = {}
+        for i, item in enumerate(features):
+            plain, sums = self._cells("item", item)
+            for column, value in plain.items():
+                table.setdefault(column, [_NAN] * n)[i] = value
+            hashed += [(i, column, value) for column, value in sums]
         self._learn_plan(features[0])
-        return values
+        return list(table), struct.pack(f"{len(table) * n}d", *chain.from_iterable(table.values()))
 
-    def _broadcast(self, features: Mapping[str, FeatureValue], values: Floats) -> Floats:
-        """The search's own features, the same in each row."""
-        plain, hashed = self._cells("search", features)
-        wider = len(self.columns) - values.shape[1]
-        if wider:
-            values = np.hstack((values, np.full((len(values), wider), _NAN)))
-        if plain:
-            values[:, [column for column, _ in plain]] = [value for _, value in plain]
-        for column, value in hashed:
-            values[:, column] = np.nan_to_num(values[:, column]) + value
-        return values
+    def _assembled(self, blocks: Sequence[_Block], n: int) -> Floats:
+        """The matrix (n, columns) of blocks of columns; what no block has is absent."""
+        step, width = 8 * n, len(self.columns)
+        table = [_NAN_BYTES * n] * width
+        for columns, block in blocks:
+            for i, column in enumerate(columns):
+                table[column] = block[i * step : i * step + step]
+        if not step or not width:
+            return np.empty((n, width))
+        return np.frombuffer(b"".join(table)).reshape(width, n).T.copy()
 
     def _cells(
         self, scope: Scope, features: Mapping[str, FeatureValue]
-    ) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-        """(column, value) of known columns, and of hashed ones, which add up."""
-        plain: list[tuple[int, float]] = []
-        hashed: list[tuple[int, float]] = []
+    ) -> tuple[dict[int, float], list[tuple[int, float]]]:
+        """Values by known column, and (column, value) of hashed ones, which add up."""
+        plain: dict[int, float] = {}
+        sums: list[tuple[int, float]] = []
         for name, value in features.items():
             if isinstance(value, str):
                 column = self._slot(scope, name, nominal=True)
                 if column >= 0:
-                    plain.append((column, float(self._level(column, value))))
+                    plain[column] = float(self._level(column, value))
                 else:
-                    hashed.append(self._hashed(f"{name}={value}", 1.0))
+                    sums.append(self._hashed(f"{name}={value}", 1.0))
                 continue
             if isinstance(value, list):
                 named = [(f"{name}.{i}", part) for i, part in enumerate(value)]
@@ -301,10 +308,10 @@ class Featurizer:
             for label, number in named:
                 column = self._slot(scope, label, nominal=False)
                 if column >= 0:
-                    plain.append((column, float(number)))
+                    plain[column] = float(number)
                 else:
-                    hashed.append(self._hashed(label, float(number)))
-        return plain, hashed
+                    sums.append(self._hashed(label, float(number)))
+        return plain, sums
 
     # -- the table of columns
 
@@ -356,22 +363,22 @@ class Featurizer:
         if not keys or keys in self._plans:
             return
         plan = _Plan(keys)
-        columns: list[int] = []
-        coded: list[int] = []
+        listed: list[int] = []
         for place, (name, value) in enumerate(features.items()):
             if isinstance(value, str):
-                coded.append(self._slots.get(("item", name, True), -1))
-                plan.nominal.append((place, coded[-1]))
+                column = self._slots.get(("item", name, True), -1)
+                plan.nominal.append((place, column))
+                plan.code_columns.append(column)
             elif isinstance(value, list):
-                parts = [self._slots.get(("item", f"{name}.{i}", False), -1) for i in range(len(value))]
-                plan.lists.append((place, parts))
+                plan.lists.append((place, len(value)))
+                listed += [self._slots.get(("item", f"{name}.{i}", False), -1) for i in range(len(value))]
             else:
-                columns.append(self._slots.get(("item", name, False), -1))
                 plan.numeric.append(place)
-        used = columns + coded + [column for _, parts in plan.lists for column in parts]
+                plan.number_columns.append(self._slots.get(("item", name, False), -1))
+        plan.number_columns += listed
+        used = plan.number_columns + plan.code_columns
         if -1 in used or len(set(used)) < len(used):
             return
-        plan.columns = np.asarray(self._item_columns + columns + coded, dtype=np.intp)
         if len(self._plans) >= _PLANS_MAX:
             self._plans.clear()
         self._plans[keys] = plan
@@ -399,13 +406,6 @@ class Featurizer:
         }
 
 
-def _log_price(price: float) -> float:
-    return math.log1p(price) if price > 0 else 0.0
-
-
-def _packed_lists(lists: Sequence[FeatureValue], width: int) -> Floats:
-    """(n, width) of n equally long lists of numbers; anything else is a misfit."""
-    if any(len(value) != width for value in lists):  # type: ignore[arg-type]  # a number has no length: TypeError
-        raise _Misfit
-    n = len(lists) * width
-    return np.frombuffer(struct.pack(f"{n}d", *chain.from_iterable(lists))).reshape(len(lists), width)  # type: ignore[arg-type]
+def _repeated(values: Collection[float], n: int) -> bytes:
+    """Columns that have the same value in each of n rows."""
+    return b"".join([struct.pack("d", value) * n for value in values])
