@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from stream_balance.core.records import Scored
-from stream_balance.edge.kafka import KafkaSink, KafkaSource, Polled
+from stream_balance.edge.kafka.sink import KafkaSink
+from stream_balance.edge.kafka.source import KafkaSource
+from stream_balance.edge.merge import Polled
 from stream_balance.errors import BadRecord
 from stream_balance.service import Session
 
@@ -64,18 +66,27 @@ class LiveLoop:
     """Poll, take, serve, settle; until the stop flag is set, or caught up if asked."""
 
     def __init__(
-        self, source: KafkaSource, sink: KafkaSink, session: Session, stop: threading.Event, *, commit_s: float = 1.0
+        self,
+        source: KafkaSource,
+        sink: KafkaSink,
+        session: Session,
+        stop: threading.Event,
+        *,
+        commit_s: float = 1.0,
+        flush_max_s: float = 60.0,
     ) -> None:
         self._source = source
         self._sink = sink
         self._session = session
         self._stop = stop
         self._commit_s = commit_s
+        self._flush_max_s = flush_max_s
         self._settled_at = 0.0
         self._unsettled = False
 
     def run(self, *, until_caught_up: bool = False, batch_max: int = 500, wait_s: float = 0.2) -> None:
         """Work until told to stop. Raises WorldError when the broker stays away longer than the settings bear."""
+        self._sink.open()
         self._source.open()
         board = self._session.board
         if board is not None:
@@ -83,7 +94,7 @@ class LiveLoop:
         while not self._stop.is_set():
             records = self._source.poll(batch_max, wait_s)
             for record in records:
-                self._session.take(record)
+                self._session.take(record, record.value)
             self._unsettled = self._unsettled or bool(records)
             caught_up = not records and self._source.caught_up()
             if self._unsettled and (caught_up or time.monotonic() - self._settled_at >= self._commit_s):
@@ -95,7 +106,7 @@ class LiveLoop:
 
     def settle(self) -> None:
         """Outputs acknowledged, then offsets committed: what is committed has been done."""
-        self._sink.flush()
+        self._sink.flush(self._flush_max_s)
         self._source.commit(self._source.positions())
         self._settled_at = time.monotonic()
         self._unsettled = False

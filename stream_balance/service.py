@@ -20,6 +20,7 @@ from stream_balance.core.records import Event, Scored
 from stream_balance.edge.board import Board
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.http import HttpServer
+from stream_balance.edge.logfile import LogRecord
 from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
 
@@ -34,14 +35,12 @@ def versions() -> dict[str, str]:
 
 
 class Record(Protocol):
-    """What a source hands over: an event, or why there is none, with the original bytes."""
+    """What a source hands over: an event, or why there is none."""
 
     @property
     def event(self) -> Event | None: ...
     @property
     def bad(self) -> BadRecord | None: ...
-    @property
-    def data(self) -> bytes: ...
 
 
 class DeadLetters(Protocol):
@@ -88,8 +87,8 @@ class Session:
         self._publish = publish
         self._versions = versions()
 
-    def take(self, record: Record) -> None:
-        """One record, good or bad."""
+    def take(self, record: Record, content: bytes) -> None:
+        """One record, good or bad, with its original bytes."""
         if record.event is None:
             bad = record.bad
             assert bad is not None, "a record without an event says why"
@@ -97,7 +96,7 @@ class Session:
             if self._dead_letters is not None:
                 self._dead_letters.keep(record, bad)
             return
-        for scored in self.pipeline.push(record.event, record.data):
+        for scored in self.pipeline.push(record.event, content):
             if self._publish is not None:
                 self._publish(scored)
 
@@ -126,7 +125,7 @@ class Session:
 
 
 def drive(
-    records: Iterable[Record],
+    records: Iterable[LogRecord],
     session: Session,
     stop: threading.Event,
     *,
@@ -139,7 +138,7 @@ def drive(
     for count, record in enumerate(records, 1):
         if pace is not None:
             pace(record)
-        session.take(record)
+        session.take(record, record.data)
         if count % turn_records == 0:
             session.serve()
             if on_turn is not None:

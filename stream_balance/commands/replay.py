@@ -18,7 +18,7 @@ from stream_balance.commands.table import TableFlags, replay_table
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.deadletter_file import DeadLetterFile
-from stream_balance.edge.logfile import LogReader
+from stream_balance.edge.logfile import read_events
 from stream_balance.errors import SettingsError
 from stream_balance.service import EventPace, Session, drive
 from stream_balance.settings import Settings
@@ -49,7 +49,7 @@ def replay_events(
     pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
     kept = DeadLetterFile(dead_letters) if dead_letters is not None else None
     try:
-        reader = LogReader(paths, Codec(settings.wire))
+        reader = read_events(paths, Codec(settings.wire))
         session = Session(pipeline, settings, dead_letters=kept)
         pace = EventPace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:

@@ -23,7 +23,8 @@ from stream_balance.commands.signals import stop_on_signals
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import Codec
-from stream_balance.edge.kafka import KafkaSink, KafkaSource
+from stream_balance.edge.kafka.sink import KafkaSink
+from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
 from stream_balance.service import Session, serving
 
@@ -35,6 +36,7 @@ def run(
     strategy: Strategy = None,
     model: Model = None,
     target_share: TargetShare = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Broker address.", show_default="127.0.0.1:9092")] = None,
     host: Host = None,
     port: Port = None,
     report_to: ReportTo = None,
@@ -50,7 +52,7 @@ def run(
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
-        model__name=model, http__host=host, http__port=port,
+        model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
     )  # fmt: skip
     pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
@@ -62,7 +64,7 @@ def run(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
             publish=prediction_publisher(sink, settings.wire.classes),
         )  # fmt: skip
-        loop = LiveLoop(source, sink, session, stop, commit_s=settings.kafka.commit_s)
+        loop = LiveLoop(source, sink, session, stop, flush_max_s=settings.kafka.outage_max_s)
         try:
             loop.run(until_caught_up=until_caught_up)
         finally:
