@@ -7,13 +7,16 @@ left out. Bounded: sums since the start and windows of searches.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
+from itertools import chain
 
 import numpy as np
 
 from stream_balance.core import report
 from stream_balance.core.metrics_math import Ints, MetricSettings, cut, gini, ranking_figures
 from stream_balance.core.records import HEAD, TAIL, Examples, Floats
+
+_ZERO = bytes(8)
 
 
 def _outcome(examples: Examples) -> Floats:
@@ -87,7 +90,9 @@ class Exposure:
         if True in examples.known:
             return
         scored = examples.scored
-        self._lists.append((scored.item_ids, _outcome(examples).tobytes(), scored.positions, scored.tiers))
+        # One item takes its one slot whatever its score.
+        scores = _ZERO if len(examples.labels) == 1 else _outcome(examples).tobytes()
+        self._lists.append((scored.item_ids, scores, scored.positions, scored.tiers))
         self._sales.append(_sales(examples) if any(examples.labels) else (0, 0, 0.0, 0.0))
 
     def metrics(self) -> report.Exposure:
@@ -97,10 +102,12 @@ class Exposure:
         sizes = np.array([len(ids) for ids, *_ in self._lists], dtype=np.intp)
         k = np.clip(sizes // 2, 1, self._top_k)
         scores = np.frombuffer(b"".join(scores for _, scores, _, _ in self._lists), dtype=np.float64)
-        positions = np.array([place for *_, places, _ in self._lists for place in places], dtype=np.float64)
+        positions = np.fromiter(chain.from_iterable(places for *_, places, _ in self._lists), dtype=np.float64)
         tail = np.frombuffer(b"".join(tiers for *_, tiers in self._lists), dtype=np.uint8) == TAIL
-        codes: dict[str, int] = {}
-        items = np.array([codes.setdefault(item, len(codes)) for ids, *_ in self._lists for item in ids], dtype=np.intp)
+        codes: defaultdict[str, int] = defaultdict()
+        codes.default_factory = codes.__len__
+        shown = chain.from_iterable(ids for ids, *_ in self._lists)
+        items = np.fromiter(map(codes.__getitem__, shown), dtype=np.intp, count=len(scores))
         ours, logged = _credit(scores, sizes, k), _credit(-positions, sizes, k)
         slots = int(np.minimum(k, sizes).sum())
         missed = np.ones(len(codes))
@@ -121,12 +128,17 @@ class Exposure:
         )
 
     def digest_state(self) -> object:
-        """Everything that a later figure depends on; one string per search, with the ids' lengths beside it."""
-        lists = [
-            ["".join(ids), np.array([len(item) for item in ids]), scores, np.array(positions), tiers]
-            for ids, scores, positions, tiers in self._lists
+        """Everything that a later figure depends on; ids as one string with their lengths beside it."""
+        shown = [item for ids, *_ in self._lists for item in ids]
+        return [
+            "".join(shown),
+            np.array([len(item) for item in shown], dtype=np.int64),
+            np.array([len(ids) for ids, *_ in self._lists], dtype=np.int64),
+            b"".join(scores for _, scores, _, _ in self._lists),
+            np.array([place for *_, places, _ in self._lists for place in places], dtype=np.int64),
+            b"".join(tiers for *_, tiers in self._lists),
+            np.array(self._sales, dtype=np.float64),
         ]
-        return [lists, np.array(self._sales, dtype=np.float64)]
 
 
 def _sales(examples: Examples) -> tuple[int, int, float, float]:

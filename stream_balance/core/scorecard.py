@@ -37,6 +37,11 @@ BLOCK_ROWS = 1024
 _RESCALE_AT = 1e100  # faded weights grow with each row; beyond this they are scaled back to 1
 
 
+def _bins(classes: int) -> int:
+    """Fewer bins for many classes, each of which has histograms of its own: about 1.4 MB a class."""
+    return BINS if classes == 2 else BINS // 4
+
+
 class _Tally:
     """Weighted sums and score histograms of rows, by group (tier). Everything a scope needs but the rows themselves."""
 
@@ -44,14 +49,15 @@ class _Tally:
         tasks, rules = (1, 2) if classes == 2 else (classes, 1)
         self.groups = groups
         self.classes = classes
-        self.histogram = np.zeros((tasks, groups, 2, BINS))  # mass by task, group, truth, bin
-        self.scores = np.zeros((tasks, groups, BINS))  # sum of scores
+        self.bins = bins = _bins(classes)
+        self.histogram = np.zeros((tasks, groups, 2, bins))  # mass by task, group, truth, bin
+        self.scores = np.zeros((tasks, groups, bins))  # sum of scores
         self.sums = np.zeros((groups, 2))  # loss, Brier
         self.confusion = np.zeros((rules, groups, classes, classes))  # label, decided
 
     def copy(self) -> _Tally:
         twin = _Tally.__new__(_Tally)
-        twin.groups, twin.classes = self.groups, self.classes
+        twin.groups, twin.classes, twin.bins = self.groups, self.classes, self.bins
         twin.histogram, twin.scores = self.histogram.copy(), self.scores.copy()
         twin.sums, twin.confusion = self.sums.copy(), self.confusion.copy()
         return twin
@@ -67,9 +73,9 @@ class _Tally:
     def add(self, measured: Measured, bins: Ints, group: Ints, weights: Floats) -> None:
         """Add rows; `bins` is (t, n), `group` and `weights` (n,)."""
         for task, column in enumerate(bins):
-            cell = (group * 2 + measured.truth[task]) * BINS + column
+            cell = (group * 2 + measured.truth[task]) * self.bins + column
             np.add.at(self.histogram[task].reshape(-1), cell, weights)
-            np.add.at(self.scores[task].reshape(-1), group * BINS + column, measured.ranks[task] * weights)
+            np.add.at(self.scores[task].reshape(-1), group * self.bins + column, measured.ranks[task] * weights)
         for index, values in enumerate((measured.loss, measured.brier)):
             self.sums[:, index] += np.bincount(group, weights=values * weights, minlength=self.groups)
         width = self.classes
@@ -169,8 +175,8 @@ def _by_class(summary: _Summary, names: Sequence[str], log_loss: float, *, whole
 class Scorecard:
     """Figures of every real impression as it was served: lifetime, window, faded, by tier, and of the raw scores.
 
-    `classes` counts class 0; `class_names` has one name per class. Memory: two tallies of 16,384 bins per one-vs-rest
-    task and `window_rows` rows. Histogram figures agree with the exact ones within .005, the window's are exact.
+    `classes` counts class 0; `class_names` has one name per class. Memory: 6 MB for two classes, 1.4 MB for
+    each of more, and `window_rows` rows. Histogram figures agree with exact ones within .005; the window's are exact.
     """
 
     def __init__(self, settings: MetricSettings, classes: int, class_names: Sequence[str]) -> None:
@@ -185,7 +191,7 @@ class Scorecard:
         self._faded = _Tally(1, classes)
         self._scale = 1.0  # weight of the next row in the faded tally
         self._growth = settings.fade ** -np.arange(BLOCK_ROWS + 1.0)
-        self._raw = np.zeros((1 if classes == 2 else classes, 2, BINS))
+        self._raw = np.zeros((1 if classes == 2 else classes, 2, _bins(classes)))
         self._abstained = 0
         self._ring = np.zeros((settings.window_rows, outcomes + 2))  # served, threshold, label
         self._folded = 0  # rows ever folded
@@ -193,6 +199,15 @@ class Scorecard:
     def score(self, examples: Examples) -> None:
         """Measure one matured search."""
         scored = examples.scored
+        if len(examples.labels) == 1 and not examples.known[0]:  # rows of a table: four times as fast as the columns
+            row = self._block[self._filled]
+            row[:-2] = np.frombuffer(scored.block, dtype=np.float64, offset=8 * scored.width)
+            row[-2] = examples.labels[0]
+            row[-1] = scored.tiers[0]
+            self._filled += 1
+            if self._filled == BLOCK_ROWS:
+                self._fold()
+            return
         rows = scored.matrix()[:, scored.width :]
         labels: Sequence[int] = examples.labels
         tiers = np.frombuffer(scored.tiers, dtype=np.uint8)
@@ -228,15 +243,15 @@ class Scorecard:
         """Add the rows in the block to the tallies given; returns from how many the learner abstained."""
         block, classes = self._block[: self._filled], self._classes
         measured = measure(block[:, classes - 1 : -1], classes)
-        bins = score_bins(measured.ranks)
+        bins = score_bins(measured.ranks, whole.bins)
         whole.add(measured, bins, block[:, -1].astype(np.intp), np.ones(len(block)))
         faded.add(measured, bins, np.zeros(len(block), dtype=np.intp), self._scale * self._growth[: len(block)])
         answered = ~np.isnan(block[:, 0])
         scores = block[answered, : classes - 1].T
         if classes > 2:
             scores = np.concatenate((1.0 - scores.sum(axis=0)[None, :], scores))
-        for task, column in enumerate(score_bins(scores)):
-            np.add.at(raw[task].reshape(-1), measured.truth[task, answered] * BINS + column, 1.0)
+        for task, column in enumerate(score_bins(scores, whole.bins)):
+            np.add.at(raw[task].reshape(-1), measured.truth[task, answered] * whole.bins + column, 1.0)
         return len(block) - int(np.count_nonzero(answered))
 
     def _window(self) -> Floats:
