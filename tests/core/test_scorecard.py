@@ -99,11 +99,24 @@ def test_the_window_is_exact(kind: str) -> None:
     assert window.average_precision == pytest.approx(oracle.average_precision_score(labels, served), abs=1e-9)
 
 
-def test_a_window_without_enough_positives_is_bounded_by_its_rows() -> None:
+@pytest.mark.parametrize("rows", [100, BLOCK_ROWS, 1500, 4990])
+def test_a_window_without_enough_positives_is_bounded_by_its_rows(rows: int) -> None:
     served, labels = stream("spread", rows=5000)
-    window = card(searches(served, labels), MetricSettings(window_positives=10_000, window_rows=1500)).metrics().window
-    assert (window.rows, window.positives) == (1500, labels[-1500:].sum())
-    assert window.roc_auc == pytest.approx(oracle.roc_auc_score(labels[-1500:], served[-1500:]), abs=1e-9)
+    window = card(searches(served, labels), MetricSettings(window_positives=10_000, window_rows=rows)).metrics().window
+    assert (window.rows, window.positives) == (rows, labels[-rows:].sum())
+    assert window.roc_auc == pytest.approx(oracle.roc_auc_score(labels[-rows:], served[-rows:]), abs=1e-9)
+
+
+def test_the_window_reaches_back_to_its_first_positive_at_every_moment() -> None:
+    served, labels = stream("spread", rows=2500)
+    made = Scorecard(MetricSettings(window_positives=20, window_rows=300), 2, "ab")
+    seen = 0
+    for examples in searches(served, labels):
+        made.score(examples)
+        seen += len(examples)
+        positives = np.flatnonzero(labels[:seen])
+        first = positives[-20] if len(positives) >= 20 else 0
+        assert made._window()[:, 0].tolist() == served[max(first, seen - 300) : seen].tolist()
 
 
 def check_decisions(made: Decisions, labels: Labels, decided: Labels) -> None:
