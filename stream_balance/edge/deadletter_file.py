@@ -1,6 +1,6 @@
 """Dead letters on disk: bad records with where and why, one JSON line each. Appends; bounded; counts what it left out.
 
-A line holds `path`, `line`, `reason`, `message` and the record's bytes as `text`, or as `base64` where they are not UTF-8.
+A line holds `path`, `line`, `reason`, `message` and the record's bytes: as `text`, or as `base64` if not UTF-8.
 """
 
 from __future__ import annotations
@@ -53,9 +53,8 @@ class DeadLetterFile:
                 if self._file.read(1) != b"\n":
                     self._size += self._file.write(b"\n")
         except OSError as error:
-            raise SettingsError(
-                f"dead-letter file {str(path)!r} cannot be opened: {error.strerror}. Name a file in a folder that exists."
-            ) from error
+            told = f"dead-letter file {str(path)!r} cannot be opened: {error.strerror}."
+            raise SettingsError(f"{told} Name a file in a folder that exists.") from error
 
     def keep(self, record: Placed, bad: BadRecord) -> None:
         """Append one record, or count it as left out if the file is full."""

@@ -82,7 +82,7 @@ OrderKey = tuple[int, int, str, Content]
 
 
 def order_key(event: Event, data: bytes) -> OrderKey:
-    """Place in the total order: (ts, search before purchase, event_id, content hash)."""
+    """Place in the total order."""
     return (event.ts_us, int(isinstance(event, Purchase)), event.event_id, Content(data))
 
 
@@ -251,6 +251,7 @@ def _checked(record: LogRecord, codec: Codec) -> LogRecord:
 def _tied(records: Iterator[LogRecord], tie_max: int) -> Iterator[LogRecord]:
     """Put runs of equal ts in total order; let bad records pass."""
     run: list[LogRecord] = []
+    run_us = 0
     damage = None
     while True:
         try:
@@ -262,9 +263,10 @@ def _tied(records: Iterator[LogRecord], tie_max: int) -> Iterator[LogRecord]:
         if record.event is None:
             yield record
             continue
-        if run and (record.event.ts_us != _ts_us(run[0]) or len(run) >= tie_max):
+        if run and (record.event.ts_us != run_us or len(run) >= tie_max):
             yield from sorted(run, key=_key) if len(run) > 1 else run
             run.clear()
+        run_us = record.event.ts_us
         run.append(record)
     yield from sorted(run, key=_key)
     if damage is not None:
@@ -295,8 +297,3 @@ def _advance(
 def _key(record: LogRecord) -> OrderKey:
     assert record.event is not None
     return order_key(record.event, record.data)
-
-
-def _ts_us(record: LogRecord) -> int:
-    assert record.event is not None
-    return record.event.ts_us
