@@ -8,41 +8,48 @@ latest offset; the client retries for ever in an outage without raising; sending
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import (
-    AuthorizationError,
-    InvalidConfigurationError,
-    KafkaConfigurationError,
-    KafkaError,
-    KafkaTimeoutError,
-    LogTruncationError,
-    MessageSizeTooLargeError,
-    OffsetOutOfRangeError,
-    SaslAuthenticationFailedError,
-    TopicAlreadyExistsError,
-    UnknownTopicOrPartitionError,
-    UnsupportedSaslMechanismError,
-    UnsupportedVersionError,
-)
-from kafka.structs import OffsetAndMetadata
 
 from stream_balance.edge.backoff import Backoff
 from stream_balance.edge.kafka.settings import KafkaSettings
 from stream_balance.errors import SettingsError, WorldError
 
+with warnings.catch_warnings():
+    # The library reads its schemas in a way that Python 3.11 calls deprecated; nothing of ours.
+    warnings.filterwarnings("ignore", message="(read|open)_text is deprecated", category=DeprecationWarning)
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+    from kafka.errors import (
+        AuthorizationError,
+        InvalidConfigurationError,
+        KafkaConfigurationError,
+        KafkaError,
+        KafkaTimeoutError,
+        LogTruncationError,
+        MessageSizeTooLargeError,
+        OffsetOutOfRangeError,
+        SaslAuthenticationFailedError,
+        TopicAlreadyExistsError,
+        UnknownTopicOrPartitionError,
+        UnsupportedSaslMechanismError,
+        UnsupportedVersionError,
+    )
+    from kafka.partitioner.default import murmur2
+    from kafka.structs import OffsetAndMetadata
+
 __all__ = [
     "FATAL",
     "OFFSET_GONE",
     "KafkaError",
+    "KafkaProducer",
     "KafkaTimeoutError",
     "MessageSizeTooLargeError",
     "OffsetAndMetadata",
     "TopicPartition",
     "connect",
     "create_topics",
+    "murmur2",
     "new_admin",
     "new_consumer",
     "new_producer",

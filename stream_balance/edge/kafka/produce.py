@@ -141,7 +141,7 @@ def _reason(error: BaseException) -> str:
 
 
 class Pace:
-    """Lets recorded time pass `speed` times as fast as real time, from the first one on; what is behind goes at once."""
+    """Lets recorded time pass `speed` times as fast as real time, from the first on; what is behind goes at once."""
 
     def __init__(self, speed: float, now_s: Callable[[], float], sleep: Callable[[float], None]) -> None:
         if not speed > 0:

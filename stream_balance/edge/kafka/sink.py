@@ -86,7 +86,7 @@ class Outbox:
             self._producer.flush(timeout=timeout_s)
         except client.KafkaTimeoutError as error:
             raise WorldError(
-                f"Kafka at {self._settings.bootstrap} left {self._on_way} records without an answer for {timeout_s:g} s."
+                f"Kafka at {self._settings.bootstrap} left {self._on_way} records unanswered for {timeout_s:g} s."
             ) from error
 
     def close(self, timeout_s: float) -> None:

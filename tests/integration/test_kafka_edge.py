@@ -1,0 +1,419 @@
+"""Kafka edge against a real broker: order, bounds, outages, dead letters, refusals."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from stream_balance.core.records import Event, Search
+from stream_balance.edge.kafka import KafkaSettings, client
+from stream_balance.edge.kafka.produce import Outgoing, create_log_topics, produce
+from stream_balance.edge.kafka.sink import KafkaSink
+from stream_balance.edge.kafka.source import KafkaSource
+from stream_balance.edge.merge import Polled
+from stream_balance.errors import BadRecord, SettingsError, WorldError
+from stream_balance.testing import make_purchase, make_search
+
+pytestmark = pytest.mark.broker
+START_MS = 1_700_000_000_000
+PATIENCE_S = 60.0
+
+
+class PlainCodec:
+    """`s,id,user,ms` and `p,id,user,ms`: the least that is an event."""
+
+    def parse(self, data: bytes) -> Event:
+        try:
+            kind, event_id, user_id, ms = data.decode().rstrip().split(",")
+            make = {"s": make_search, "p": make_purchase}[kind]
+            return make(event_id, ts=int(ms) / 1000, user_id=user_id)
+        except (KeyError, ValueError) as error:
+            raise BadRecord("plain", f"not an event: {error}") from error
+
+    def check_time(self, event: Event, record_time_us: int | None) -> None:
+        if record_time_us is not None and event.ts_us - record_time_us > 1_000_000:
+            raise BadRecord("too_far_ahead", "ts is far ahead of its record's time")
+
+
+def line(kind: str, event_id: str, user: str, ms: int) -> Outgoing:
+    data = f"{kind},{event_id},{user},{ms}".encode()
+    return Outgoing(data, "search" if kind == "s" else "purchase", user.encode(), ms)
+
+
+def a_log(events: int, *, users: int = 50, step_ms: int = 3, seed: int = 1) -> list[Outgoing]:
+    """Times do not fall and often repeat; one event in five is a purchase."""
+    rng = random.Random(seed)
+    times = itertools.accumulate((rng.randrange(step_ms) for _ in range(events)), initial=START_MS)
+    return [
+        line("p" if rng.random() < 0.2 else "s", f"e{n}", f"u{rng.randrange(users)}", ms)
+        for n, ms in zip(range(events), times, strict=False)
+    ]
+
+
+def place(event: Event) -> tuple[int, int, str]:
+    return event.ts_us, 0 if isinstance(event, Search) else 1, event.event_id
+
+
+def in_total_order(log: Iterable[Outgoing]) -> list[tuple[int, int, str]]:
+    codec = PlainCodec()
+    return sorted(place(codec.parse(record.data)) for record in log)
+
+
+def read(source: KafkaSource, until: int | None = None, patience_s: float = PATIENCE_S) -> list[Polled]:
+    """Poll until caught up, or until so many records are there."""
+    out: list[Polled] = []
+    end = time.monotonic() + patience_s
+    while (len(out) < until) if until is not None else not (source.caught_up()):
+        out += source.poll(timeout_s=0.5)
+        assert time.monotonic() < end, f"only {len(out)} records came; lag {source.lag()}"
+    return out
+
+
+def consume_all(settings: KafkaSettings, topic: str, count: int) -> list[Any]:
+    """So many raw records of a topic, all partitions."""
+    consumer = client.new_consumer(settings)
+    partitions = [client.TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+    consumer.assign(partitions)
+    for partition in partitions:
+        consumer.seek(partition, 0)
+    records: list[Any] = []
+    end = time.monotonic() + PATIENCE_S
+    while len(records) < count and time.monotonic() < end:
+        records += [record for batch in consumer.poll(timeout_ms=500).values() for record in batch]
+    consumer.close()
+    return records
+
+
+def partition_of(user: str, partitions: int = 2) -> int:
+    return (client.murmur2(user.encode()) & 0x7FFFFFFF) % partitions
+
+
+# Order
+
+
+def test_a_log_comes_back_in_total_order_over_four_partitions(topics: Any) -> None:
+    settings = topics(partitions=4)
+    log = a_log(3000)
+    assert produce(settings, log).sent == 3000
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    records = read(source)
+    lag, positions = source.lag(), source.positions()
+    source.close()
+    assert [place(r.event) for r in records if r.event] == in_total_order(log)
+    assert {(r.topic, r.partition) for r in records if r.topic == settings.search_topic} == {
+        (settings.search_topic, p) for p in range(4)
+    }
+    assert sum(positions.values()) == 3000
+    assert set(lag.values()) == {0}
+    assert all(r.record_time_us == r.event.ts_us for r in records if r.event)
+
+
+def test_a_users_searches_and_purchases_share_a_partition_number(topics: Any) -> None:
+    settings = topics(partitions=4)
+    produce(settings, a_log(500))
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    found: dict[str, set[int]] = {}
+    for record in read(source):
+        assert record.event is not None
+        found.setdefault(record.event.user_id, set()).add(record.partition)
+    source.close()
+    assert {len(partitions) for partitions in found.values()} == {1}
+
+
+def test_a_live_record_comes_at_once_although_the_other_partitions_are_silent(topics: Any) -> None:
+    settings = topics(partitions=4)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    assert read(source) == []
+    produce(settings, [line("s", "live", "u1", START_MS)])
+    begin = time.monotonic()
+    (record,) = read(source, until=1)
+    took_s = time.monotonic() - begin
+    source.close()
+    assert record.event == make_search("live", ts=START_MS / 1000)
+    assert source.unforced() == 1
+    assert took_s < 2
+
+
+def test_committed_offsets_are_where_the_next_one_begins(topics: Any) -> None:
+    settings = topics(partitions=2)
+    log = a_log(1000)
+    produce(settings, log)
+    first = KafkaSource(settings, PlainCodec())
+    first.open()
+    done = first.poll(400, timeout_s=10)
+    assert first.commit(first.positions())
+    first.close()
+    second = KafkaSource(settings, PlainCodec())
+    second.open()
+    rest = read(second)
+    second.close()
+    assert [place(r.event) for r in done + rest if r.event] == in_total_order(log)
+
+
+def test_given_positions_go_before_committed_ones(topics: Any) -> None:
+    settings = topics(partitions=1)
+    produce(settings, [line("s", f"e{n}", "u", START_MS + n) for n in range(10)])
+    source = KafkaSource(settings, PlainCodec())
+    source.open({(settings.search_topic, 0): 7, (settings.purchase_topic, 0): 0})
+    records = read(source)
+    source.close()
+    assert [r.offset for r in records] == [7, 8, 9]
+
+
+@pytest.mark.real_kafka
+def test_a_transaction_ends_with_a_control_record_and_does_not_block(topics: Any, broker: Any) -> None:
+    settings = topics(partitions=1)
+    producer = client.KafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id=settings.group_id)
+    producer.init_transactions()
+    for n, end in enumerate((producer.commit_transaction, producer.abort_transaction, producer.commit_transaction)):
+        producer.begin_transaction()
+        value = f"s,e{n},u,{START_MS + n}".encode()
+        producer.send(settings.search_topic, value, key=b"u", timestamp_ms=START_MS + n).get(10)
+        end()
+    producer.close()
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    records = read(source)
+    source.close()
+    assert [r.event.event_id for r in records if r.event] == ["e0", "e2"]
+    assert source.positions()[(settings.search_topic, 0)] == 6
+
+
+# Bounds
+
+
+def test_a_partition_far_ahead_neither_fills_memory_nor_stops_the_merge(topics: Any) -> None:
+    settings = topics(partitions=2, buffer_records_max=2000, fetch_bytes_max=65_536)
+    users = {0: "u0", 1: next(u for u in ("u1", "u2", "u3", "u4", "u5") if partition_of(u) != partition_of("u0"))}
+    ahead = [line("s", f"a{n}", users[0], START_MS + n) for n in range(100_000)]
+    behind = [line("p" if n % 2 else "s", f"b{n}", users[1], START_MS + 20 * n) for n in range(5000)]
+    produce(settings, ahead)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    largest = 0
+    records: list[Polled] = []
+    feeder = threading.Thread(target=produce, args=(settings, behind))
+    feeder.start()
+    feeder.join()
+    while not source.caught_up():
+        records += source.poll(timeout_s=0.5)
+        largest = max(largest, *(source._merge.buffered(key)[0] for key in source._lanes))
+    source.close()
+    assert [place(r.event) for r in records if r.event] == in_total_order(ahead + behind)
+    assert largest < 2000 + 65_536 // 20
+    assert source.parked > 0
+
+
+def test_a_run_of_equal_times_longer_than_the_buffer_does_not_stop_the_merge(topics: Any) -> None:
+    settings = topics(partitions=1, buffer_records_max=100)
+    produce(settings, [line("s", f"e{n}", "u", START_MS) for n in range(1000)])
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    records = read(source)
+    source.close()
+    assert sorted(r.offset for r in records) == list(range(1000))
+
+
+def test_records_larger_than_a_fetch_come_through_in_every_partition(topics: Any) -> None:
+    settings = topics(partitions=4, fetch_bytes_max=10_000)
+    log = [line("s", f"e{n}-{'x' * 200_000}", f"u{n}", START_MS + n) for n in range(24)]
+    produce(settings, log)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    records = read(source)
+    source.close()
+    assert [place(r.event) for r in records if r.event] == in_total_order(log)
+
+
+# What is bad
+
+
+def test_bad_records_are_handed_out_and_dead_lettered_with_where_and_why(topics: Any) -> None:
+    settings = topics(partitions=2)
+    bad = Outgoing(b"\xff{not json", None, b"17", START_MS)
+    late = Outgoing(f"s,late,u,{START_MS + 9_000_000}".encode(), "search", b"u", START_MS)
+    produce(settings, [*a_log(20), bad, late])
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    records = [record for record in read(source) if record.bad]
+    source.close()
+    sink = KafkaSink(settings)
+    sink.open()
+    for record in records:
+        assert record.bad is not None
+        sink.dead_letter(record, record.bad.reason, str(record.bad), now_us=START_MS * 1000)
+    sink.flush(20)
+    sink.close()
+    letters = {letter.value: letter for letter in consume_all(settings, settings.search_topic + ".dead", 2)}
+    assert set(letters) == {bad.data, late.data}
+    headers = dict(letters[bad.data].headers)
+    (origin,) = [record for record in records if record.value == bad.data]
+    assert letters[bad.data].key == b"17"
+    assert headers["dead_letter.topic"] == settings.search_topic.encode()
+    assert headers["dead_letter.partition"] == str(origin.partition).encode()
+    assert headers["dead_letter.offset"] == str(origin.offset).encode()
+    assert headers["dead_letter.reason"] == b"plain"
+    assert headers["dead_letter.message"].startswith(b"not an event")
+    assert headers["dead_letter.time_us"] == str(START_MS * 1000).encode()
+    assert dict(letters[late.data].headers)["dead_letter.reason"] == b"too_far_ahead"
+
+
+def test_a_dead_letter_too_large_to_send_is_cut_and_says_how_long_it_was(topics: Any) -> None:
+    settings = topics(partitions=1)
+    sink = KafkaSink(settings)
+    sink.open()
+    record = Polled(settings.search_topic, 0, 5, START_MS * 1000, b"x" * 5_000_000)
+    sink.dead_letter(record, "too_large", "record has 5000000 bytes", now_us=START_MS * 1000)
+    sink.flush(20)
+    sink.close()
+    (letter,) = consume_all(settings, settings.search_topic + ".dead", 1)
+    assert sink.truncated == 1
+    assert 1_000_000 < len(letter.value) < 1_048_576
+    assert dict(letter.headers)["dead_letter.bytes"] == b"5000000"
+
+
+def test_a_record_too_large_to_send_is_reported_and_the_log_goes_on(topics: Any) -> None:
+    settings = topics(partitions=1)
+    large = Outgoing(b"x" * 2_000_000, "search", b"u", START_MS)
+    early = Outgoing(b"s,e,u,1", "search", b"u", -5)
+    produced = produce(settings, [line("s", "a", "u", START_MS), large, early, line("s", "b", "u", START_MS)])
+    assert produced.sent == 2
+    assert produced.failed == {"too_large": 1, "timestamp": 1}
+    assert produced.examples[0].startswith("record 2: 2000000 bytes, at most 1048576")
+
+
+def test_predictions_are_acknowledged_at_flush(topics: Any) -> None:
+    settings = topics(partitions=3, unacknowledged_max=10)
+    sink = KafkaSink(settings)
+    sink.open()
+    for n in range(200):
+        sink.publish_prediction(f"u{n}".encode(), f"prediction {n}".encode())
+    sink.flush(20)
+    sink.close()
+    values = {record.value for record in consume_all(settings, settings.predictions_topic, 200)}
+    assert values == {f"prediction {n}".encode() for n in range(200)}
+
+
+def test_a_log_is_published_at_the_speed_that_was_asked_for(topics: Any) -> None:
+    settings = topics(partitions=1)
+    clock = itertools.repeat(0.0)
+    waits: list[float] = []
+    log = [line("s", f"e{n}", "u", START_MS + 1000 * n) for n in range(4)]
+    produce(settings, log, speed=2.0, now_s=lambda: next(clock), sleep=waits.append)
+    assert waits == [0.5, 1.0, 1.5]
+
+
+# Refusals
+
+
+def test_unequal_partition_counts_are_refused(topics: Any) -> None:
+    settings = topics(partitions=8, purchase_partitions=12)
+    with pytest.raises(SettingsError, match=r"has 12 partitions, 'search-\w+' has 8; the join needs equal numbers"):
+        KafkaSource(settings, PlainCodec()).open()
+
+
+def test_a_missing_topic_is_named_with_how_to_create_it(topics: Any) -> None:
+    settings = topics(partitions=0)
+    with pytest.raises(SettingsError, match=rf"'{settings.search_topic}' and .* --create-topics --partitions N"):
+        KafkaSource(settings, PlainCodec()).open()
+    with pytest.raises(SettingsError, match="--create-topics"):
+        produce(settings, [])
+
+
+def test_topics_are_created_once_and_another_partition_count_is_refused(topics: Any) -> None:
+    settings = topics(partitions=0)
+    create_log_topics(settings, 3)
+    create_log_topics(settings, 3)
+    with pytest.raises(SettingsError, match="exists with 3 partitions, --partitions says 4"):
+        create_log_topics(settings, 4)
+
+
+def test_an_unreachable_broker_is_named_after_a_bounded_wait() -> None:
+    with socket.socket() as taken:  # bound, not listening: nobody else gets the port
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = KafkaSettings(bootstrap=address, connect_max_s=1.0)
+        with pytest.raises(WorldError, match=f"Kafka at {address} did not answer within 1 s"):
+            KafkaSource(settings, PlainCodec()).open()
+
+
+@pytest.mark.real_kafka
+def test_offsets_that_retention_deleted_are_refused_unless_the_loss_is_accepted(topics: Any) -> None:
+    settings = topics(partitions=1)
+    produce(settings, [line("s", f"e{n}", "u", START_MS + n) for n in range(10)])
+    admin = client.new_admin(settings)
+    admin.delete_records({client.TopicPartition(settings.search_topic, 0): 6})
+    admin.close()
+    positions = {(settings.search_topic, 0): 2, (settings.purchase_topic, 0): 0}
+    with pytest.raises(WorldError, match=r"offset 2, but the oldest one kept is at 6: 4 are gone.*--accept-data-loss"):
+        KafkaSource(settings, PlainCodec()).open(positions)
+    source = KafkaSource(settings.model_copy(update={"accept_data_loss": True}), PlainCodec())
+    source.open(positions)
+    records = read(source)
+    source.close()
+    assert [r.offset for r in records] == [6, 7, 8, 9]
+    assert source.lost == 4
+
+
+# Outages
+
+
+@pytest.mark.real_kafka
+def test_a_broker_killed_and_back_loses_and_doubles_nothing(topics: Any, own_broker: Any) -> None:
+    settings = topics(partitions=4, bootstrap=own_broker.bootstrap, probe_every_s=0.5, backoff_max_s=1.0)
+    log = a_log(4000)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    produce(settings, log[:2000])
+    records = read(source, until=1000)
+    writer = threading.Thread(target=produce, args=(settings, log[2000:]))
+    own_broker.kill()
+    writer.start()
+    end = time.monotonic() + PATIENCE_S
+    while not source.is_away() and time.monotonic() < end:
+        records += source.poll(timeout_s=0.2)
+    own_broker.start()
+    records += read(source, until=4000 - len(records))
+    writer.join()
+    source.close()
+    assert sorted(place(r.event) for r in records if r.event) == in_total_order(log)
+    assert source.reconnects >= 1
+    assert source.outage_s > 0
+
+
+@pytest.mark.real_kafka
+def test_a_broker_away_for_too_long_is_named(topics: Any, own_broker: Any) -> None:
+    settings = topics(partitions=1, bootstrap=own_broker.bootstrap, probe_every_s=0.2, outage_max_s=2.0)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    own_broker.freeze()
+    with pytest.raises(WorldError, match=f"{own_broker.bootstrap} has been away for . s, at most 2 s are borne"):
+        read(source, until=1)
+    own_broker.thaw()
+    source.close()
+
+
+@pytest.mark.real_kafka
+def test_what_is_not_acknowledged_is_an_error_at_flush(topics: Any, own_broker: Any) -> None:
+    settings = topics(partitions=1, bootstrap=own_broker.bootstrap)
+    sink = KafkaSink(settings)
+    sink.open()
+    sink.publish_prediction(b"u", b"one")
+    sink.flush(20)
+    own_broker.freeze()
+    sink.publish_prediction(b"u", b"two")
+    with pytest.raises(WorldError, match="1 records unanswered for 1 s"):
+        sink.flush(1.0)
+    own_broker.thaw()
+    sink.flush(20)
+    sink.close()
