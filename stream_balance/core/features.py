@@ -2,11 +2,7 @@
 Out: Rows. Bounded: columns, levels, items, users and categories; counts what is hashed, folded or forgotten.
 
 Rules of residence
-- A search at ts t sees purchases with ts < t only. Once a purchase with ts >= t has been observed (a late search, or
-  the purchase came first at equal ts), every column made of purchases is absent in that search: the user's own purchase
-  in its counts would give the label away.
-- All items of a search are featurized with the state before it; then it counts. Counts are decayed by event time:
-  weights grow with a fixed half-life instead of all counts shrinking.
+- All items of a search are featurized with the state before it; then it counts (`History` has the rules).
 - Columns are appended as they are first seen: position in the table is for good. NaN = absent. Beyond `columns_max` a
   feature is added, with a sign, into one of `hash_columns` (Weinberger et al. 2009); hashes are CRC-32.
 - Items that have the same keys and kinds go the fast way, columns at a time; any other search goes cell by cell. Both
@@ -27,7 +23,7 @@ from zlib import crc32
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from stream_balance.core.lru import Recent
+from stream_balance.core.lru import History
 from stream_balance.core.records import Columns, FeatureValue, Floats, Purchase, RoomSettings, Rows, Search
 
 Scope = Literal["item", "search"]
@@ -38,9 +34,6 @@ _NAN = math.nan
 _NAN_BYTES = struct.pack("d", _NAN)
 _DAY_US = 86_400_000_000
 _PLANS_MAX = 256
-_EXPONENT_MAX = 200.0  # weights are rebased here, far from overflow
-_BEGINNING_US = -(2**63)
-_NOTHING = [0.0, 0.0]  # stands for "no category"; never written
 
 
 class FeatureSettings(RoomSettings):
@@ -97,24 +90,22 @@ class Featurizer:
         self._taken: dict[str, None] = {}
         self._hash_from: int | None = None  # the first hashed column
         self._plans: dict[tuple[str, ...], _Plan] = {}
-        self.counters = {"columns_overflow": 0, "levels_folded": 0, "kind_changes": 0, "withheld": 0}
-        self._items = Recent(settings.items_max, 2)  # impressions, purchases
-        self._users = Recent(settings.users_max, 2)  # searches, purchases
-        self._categories = Recent(settings.categories_max, 2)  # prices, sum of log1p(price)
-        self._totals = [0.0, 0.0]  # impressions, purchases
-        self._half_life_us = settings.half_life_s * 1e6
-        self._base_us: int | None = None
-        self._weight_now = 1.0
-        self._purchase_us = _BEGINNING_US  # the latest purchase observed
+        self.counters = {"columns_overflow": 0, "levels_folded": 0, "kind_changes": 0}
+        self._history = History(
+            settings.items_max,
+            settings.users_max,
+            settings.categories_max,
+            half_life_us=settings.half_life_s * 1e6,
+            prior_impressions=settings.prior_impressions,
+        )
         self._item_columns: list[int] = []
         self._search_columns: list[int] = []
         if settings.builtin:
             self._item_columns += [self._add("position"), self._add("price"), self._add("category", nominal=True)]
             self._search_columns += [self._add(name) for name in ("query_words", "hour_sin", "hour_cos")]
         if settings.state:
-            names = ("item_impressions", "item_purchases", "item_rate", "price_to_category")
-            self._item_columns += [self._add(name) for name in names]
-            self._search_columns += [self._add(name) for name in ("user_searches", "user_purchases")]
+            self._item_columns += [self._add(name) for name in History.item_columns]
+            self._search_columns += [self._add(name) for name in History.search_columns]
 
     def featurize(self, search: Search, late: bool) -> Rows:
         """The matrix of a search, from what was known before it; then it counts. Lateness shows in its ts alone."""
@@ -127,7 +118,7 @@ class Featurizer:
             if settings.builtin:
                 self._read_event(search, log_prices, item_cells, search_cells)
             if settings.state:
-                self._read_state(search, log_prices, item_cells, search_cells)
+                self._history.read(search, log_prices, item_cells, search_cells)
         blocks: list[_Block] = [
             (self._item_columns, struct.pack(f"{len(item_cells)}d", *item_cells)),
             (self._search_columns, _repeated(search_cells, n)),
@@ -148,25 +139,14 @@ class Featurizer:
 
     def observe_purchase(self, purchase: Purchase) -> None:
         """Count a purchase for the searches after it."""
-        if not self._settings.state:
-            return
-        weight = self._weight(purchase.ts_us)
-        self._items.entry(purchase.item_id)[1] += weight
-        self._users.entry(purchase.user_id)[1] += weight
-        self._totals[1] += weight
-        self._purchase_us = max(self._purchase_us, purchase.ts_us)
+        if self._settings.state:
+            self._history.observe_purchase(purchase)
 
     def report(self) -> dict[str, int]:
         """Sizes, and counters of what was hashed, folded, withheld or forgotten."""
-        return {
-            "columns": len(self.columns),
-            **self.counters,
-            "items_forgotten": self._items.forgotten,
-            "users_forgotten": self._users.forgotten,
-            "categories_forgotten": self._categories.forgotten,
-        }
+        return {"columns": len(self.columns), **self.counters, **self._history.counts()}
 
-    # -- the event's own columns and the state's
+    # -- the event's own columns
 
     def _read_event(
         self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]
@@ -182,57 +162,6 @@ class Featurizer:
         angle = search.ts_us % _DAY_US / _DAY_US * math.tau
         words = _NAN if search.query is None else float(len(search.query.split()))
         search_cells += (words, math.sin(angle), math.cos(angle))
-
-    def _read_state(
-        self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]
-    ) -> None:
-        """Append the state's columns, then count the search."""
-        weight = self._weight(search.ts_us)
-        now = self._weight_now
-        young, entry = self._items.young.get, self._items.entry
-        items = [young(item) or entry(item) for item in search.item_ids]
-        user = self._users.entry(search.user_id)
-        item_cells += [log1p(item[0] / now) for item in items]
-        if search.ts_us <= self._purchase_us:
-            self.counters["withheld"] += 1
-            item_cells += [_NAN] * (2 * len(items))
-            user_purchases = _NAN
-        else:
-            drawn = self._settings.prior_impressions * now
-            bought = drawn * self._totals[1] / self._totals[0] if self._totals[0] else 0.0
-            item_cells += [log1p(item[1] / now) for item in items]
-            item_cells += [(item[1] + bought) / (item[0] + drawn) for item in items]
-            user_purchases = log1p(user[1] / now)
-        search_cells += (log1p(user[0] / now), user_purchases)
-        young, entry = self._categories.young.get, self._categories.entry
-        means = [_NOTHING if name is None else young(name) or entry(name) for name in search.categories]
-        # A price that is absent (NaN) stays absent in the difference.
-        item_cells += [
-            price - mean[1] / mean[0] if mean[0] else _NAN for price, mean in zip(log_prices, means, strict=True)
-        ]
-        for price, mean in zip(log_prices, means, strict=True):
-            if price == price and mean is not _NOTHING:  # noqa: PLR0124  # not NaN
-                mean[0] += weight
-                mean[1] += weight * price
-        for item in items:
-            item[0] += weight
-        user[0] += weight
-        self._totals[0] += weight * len(items)
-
-    def _weight(self, ts_us: int) -> float:
-        """What one event at `ts_us` counts; `_weight_now` is what one at the latest time counts."""
-        if self._base_us is None:
-            self._base_us = ts_us
-        exponent = (ts_us - self._base_us) / self._half_life_us
-        if exponent > _EXPONENT_MAX:
-            factor = 0.5 ** min(exponent, 1_000.0)
-            for room in (self._items, self._users, self._categories):
-                room.scale(factor)
-            self._totals = [total * factor for total in self._totals]
-            self._base_us, self._weight_now, exponent = ts_us, 1.0, 0.0
-        weight: float = 2.0 ** max(exponent, -1_000.0)
-        self._weight_now = max(self._weight_now, weight)
-        return weight
 
     # -- the features that came with the event
 
@@ -396,13 +325,7 @@ class Featurizer:
             "levels": self.columns.level_names,
             "slots": [(*key, column) for key, column in self._slots.items()],
             "counters": self.counters,
-            "items": self._items.digest_state(),
-            "users": self._users.digest_state(),
-            "categories": self._categories.digest_state(),
-            "totals": self._totals,
-            "base_us": self._base_us,
-            "weight_now": self._weight_now,
-            "purchase_us": self._purchase_us,
+            "history": self._history.digest_state(),
         }
 
 

@@ -1,4 +1,5 @@
-"""Recent: what was used of late, under a bound. Share: one object for equal tuples, under a bound.
+"""What is remembered under a bound. Recent: numbers by key, the recently used. History: the decayed counts that are
+known before an event. Share: one object for equal tuples.
 
 `Recent` keeps two generations instead of an exact order of use: a key used since the last turn is in the young one;
 when the young one is half of `size_max`, the old one is forgotten and the young one becomes old. So a key is forgotten
@@ -7,12 +8,20 @@ only when at least size_max / 2 other keys have been used since, and the hot pat
 
 from __future__ import annotations
 
+from math import log1p, nan
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.records import Purchase, Search
+
 T = TypeVar("T")
+
+_NAN = nan
+_EXPONENT_MAX = 200.0  # weights are rebased here, far from overflow
+_BEGINNING_US = -(2**63)
+_NOTHING = [0.0, 0.0]  # stands for "no category"; never written
 
 
 class Recent:
@@ -65,6 +74,113 @@ class Recent:
 
 def _numbers(generation: dict[str, list[float]]) -> npt.NDArray[np.float64]:
     return np.array(list(generation.values()), dtype=np.float64)
+
+
+class History:
+    """Decayed counts of items, users and categories, as they were known before a search.
+
+    A search at ts t sees purchases with ts < t only. Once a purchase with ts >= t has been observed (a late search, or
+    the purchase came first at equal ts), every column made of purchases is absent in that search, counted `withheld`:
+    the user's own purchase in its counts would give the label away. Searches carry no label: their counts always show.
+    Counts fade by event time: weights grow with the half-life instead of all counts shrinking. Columns are log1p of
+    counts; `item_rate` is drawn to the overall rate; `price_to_category` is a difference of logs.
+    """
+
+    item_columns = ("item_impressions", "item_purchases", "item_rate", "price_to_category")
+    search_columns = ("user_searches", "user_purchases")
+
+    def __init__(
+        self, items_max: int, users_max: int, categories_max: int, *, half_life_us: float, prior_impressions: float
+    ) -> None:
+        self._items = Recent(items_max, 2)  # impressions, purchases
+        self._users = Recent(users_max, 2)  # searches, purchases
+        self._categories = Recent(categories_max, 2)  # prices, sum of log1p(price)
+        self._totals = [0.0, 0.0]  # impressions, purchases
+        self._half_life_us = half_life_us
+        self._prior_impressions = prior_impressions
+        self._base_us: int | None = None
+        self._weight_now = 1.0
+        self._purchase_us = _BEGINNING_US  # the latest purchase observed
+        self.withheld = 0
+
+    def counts(self) -> dict[str, int]:
+        """Searches without purchase columns, and what was forgotten."""
+        return {
+            "withheld": self.withheld,
+            "items_forgotten": self._items.forgotten,
+            "users_forgotten": self._users.forgotten,
+            "categories_forgotten": self._categories.forgotten,
+        }
+
+    def observe_purchase(self, purchase: Purchase) -> None:
+        """Count a purchase for the searches after it."""
+        weight = self._weight(purchase.ts_us)
+        self._items.entry(purchase.item_id)[1] += weight
+        self._users.entry(purchase.user_id)[1] += weight
+        self._totals[1] += weight
+        self._purchase_us = max(self._purchase_us, purchase.ts_us)
+
+    def read(self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]) -> None:
+        """Append the state's columns, then count the search."""
+        weight = self._weight(search.ts_us)
+        now = self._weight_now
+        young, entry = self._items.young.get, self._items.entry
+        items = [young(item) or entry(item) for item in search.item_ids]
+        user = self._users.entry(search.user_id)
+        item_cells += [log1p(item[0] / now) for item in items]
+        if search.ts_us <= self._purchase_us:
+            self.withheld += 1
+            item_cells += [_NAN] * (2 * len(items))
+            user_purchases = _NAN
+        else:
+            drawn = self._prior_impressions * now
+            bought = drawn * self._totals[1] / self._totals[0] if self._totals[0] else 0.0
+            item_cells += [log1p(item[1] / now) for item in items]
+            item_cells += [(item[1] + bought) / (item[0] + drawn) for item in items]
+            user_purchases = log1p(user[1] / now)
+        search_cells += (log1p(user[0] / now), user_purchases)
+        young, entry = self._categories.young.get, self._categories.entry
+        means = [_NOTHING if name is None else young(name) or entry(name) for name in search.categories]
+        # A price that is absent (NaN) stays absent in the difference.
+        item_cells += [
+            price - mean[1] / mean[0] if mean[0] else _NAN for price, mean in zip(log_prices, means, strict=True)
+        ]
+        for price, mean in zip(log_prices, means, strict=True):
+            if price == price and mean is not _NOTHING:  # noqa: PLR0124  # not NaN
+                mean[0] += weight
+                mean[1] += weight * price
+        for item in items:
+            item[0] += weight
+        user[0] += weight
+        self._totals[0] += weight * len(items)
+
+    def _weight(self, ts_us: int) -> float:
+        """What one event at `ts_us` counts; `_weight_now` is what one at the latest time counts."""
+        if self._base_us is None:
+            self._base_us = ts_us
+        exponent = (ts_us - self._base_us) / self._half_life_us
+        if exponent > _EXPONENT_MAX:
+            factor = 0.5 ** min(exponent, 1_000.0)
+            for room in (self._items, self._users, self._categories):
+                room.scale(factor)
+            self._totals = [total * factor for total in self._totals]
+            self._base_us, self._weight_now, exponent = ts_us, 1.0, 0.0
+        weight: float = 2.0 ** max(exponent, -1_000.0)
+        self._weight_now = max(self._weight_now, weight)
+        return weight
+
+    def digest_state(self) -> object:
+        """Everything that steers what comes next, in order of use."""
+        return {
+            "items": self._items.digest_state(),
+            "users": self._users.digest_state(),
+            "categories": self._categories.digest_state(),
+            "totals": self._totals,
+            "base_us": self._base_us,
+            "weight_now": self._weight_now,
+            "purchase_us": self._purchase_us,
+            "withheld": self.withheld,
+        }
 
 
 class Share:

@@ -137,7 +137,8 @@ def test_the_memory_of_items_users_and_categories_is_bounded_and_counts_what_lef
         named(
             featurizer, make_search(user_id=f"u{i}", items=[f"i{i}", "hot"], prices=[1, 1], categories=[f"c{i}", None])
         )
-    assert max(len(room) for room in (featurizer._items, featurizer._users, featurizer._categories)) <= 20
+    history = featurizer._history
+    assert max(len(room) for room in (history._items, history._users, history._categories)) <= 20
     report = featurizer.report()
     assert min(report[f"{name}_forgotten"] for name in ("items", "users", "categories")) >= 480
     assert named(featurizer, make_search(items=["hot"]))[0]["item_impressions"] == pytest.approx(
@@ -174,7 +175,7 @@ def test_time_may_run_on_for_centuries() -> None:
         featurizer.observe_purchase(make_purchase(ts=year * 3.15e7))
         assert math.isfinite(row["item_impressions"])
     named(featurizer, make_search(ts=302 * 3.15e7))
-    assert len(featurizer._items) == 1
+    assert len(featurizer._history._items) == 1
 
 
 def test_the_price_is_compared_with_its_category() -> None:
@@ -196,7 +197,7 @@ def test_a_search_not_after_the_latest_purchase_is_told_nothing_of_purchases(
     featurizer.observe_purchase(make_purchase(ts=10, user_id="someone else", item_id="other"))
     [row] = named(featurizer, make_search(ts=ts, user_id="u1"), late)
     assert [math.isnan(row[name]) for name in PURCHASE_COLUMNS] == [withheld] * 3
-    assert featurizer.counters["withheld"] == withheld
+    assert featurizer.report()["withheld"] == withheld
     assert row["user_searches"] > 0
 
 
