@@ -41,7 +41,7 @@ def events(impressions: int, seed: int = 0) -> Iterator[bytes]:
     ts_us = 1_772_000_000_000_000
     weights = rng.normal(size=NUMBERS) * 0.7
     for s in range(impressions // ITEMS):
-        ts_us += int(rng.integers(1, 1000)) * 1000
+        ts_us += int(rng.integers(1, 30_000)) * 1000  # the log is many attribution windows long
         while waiting and waiting[0][0] <= ts_us:
             yield codec.encode_purchase(waiting.pop(0)[2])
         values = rng.normal(size=(ITEMS, NUMBERS)).round(4)

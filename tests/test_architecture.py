@@ -20,6 +20,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.balance",
         "stream_balance.core.calibrate",
         "stream_balance.core.digest",
+        "stream_balance.core.settings",
         "stream_balance.core.rates",
         "stream_balance.core.window",
     },
@@ -28,6 +29,8 @@ EXTRA: dict[str, set[str]] = {
     "core/features.py": {"stream_balance.core.lru"},
     "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
     "core/ranking.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
+    "core/drift.py": {"stream_balance.core.report"},
+    "core/history.py": {"stream_balance.core.lru"},
     "core/oracle.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
 }
 # A library may be imported only below these.

@@ -27,7 +27,7 @@ def open_log(path: Path) -> Iterator[IO[bytes]]:
                     yield stream  # type: ignore[misc]  # writes bytes
             elif path.suffix == ".zst":
                 with zstandard.ZstdCompressor().stream_writer(plain, closefd=False) as stream:
-                    yield stream  # type: ignore[misc]
+                    yield stream
             else:
                 yield plain
         temporary.replace(path)

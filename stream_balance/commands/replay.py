@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from stream_balance.commands.options import Config, Model, ReportTo, Seed, Set, Strategy, TargetShare, gather
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.commands.table import TableFlags, replay_table
+from stream_balance.commands.table import TableFlags, open_table, replay_table
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.deadletter_file import DeadLetterFile
@@ -118,7 +118,12 @@ def replay(
             if len(log) != 1:
                 raise SettingsError(f"--rows takes one table, {len(log)} were given.")
             flags = TableFlags(label, positive, classes, time_column, tuple(drop or ()), tuple(types or ()), delimiter)
-            report = replay_table(log[0], settings, flags, stop, label_delay_rows, mature_all, dead_letters)
+            reader = open_table(log[0], flags)
+            with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
+                report = replay_table(
+                    reader, settings, stop, label_delay_rows=label_delay_rows, mature_all=mature_all,
+                    dead_letters=dead_letters, on_turn=show,
+                )  # fmt: skip
         else:
             report = replay_events(
                 log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet

@@ -170,7 +170,7 @@ class Pipeline:
         throughput: dict[str, float] | None = None,
     ) -> Report:
         """All counters and figures now. What the core cannot know (settings, versions, speed) is handed in."""
-        threshold = self.arm.threshold
+        threshold, binary = self.arm.threshold, len(self.class_names) == 2
         return Report(
             events=EventCounts(**self.events, bad=dict(sorted(self.bad.items()))),
             examples=self._example_counts(),
@@ -178,7 +178,7 @@ class Pipeline:
             ranking=self.ranking.metrics(),
             exposure=self.exposure.metrics(),
             training=self._training(),
-            threshold=Thresholds(head=threshold.value(HEAD), tail=threshold.value(TAIL)),
+            threshold=Thresholds(head=threshold.value(HEAD), tail=threshold.value(TAIL)) if binary else None,
             drift=self.drift.metrics(),
             oracle=self.oracle.metrics(),
             throughput=Throughput(**throughput) if throughput is not None else None,

@@ -1,0 +1,93 @@
+"""`replay --rows`: a labelled table as a stream, each row scored before its label is learned."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from stream_balance.core.pipeline import Pipeline, row_as_search
+from stream_balance.edge.deadletter_file import DeadLetterFile
+from stream_balance.edge.table import ColumnType, TableReader, TableSettings, read_rows
+from stream_balance.errors import SettingsError
+from stream_balance.service import Session
+from stream_balance.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TableFlags:
+    """What the command line says of the table."""
+
+    label: str
+    positive: str | None = None
+    classes: str | None = None
+    time: str | None = None
+    drop: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    delimiter: str = ","
+
+    def settings(self) -> TableSettings:
+        """Checked. Raises SettingsError naming the flag."""
+        types = {}
+        for text in self.types:
+            column, sign, kind = text.rpartition("=")
+            if not sign or kind not in get_args(ColumnType):
+                raise SettingsError(f"--type {text!r}: expected COLUMN={' or COLUMN='.join(get_args(ColumnType))}.")
+            types[column] = kind
+        try:
+            return TableSettings.model_validate(
+                {
+                    "label": self.label, "positive": self.positive, "time": self.time, "drop": self.drop,
+                    "classes": tuple(self.classes.split(",")) if self.classes else (),
+                    "delimiter": "\t" if self.delimiter == "\\t" else self.delimiter, "types": types,
+                }
+            )  # fmt: skip
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SettingsError(f"--{first['loc'][0] if first['loc'] else 'rows'}: {first['msg']}.") from None
+
+
+def replay_table(
+    reader: TableReader,
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    label_delay_rows: int = 0,
+    mature_all: bool = False,
+    dead_letters: Path | None = None,
+    on_turn: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Replay a labelled table; return the report as a document."""
+    features = settings.features.model_copy(update={"builtin": False, "state": False})
+    settings = settings.model_copy(update={"features": features})
+    pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
+    session = Session(pipeline, settings)
+    kept = DeadLetterFile(dead_letters) if dead_letters is not None else None
+    count = 0
+    try:
+        for count, row in enumerate(reader, 1):
+            if row.bad is not None:
+                pipeline.count_bad(row.bad.reason)
+                if kept is not None:
+                    kept.keep(row, row.bad)
+            else:
+                pipeline.push_row(row_as_search(row.index, row.ts_us, row.features), row.label)
+            if on_turn is not None and count % 256 == 0:
+                on_turn(count)
+            if stop.is_set():
+                break
+        if mature_all:
+            pipeline.run_out()
+        return session.end()
+    finally:
+        if kept is not None:
+            kept.close()
+
+
+def open_table(path: Path, flags: TableFlags) -> TableReader:
+    """The table, its columns understood."""
+    return read_rows(path, flags.settings())
