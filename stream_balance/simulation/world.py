@@ -97,8 +97,8 @@ class World:
         user = int(np.searchsorted(self._user_cdf, rng.random() * self._user_cdf[-1]))
         season = np.sin(2.0 * np.pi * at_s / settings.season_s + self._phase[0])
         wish = self._favourites[user] * np.exp(settings.season_logit * season)
-        wished = int(np.searchsorted(np.cumsum(wish), rng.random() * wish.sum()))
-        items = self._choose(min(wished, settings.categories - 1), at_s, rng)
+        wished = min(int(np.searchsorted(np.cumsum(wish), rng.random() * wish.sum())), settings.categories - 1)
+        items = self._choose(wished, at_s, rng)
         n = len(items)
         affinity = self._appeal[items] @ self._taste[user]
         # the shop's own ranking: popular first, a little of taste, a little of chance
@@ -123,7 +123,7 @@ class World:
         told = np.round(affinity + 0.3 * rng.standard_normal(n), 3)  # what the shop's own recommender knows
         shown = self._publish(items, np.round(self._base_price[items] * price_level, 2), discount, told, at_s)
         word = WORDS[int(rng.integers(len(WORDS)))]
-        query = f"{word} {self._names[min(wished, settings.categories - 1)]}".strip()
+        query = f"{word} {self._names[wished]}".strip()
         features = {"device": DEVICES[self._device[user]], "member_days": float(self._member_days[user])}
         return Shown(f"u{user}", query, features, shown, logits)
 
@@ -136,6 +136,8 @@ class World:
         keys = self._log_weight[pool] + rng.gumbel(size=len(pool))  # the n largest: drawn without replacement
         keys[self._launch_s[pool] > at_s] = -np.inf
         best = pool[np.argsort(-keys, kind="stable")][: int(np.isfinite(keys).sum())]
+        if len(best) == 0:  # a tiny world with nothing on offer yet
+            return np.array([np.argmin(self._launch_s)])
         _, first = np.unique(best, return_index=True)
         return best[np.sort(first)[:n]]
 
