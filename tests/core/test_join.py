@@ -14,6 +14,7 @@ from join_oracle import JoinOracle
 from stream_balance.core.digest import Digest
 from stream_balance.core.join import Joiner, JoinSettings
 from stream_balance.core.lru import Share
+from stream_balance.core.order import OrderSettings, Reorder
 from stream_balance.core.records import Examples, Purchase, Scored, Search
 from stream_balance.testing import make_purchase, make_scored, make_search
 
@@ -293,6 +294,39 @@ def test_the_join_equals_a_slow_oracle_and_loses_nothing(
     assert joiner.counts.duplicate_search + joiner.counts.duplicate_purchase == oracle.duplicates
     assert joiner.counts.held == 0
     assert conserved(joiner)
+
+
+@settings(max_examples=100, deadline=None)
+@given(events=streams(), delays=st.lists(st.floats(0, 6), min_size=25, max_size=25))
+def test_a_log_in_disorder_comes_to_what_the_sorted_log_comes_to(
+    events: list[Scored | Purchase], delays: list[float]
+) -> None:
+    def outcome(log: list[Scored | Purchase]) -> str:
+        reorder, joiner, trail = Reorder(OrderSettings(disorder_max_s=6)), joiner_of(5, 6), Digest()
+        scored: dict[int, Scored | Purchase] = {}
+        released = []
+        for event in log:
+            search = as_search(event)
+            scored[id(search)] = event
+            kept.append(search)
+            released += reorder.push(search, event.event_id.encode() if isinstance(event, Purchase) else event.block)
+        for event, _ in released + reorder.drain():
+            # The watermark of this event, not of the batch it was released in.
+            trail.add([(e.scored.event_id, e.labels, e.known) for e in joiner.mature(event.ts_us)])
+            if not joiner.is_duplicate(event):
+                original = scored[id(event)]
+                if isinstance(original, Purchase):
+                    joiner.match(original)
+                else:
+                    joiner.hold(original)
+        trail.add(joiner.digest_state())
+        return trail.hex()
+
+    kept: list[Search | Purchase] = []  # keeps the ids in use
+    unique = list({(type(event), event.event_id): event for event in events}.values())
+    by_time = sorted(unique, key=lambda event: event.ts_us)
+    order = sorted(range(len(by_time)), key=lambda i: by_time[i].ts_us + delays[i] * S)
+    assert outcome(by_time) == outcome([by_time[i] for i in order])
 
 
 def test_the_digest_follows_the_state() -> None:
