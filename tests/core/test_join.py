@@ -264,7 +264,7 @@ def as_search(event: Scored | Purchase) -> Search | Purchase:
     return event if isinstance(event, Purchase) else make_search(event.event_id, ts=event.ts_us / S)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(events=streams(), window=st.integers(1, 12), disorder=st.integers(0, 6), cut=st.integers(0, 25))
 def test_the_join_equals_a_slow_oracle_and_loses_nothing(
     events: list[Scored | Purchase], window: int, disorder: int, cut: int
@@ -296,7 +296,7 @@ def test_the_join_equals_a_slow_oracle_and_loses_nothing(
     assert conserved(joiner)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(events=streams(), delays=st.lists(st.floats(0, 6), min_size=25, max_size=25))
 def test_a_log_in_disorder_comes_to_what_the_sorted_log_comes_to(
     events: list[Scored | Purchase], delays: list[float]
