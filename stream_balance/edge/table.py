@@ -19,7 +19,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -108,8 +107,8 @@ class TableReader:
         self._label_at = header.index(settings.label)
         self._time_at = None if settings.time is None else header.index(settings.time)
         left_out = {settings.label, settings.time, *settings.drop}
-        self._features = [(index, name) for index, name in enumerate(header) if name not in left_out]
-        self.columns = tuple(name for _, name in self._features)
+        features = [(index, name) for index, name in enumerate(header) if name not in left_out]
+        self.columns = tuple(name for _, name in features)
         rows = self._source.rows()
         first = list(islice(rows, settings.infer_rows))
         good = [row.cells for row in first if row.bad is None]
@@ -117,9 +116,9 @@ class TableReader:
             raise SettingsError(f"{str(path)!r} has no rows below its header that can be read.")
         self._labels = _read_labels(path, settings, [row[self._label_at] for row in good])
         self.class_names = self._labels.class_names
-        self._types: dict[int, ColumnType | None] = {}
-        for index, name in self._features:
-            self._types[index] = settings.types.get(name) or _infer([row[index] for row in good])
+        self._plan: list[tuple[int, str, ColumnType | None]] = [
+            (index, name, settings.types.get(name) or _infer([row[index] for row in good])) for index, name in features
+        ]
         self._rows = self._read(chain(first, rows))
 
     @property
@@ -149,20 +148,25 @@ class TableReader:
 
     def _to_features(self, cells: Sequence[Cell]) -> dict[str, FeatureValue]:
         features: dict[str, FeatureValue] = {}
-        for index, name in self._features:
+        for place, (index, name, planned) in enumerate(self._plan):
             cell = cells[index]
             if cell is None or cell == "":
                 continue
-            kind = self._types[index]
-            if kind is None:
-                kind = self._types[index] = _infer([cell])
+            kind = planned or self._decide(place, cell)
             if kind == "nominal":
-                features[name] = cell if isinstance(cell, str) else str(cell)
+                features[name] = cell if cell.__class__ is str else str(cell)
             elif kind == "numeric":
                 number = _number(cell, name)
                 if number is not None:
                     features[name] = number
         return features
+
+    def _decide(self, place: int, cell: Cell) -> ColumnType | None:
+        """The type of a column that had no value yet; None if this is none either."""
+        index, name, _ = self._plan[place]
+        kind = _infer([cell])
+        self._plan[place] = (index, name, kind)
+        return kind
 
     def _to_label(self, cell: Cell) -> int:
         text = _label_text(cell)
@@ -232,28 +236,23 @@ def _infer(cells: Sequence[Cell]) -> ColumnType | None:
 
 def _number(cell: Cell, name: str) -> FeatureValue | None:
     """A finite number, a list of them, or None where the cell means absent."""
-    if isinstance(cell, str):
-        try:
-            number = float(cell)
-        except ValueError:
-            if cell.strip().lower() in ABSENT_NUMBERS:
-                return None
-            raise BadRecord("wrong_type", f"{name} is {found(cell)}, expected a number") from None
-        if "_" in cell:  # 1_000 is a number to Python only
-            raise BadRecord("wrong_type", f"{name} is {found(cell)}, expected a number")
-    elif isinstance(cell, list | tuple):
-        if not all(isinstance(part, int | float) and math.isfinite(part) for part in cell):
-            raise BadRecord("wrong_type", f"{name} is a list with other things than finite numbers")
-        return [float(part) for part in cell]
-    elif isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
-        raise BadRecord("wrong_type", f"{name} is {found(cell)}, expected a number")
-    else:
+    if isinstance(cell, list | tuple):
+        if all(isinstance(part, int | float) and math.isfinite(part) for part in cell):
+            return [float(part) for part in cell]
+        raise BadRecord("wrong_type", f"{name} is a list with other things than finite numbers")
+    try:
+        if cell.__class__ is bool or "_" in (cell if cell.__class__ is str else ""):
+            raise ValueError  # True and 1_000 are numbers to Python only
         number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        if isinstance(cell, str) and cell.strip().lower() in ABSENT_NUMBERS:
+            return None
+        raise BadRecord("wrong_type", f"{name} is {found(cell)}, expected a number") from None
+    if math.isfinite(number):
+        return number
     if math.isnan(number):
         return None
-    if math.isinf(number):
-        raise BadRecord("not_finite", f"{name} is {found(cell)}, expected a finite number")
-    return number
+    raise BadRecord("not_finite", f"{name} is {found(cell)}, expected a finite number")
 
 
 def _label_text(cell: Cell) -> str:

@@ -195,3 +195,10 @@ def test_a_delimiter_is_one_character() -> None:
     assert TableSettings(label="y", delimiter="\\t").delimiter == "\t"
     with pytest.raises(ValidationError, match="one character"):
         TableSettings(label="y", delimiter=";;")
+
+
+def test_a_type_that_is_decided_late_stays_decided(tmp_path: Path) -> None:
+    path = write(tmp_path / "t", "a,b,y\n,,0\nNA,NA,1\n5,x,1\nsix,7,0\n")
+    rows = read(path, infer_rows=1)
+    assert [row.features for row in rows] == [{}, {}, {"a": 5.0, "b": "x"}, {}]
+    assert str(rows[3].bad) == "a is 'six', expected a number"

@@ -18,8 +18,17 @@ CODEC = Codec(WireSettings())
 PLAIN = ShopSettings(broken_share=0.0)
 
 
-def events(settings: ShopSettings, seed: int, n: int) -> list[tuple[Search | Purchase, bytes]]:
+Log = list[tuple[Search | Purchase, bytes]]
+
+
+def events(settings: ShopSettings, seed: int, n: int) -> Log:
     return [(CODEC.parse(line), line) for line in generate(n, seed, settings)]
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    """Four hours of the shop without broken records."""
+    return events(PLAIN, 1, 9000)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
@@ -29,14 +38,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     assert first[:10] != list(generate(10, 4))
 
 
-def test_events_come_in_total_order_from_eight_o_clock_on() -> None:
-    keys = [order_key(event, line) for event, line in events(PLAIN, 5, 3000)]
+def test_events_come_in_total_order_from_eight_o_clock_on(log: Log) -> None:
+    keys = [order_key(event, line) for event, line in log]
     assert keys[0][0] == START_MS * 1000
     assert all(before < after for before, after in pairwise(keys))
 
 
-def test_a_search_shows_distinct_items_in_numbered_positions() -> None:
-    searches = [event for event, _ in events(PLAIN, 1, 1000) if isinstance(event, Search)]
+def test_a_search_shows_distinct_items_in_numbered_positions(log: Log) -> None:
+    searches = [event for event, _ in log[:1000] if isinstance(event, Search)]
     for search in searches:
         assert len(set(search.item_ids)) == len(search)
         assert search.positions == tuple(range(1, len(search) + 1))
@@ -62,13 +71,12 @@ def test_broken_records_are_extra_lines_of_every_kind() -> None:
     assert 60 <= sum(reasons.values()) <= 140
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_truth_is_the_probability_of_a_purchase_within_the_window(seed: int) -> None:
+def test_truth_is_the_probability_of_a_purchase_within_the_window(log: Log) -> None:
     searches: dict[str, Search] = {}
     bought: set[tuple[str, str]] = set()
     latest: dict[tuple[str, str], str] = {}
     too_late = 0
-    for event, _ in events(PLAIN, seed, 12_000):
+    for event, _ in log:
         if isinstance(event, Search):
             searches[event.event_id] = event
             latest |= {(event.user_id, item_id): event.event_id for item_id in event.item_ids}
@@ -94,15 +102,12 @@ def test_truth_is_the_probability_of_a_purchase_within_the_window(seed: int) -> 
     assert 0.8 < auc < 0.9
 
 
-def test_a_purchase_that_names_no_search_belongs_to_the_latest_that_showed_its_item() -> None:
-    named = {
-        e.event_id: e.search_id
-        for e, _ in events(ShopSettings(broken_share=0, search_id_share=1), 4, 4000)
-        if isinstance(e, Purchase)
-    }
+def test_a_purchase_that_names_no_search_belongs_to_the_latest_that_showed_its_item(log: Log) -> None:
+    all_named = events(PLAIN.model_copy(update={"search_id_share": 1.0}), 1, 3000)
+    named = {event.event_id: event.search_id for event, _ in all_named if isinstance(event, Purchase)}
     latest: dict[tuple[str, str], str] = {}
     unnamed = 0
-    for event, _ in events(PLAIN, 4, 4000):
+    for event, _ in log[:3000]:
         if isinstance(event, Search):
             latest |= {(event.user_id, item_id): event.event_id for item_id in event.item_ids}
         elif event.search_id is None:
@@ -111,8 +116,8 @@ def test_a_purchase_that_names_no_search_belongs_to_the_latest_that_showed_its_i
     assert unnamed > 20
 
 
-def test_new_items_come_and_a_few_items_are_shown_most() -> None:
-    searches = [event for event, _ in events(PLAIN, 1, 6000) if isinstance(event, Search)]
+def test_new_items_come_and_a_few_items_are_shown_most(log: Log) -> None:
+    searches = [event for event, _ in log if isinstance(event, Search)]
     shown = Counter(item_id for search in searches for item_id in search.item_ids)
     early = {item_id for search in searches[: len(searches) // 2] for item_id in search.item_ids}
     assert len(set(shown) - early) > 10
