@@ -39,7 +39,9 @@ _PLANS_MAX = 256
 class FeatureSettings(RoomSettings):
     """Which columns are made, and the bounds of the state behind them."""
 
-    builtin: bool = True  # position, price, category, query and time of day; off for tables, which have their own
+    builtin: bool = True  # position, price, category, words of the query; off for tables, which have their own
+    # Off: within the first days the hour is a trend, and a linear model extrapolates it far beyond what it has seen.
+    time_of_day: bool = False  # hour_sin, hour_cos
     state: bool = True  # columns from decayed counts of items, users and categories
     columns_max: int = Field(default=512, ge=16)  # beyond it features share hashed columns
     hash_columns: PositiveInt = 16
@@ -102,7 +104,9 @@ class Featurizer:
         self._search_columns: list[int] = []
         if settings.builtin:
             self._item_columns += [self._add("position"), self._add("price"), self._add("category", nominal=True)]
-            self._search_columns += [self._add(name) for name in ("query_words", "hour_sin", "hour_cos")]
+            self._search_columns.append(self._add("query_words"))
+            if settings.time_of_day:
+                self._search_columns += [self._add("hour_sin"), self._add("hour_cos")]
         if settings.state:
             self._item_columns += [self._add(name) for name in History.item_columns]
             self._search_columns += [self._add(name) for name in History.search_columns]
@@ -159,9 +163,10 @@ class Featurizer:
             item_cells += [_NAN if name is None else self._level(column, name) for name in search.categories]
         else:
             item_cells += codes  # type: ignore[arg-type]
-        angle = search.ts_us % _DAY_US / _DAY_US * math.tau
-        words = _NAN if search.query is None else float(len(search.query.split()))
-        search_cells += (words, math.sin(angle), math.cos(angle))
+        search_cells.append(_NAN if search.query is None else float(len(search.query.split())))
+        if self._settings.time_of_day:
+            angle = search.ts_us % _DAY_US / _DAY_US * math.tau
+            search_cells += (math.sin(angle), math.cos(angle))
 
     # -- the features that came with the event
 

@@ -95,7 +95,7 @@ class Pipeline:
         self.bad[reason] = self.bad.get(reason, 0) + 1
 
     def _take(self, event: Event, late: bool) -> Scored | None:
-        self._mature(self.joiner.mature(self.reorder.watermark_us))
+        self._mature(self.joiner.mature(event.ts_us))  # the joiner keeps the largest
         self._count(event)
         if self.joiner.is_duplicate(event):
             return None

@@ -45,7 +45,7 @@ def named(featurizer: Featurizer, search: Search, late: bool = False) -> list[di
 
 
 def test_the_event_gives_position_price_category_query_and_time_of_day() -> None:
-    featurizer = Featurizer(FeatureSettings(state=False))
+    featurizer = Featurizer(FeatureSettings(state=False, time_of_day=True))
     rows = named(
         featurizer,
         make_search(ts=6 * 3600, items=["a", "b"], prices=[9.0, None], categories=["shoes", None], query="red shoes"),
