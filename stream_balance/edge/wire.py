@@ -54,7 +54,7 @@ class WireSettings(RoomSettings):
     string_max: PositiveInt = 512  # characters of an id, a query, a feature's name or value
     max_skew_s: NonNegativeFloat = 300.0  # an event may be this far ahead of its record's time
     time_min: str = "2000-01-01T00:00:00Z"  # older than this is a mistake of units, not an event
-    classes: tuple[str, ...] = Field(default=("purchase",), min_length=1)  # outcomes 1..C-1; class 0 is "no outcome"
+    classes: tuple[str, ...] = Field(default=("bought",), min_length=1)  # outcomes 1..C-1; class 0 is "no outcome"
     interned_max: PositiveInt = 1_000_000  # strings shared between records; beyond it the table starts afresh
 
     @field_validator("time_min")

@@ -17,7 +17,7 @@ from stream_balance.edge.wire import REASONS
 from stream_balance.errors import BadRecord
 
 NOON_US = 1_772_366_400_000_000
-CODEC = Codec(WireSettings(classes=("purchase", "refund")))
+CODEC = Codec(WireSettings(classes=("bought", "refund")))
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
@@ -114,7 +114,7 @@ def test_any_json_is_an_event_or_a_bad_record(value: Any) -> None:
         (purchase_with(quantity=0), "out_of_range", "quantity is 0, expected at least 1"),
         (purchase_with(quantity=1.5), "wrong_type", "quantity is 1.5, expected an integer"),
         (purchase_with(price=float("nan")), "not_finite", "price is nan, expected a finite number"),
-        (purchase_with(label="loan"), "unknown_label", "label is 'loan', expected one of: purchase, refund"),
+        (purchase_with(label="loan"), "unknown_label", "label is 'loan', expected one of: bought, refund"),
         (search_with(item={"item_id": None}), "wrong_type", "items[0].item_id is null, expected a string"),
         (search_with(item={"truth": 1.5}), "out_of_range", "items[0].truth is 1.5, expected at most 1"),
         (search_with(item_features={"a": True}), "wrong_type", "items[0].features.a is true, expected a number, a"),
@@ -158,6 +158,22 @@ def test_a_bad_record_says_where_what_was_found_and_what_was_expected(data: byte
 )
 def test_a_time_is_kept_to_the_microsecond(wire: object, expected_us: int) -> None:
     assert parse_time_us(wire) == expected_us
+
+
+def test_the_documented_records_are_read() -> None:
+    codec = Codec(WireSettings())
+    search = codec.decode(
+        b'{"schema": 1, "event_id": "s-1", "ts": "2026-03-01T09:30:00.123Z", "user_id": "u1", "session_id": "x", '
+        b'"query": "red shoes", "features": {"device": "ios", "age_days": 3}, "items": [{"item_id": "i1", "position": 1, '
+        b'"price": 19.9, "category": "shoes", "features": {"rating": 4.5, "brand": "acme", "embedding": [0.1, 0.2]}}]}'
+    )
+    assert isinstance(search, Search)
+    assert search.item_features == ({"rating": 4.5, "brand": "acme", "embedding": [0.1, 0.2]},)
+    purchase = codec.decode(
+        b'{"schema": 1, "event_id": "p-1", "ts": 1772357410000, "user_id": "u1", "item_id": "i1", "search_id": null, '
+        b'"price": 19.9, "quantity": 2, "label": "bought"}'
+    )
+    assert purchase == Purchase("p-1", 1_772_357_410_000_000, "u1", "i1", None, 19.9, 2, 1)
 
 
 def test_what_is_not_known_is_ignored_and_what_is_null_is_absent() -> None:
