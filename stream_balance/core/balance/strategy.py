@@ -29,7 +29,7 @@ class BalanceSettings(RoomSettings):
     strategy: str = "smote_under"
     target_share: float | None = Field(default=None, gt=0, lt=1)  # of the rare class; None = .2; .5 = equal classes
     copies_max: int = Field(default=50, ge=1)  # an example counts at most so often, synthetic rows included
-    keep_min: float = Field(default=0.01, gt=0, le=1)  # a majority example is learned at least this often
+    keep_min: float = Field(default=0.002, gt=0, le=1)  # a majority example is learned at least this often
     neighbours: PositiveInt = 5  # SMOTE interpolates towards one of so many
     neighbour_rows_max: PositiveInt = 500  # neighbours are sought among so many of the newest rows
     minority_min: int = Field(default=2, ge=1)  # with fewer rows of the class to choose from, copies instead

@@ -1,0 +1,221 @@
+"""One suite for all balancing strategies."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from random import Random
+
+import numpy as np
+import pytest
+
+from stream_balance.core.balance import STRATEGIES, BalanceSettings, Strategy, make_strategy
+from stream_balance.core.rates import Rates, RateSettings
+from stream_balance.core.records import Columns, Plan, Sample
+from stream_balance.core.window import Window, WindowSettings
+from stream_balance.errors import SettingsError
+
+pytestmark = pytest.mark.parametrize("name", list(STRATEGIES))
+
+
+def strategy_at(name: str, shares: list[float], **settings: object) -> Strategy:
+    """A strategy that knows these shares."""
+    rates = Rates(RateSettings(block_rows=1_000, warm_start_weight=1e-9), classes=len(shares))
+    for label, share in enumerate(shares):
+        rates.observe_many([label] * round(share * 1_000))
+    return make_strategy(BalanceSettings.model_validate({"strategy": name, "target_share": 0.5, **settings}), rates)
+
+
+def table(width: int = 3, nominal: bool = True) -> Columns:
+    columns = Columns()
+    for i in range(width):
+        columns.add(f"x{i}", nominal=nominal and i == width - 1)
+    return columns
+
+
+def window_of(rows: int, label: int = 1, width: int = 3, seed: int = 0, tier: int = 0) -> Window:
+    rng = np.random.default_rng(seed)
+    window = Window(WindowSettings())
+    for ts_us in range(rows):
+        row = rng.normal(loc=10 * label, size=width)
+        row[-1] = rng.integers(0, 3)
+        window.add(row, label, tier, ts_us)
+    return window
+
+
+ROW = np.array([10.0, 10.5, 1.0])
+
+
+def drawn(strategy: Strategy, window: Window, seed: int = 0, row: np.ndarray = ROW, label: int = 1) -> list[Sample]:
+    rng = Random(seed)
+    plan = strategy.plan(label, 0, rng)
+    return strategy.draw(row, label, 0, plan, window, table(), rng)
+
+
+def planned(plan: Plan) -> int:
+    return plan.copies + plan.synthetic
+
+
+def learned(samples: list[Sample]) -> int:
+    return sum(sample.times for sample in samples)
+
+
+def test_plans_and_samples_add_up(name: str) -> None:
+    strategy, window, rng = strategy_at(name, [0.9, 0.1]), window_of(60), Random(3)
+    for label in (0, 1) * 100:
+        plan = strategy.plan(label, 0, rng)
+        samples = strategy.draw(ROW, label, 0, plan, window, table(), rng)
+        assert learned(samples) == planned(plan)
+        assert sum(sample.times for sample in samples if sample.origin == "interpolated") == plan.synthetic * label
+        assert [sample.origin for sample in samples][:1] == ["observed"][: planned(plan)]
+
+
+def test_multipliers_are_what_plans_come_to(name: str) -> None:
+    strategy, rng = strategy_at(name, [0.93, 0.07]), Random(5)
+    for label, expected in enumerate(strategy.multipliers()):
+        mean = np.mean([planned(strategy.plan(label, 0, rng)) for _ in range(4_000)])
+        assert mean == pytest.approx(expected, rel=0.06)
+
+
+def test_equal_classes_are_reached_and_the_offset_says_how(name: str) -> None:
+    strategy = strategy_at(name, [0.9, 0.1])
+    one, other = strategy.multipliers()
+    aimed = 0.1 if name == "none" else 0.5
+    assert strategy.target_share_after_clamps() == pytest.approx(aimed)
+    assert strategy.plan(1, 0, Random(0)).offset == pytest.approx((math.log(other / one),))
+    assert strategy.plan(0, 0, Random(0)).offset == strategy.plan(1, 0, Random(0)).offset
+
+
+def test_what_is_above_the_target_is_never_lowered(name: str) -> None:
+    assert strategy_at(name, [0.6, 0.4], target_share=0.2).multipliers() == (1.0, 1.0)
+
+
+def test_with_more_positives_than_negatives_the_negatives_are_raised(name: str) -> None:
+    strategy = strategy_at(name, [0.2, 0.8])
+    assert strategy.target_share_after_clamps() == pytest.approx(0.8 if name == "none" else 0.5)
+
+
+def test_three_classes_become_equal(name: str) -> None:
+    strategy = strategy_at(name, [0.9, 0.08, 0.02])
+    expected = [0.9, 0.08, 0.02] if name == "none" else [1 / 3] * 3
+    assert strategy.target_shares_after_clamps() == pytest.approx(expected)
+    assert len(strategy.plan(2, 0, Random(0)).offset) == 2
+
+
+def test_bounds_hold_whatever_the_rates(name: str) -> None:
+    strategy, rng = strategy_at(name, [1.0, 0.0], copies_max=7, keep_min=0.25), Random(1)
+    assert all(0.25 <= m <= 7 for m in strategy.multipliers())
+    assert max(planned(strategy.plan(1, 0, rng)) for _ in range(200)) <= 7
+    assert strategy.target_share_after_clamps() < 0.5
+
+
+def test_what_a_bound_takes_the_other_side_gives(name: str) -> None:
+    if name != "smote_under":
+        pytest.skip("one side only")
+    assert strategy_at(name, [0.99, 0.01], copies_max=5).target_share_after_clamps() == pytest.approx(0.5)
+    assert strategy_at(name, [0.99, 0.01], keep_min=0.3).target_share_after_clamps() == pytest.approx(0.5)
+
+
+def test_inputs_stay_as_they_were(name: str) -> None:
+    strategy, window = strategy_at(name, [0.9, 0.1]), window_of(60)
+    row, before = ROW.copy(), window.rows(1)
+    drawn(strategy, window, row=row)
+    np.testing.assert_array_equal(row, ROW)
+    np.testing.assert_array_equal(window.rows(1), before)
+
+
+def test_the_same_seed_draws_the_same(name: str) -> None:
+    one, other = (drawn(strategy_at(name, [0.9, 0.1]), window_of(60), seed=4) for _ in range(2))
+    assert [sample.row.tolist() for sample in one] == [sample.row.tolist() for sample in other]
+
+
+def test_samples_never_cross_the_label(name: str) -> None:
+    window = window_of(60, label=1)
+    for row in window_of(60, label=0, seed=1).rows(0):
+        window.add(row, 0, 0, 100)
+    samples = drawn(strategy_at(name, [0.95, 0.05]), window)
+    assert {sample.label for sample in samples} == {1}
+    assert all(sample.row[0] > 5 for sample in samples)
+
+
+def test_new_rows_lie_between_and_take_the_commonest_level(name: str) -> None:
+    window = window_of(60)
+    rows = np.vstack([window.rows(1), ROW])
+    for sample in drawn(strategy_at(name, [0.95, 0.05]), window):
+        assert (rows.min(axis=0) <= sample.row).all()
+        assert (sample.row <= rows.max(axis=0)).all()
+        assert sample.row[-1] in (0, 1, 2)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_before_there_is_a_minority_copies_stand_in(name: str, rows: int) -> None:
+    strategy = strategy_at(name, [0.9, 0.1])
+    samples = drawn(strategy, window_of(rows))
+    assert {sample.origin for sample in samples} <= {"observed", "copied"}
+    assert learned(samples) == planned(strategy.plan(1, 0, Random(0)))
+
+
+def test_fewer_rows_than_neighbours_are_enough(name: str) -> None:
+    samples = drawn(strategy_at(name, [0.9, 0.1], neighbours=50), window_of(3))
+    assert all(np.isfinite(sample.row).all() for sample in samples)
+
+
+def test_equal_rows_give_equal_rows(name: str) -> None:
+    window = Window(WindowSettings())
+    for ts_us in range(30):
+        window.add(ROW, 1, 0, ts_us)
+    assert all((sample.row == ROW).all() for sample in drawn(strategy_at(name, [0.9, 0.1]), window))
+
+
+def test_absent_values_stay_absent_and_harm_no_other(name: str) -> None:
+    window = window_of(30)
+    window.add(np.array([np.nan, 9.0, np.nan]), 1, 0, 99)
+    row = np.array([10.0, np.nan, 1.0])
+    for sample in drawn(strategy_at(name, [0.9, 0.1], neighbours=40), window, row=row):
+        assert np.isnan(sample.row).tolist() == [False, True, np.isnan(sample.row[2])]
+
+
+def test_rows_wider_or_narrower_than_the_window_are_drawn_in_their_own_width(name: str) -> None:
+    window = window_of(30, width=2)
+    wide = drawn(strategy_at(name, [0.9, 0.1]), window, row=np.array([10.0, 1.0, 2.0]))
+    narrow = drawn(strategy_at(name, [0.9, 0.1]), window, row=np.array([10.0]))
+    assert {len(sample.row) for sample in wide} == {3}
+    assert {len(sample.row) for sample in narrow} == {1}
+
+
+def test_a_tier_with_too_few_rows_uses_those_of_all(name: str) -> None:
+    window = window_of(30, tier=1)
+    samples = drawn(strategy_at(name, [0.9, 0.1]), window)
+    origins = {sample.origin for sample in samples}
+    assert ("interpolated" in origins) == name.startswith("smote")
+
+
+def test_a_tier_with_enough_rows_uses_its_own(name: str) -> None:
+    window = window_of(30, tier=0)
+    for ts_us in range(30):
+        window.add(ROW + np.array([0.001, 0.001, 0.0]), 1, 1, 50 + ts_us)  # nearer, but of the other tier
+    for sample in drawn(strategy_at(name, [0.95, 0.05]), window):
+        assert (sample.row == ROW).all() or abs(sample.row - ROW)[:2].max() > 0.001
+
+
+def test_one_class_only_is_learned_without_end(name: str) -> None:
+    strategy, rng = strategy_at(name, [1.0, 0.0]), Random(0)
+    total = sum(
+        learned(strategy.draw(ROW, 0, 0, strategy.plan(0, 0, rng), window_of(0), table(), rng)) for _ in range(999)
+    )
+    assert 0 < total <= 999
+
+
+def test_a_pickled_strategy_goes_on_as_before(name: str) -> None:
+    strategy = strategy_at(name, [0.9, 0.1])
+    strategy.plan(0, 0, Random(0))
+    other = pickle.loads(pickle.dumps(strategy))
+    assert [s.row.tolist() for s in drawn(strategy, window_of(40))] == [
+        s.row.tolist() for s in drawn(other, window_of(40))
+    ]
+    assert repr(strategy.digest_state()) == repr(other.digest_state())
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        strategy_at("smoat", [0.9, 0.1])

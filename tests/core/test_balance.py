@@ -1,0 +1,95 @@
+"""Balance: the arithmetic of multipliers, and neighbours against a slow oracle and imbalanced-learn."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from stream_balance.core.balance import BalanceSettings, make_strategy
+from stream_balance.core.balance.neighbours import Interpolator, squared_distances
+from stream_balance.core.rates import Rates, RateSettings
+from stream_balance.core.records import Columns
+
+
+def multipliers(strategy: str, rate: float, **settings: object) -> tuple[float, ...]:
+    rates = Rates(RateSettings(warm_start_rate=rate))
+    return make_strategy(BalanceSettings.model_validate({"strategy": strategy, **settings}), rates).multipliers()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rate", "settings", "expected"),
+    [
+        ("none", 0.02, {"target_share": 0.5}, (1, 1)),
+        ("random_over", 0.02, {"target_share": 0.5}, (1, 49)),
+        ("random_over", 0.01, {"target_share": 0.5}, (1, 50)),  # 99 is beyond copies_max
+        ("random_under", 0.02, {"target_share": 0.5}, (1 / 49, 1)),
+        ("random_under", 0.001, {"target_share": 0.5}, (0.002, 1)),  # 1/999 is below keep_min
+        ("smote", 0.1, {"target_share": 0.5}, (1, 9)),
+        ("smote_under", 0.02, {"target_share": 0.5}, (1 / 7, 7)),
+        ("smote_under", 0.02, {}, (1 / 3.5, 3.5)),  # .2: odds 1/4
+        ("smote_under", 0.02, {"target_share": 0.5, "copies_max": 4}, (4 / 49, 4)),
+        ("smote_under", 0.02, {"target_share": 0.5, "keep_min": 0.5}, (0.5, 24.5)),
+    ],
+)
+def test_multipliers(strategy: str, rate: float, settings: dict[str, object], expected: tuple[float, float]) -> None:
+    assert multipliers(strategy, rate, **settings) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_a_target_share_is_a_share(share: float) -> None:
+    with pytest.raises(ValidationError):
+        BalanceSettings(target_share=share)
+
+
+def slow_distance(row: np.ndarray, other: np.ndarray, deviation: np.ndarray, nominal: list[int]) -> float:
+    total = 0.0
+    for i, (x, y) in enumerate(zip(row.tolist(), other.tolist(), strict=True)):
+        if np.isnan(x) and np.isnan(y):
+            continue
+        if np.isnan(x) or np.isnan(y):
+            total += 1
+        elif i in nominal:
+            total += x != y
+        elif deviation[i] > 0:
+            total += ((x - y) / deviation[i]) ** 2
+    return total
+
+
+@pytest.mark.parametrize("absent", [0.0, 0.3])
+def test_distances_are_in_standard_deviations_with_penalties(absent: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(scale=[1, 100, 1, 1], size=(50, 4))
+    rows[:, 2] = rng.integers(0, 3, 50)
+    rows[:, 3] = 7
+    rows[rng.random(rows.shape) < absent] = np.nan
+    for row in rows[:10]:
+        found = squared_distances(row, rows, [2])
+        expected = [slow_distance(row, other, np.nanstd(rows, axis=0), [2]) for other in rows]
+        np.testing.assert_allclose(found, expected)
+
+
+def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(40, 3))
+    rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)  # plain distances are then the right ones
+    near = rows[np.argsort(((rows - rows[0]) ** 2).sum(axis=1))[1:4]]
+    beside = Interpolator(3).beside(rows[0], rows, 200, Columns(), Random(1))
+    reached = set()
+    for each in beside:
+        steps = (each - rows[0]) / (near - rows[0])
+        gap = steps.mean(axis=1)
+        hits = np.flatnonzero((steps.std(axis=1) < 1e-9) & (gap >= 0) & (gap <= 1))
+        assert len(hits) == 1
+        reached.add(int(hits[0]))
+    assert reached == {0, 1, 2}
+
+
+def test_whether_the_row_is_in_the_window_already_makes_no_difference() -> None:
+    rows = np.random.default_rng(2).normal(size=(40, 3))
+    with_row, without = (
+        Interpolator(5)._nearest(rows[0], offered, []) for offered in (rows, np.vstack([rows[1:], rows[:1] + 50])[:39])
+    )
+    assert sorted(with_row - 1) == sorted(without)

@@ -1,0 +1,195 @@
+"""Calibrate: served probabilities refer to the stream as it is, however it was bent for training."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from random import Random
+
+import numpy as np
+import pytest
+
+from stream_balance.core.arms import make_model
+from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
+from stream_balance.core.calibrate import (
+    Calibrator,
+    CalibratorSettings,
+    RatioCorrection,
+    Threshold,
+    ThresholdSettings,
+    best_gmean_cut,
+    logits,
+    unbend,
+)
+from stream_balance.core.rates import Rates, RateSettings
+from stream_balance.core.records import Columns
+from stream_balance.core.window import Window, WindowSettings
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    found: np.ndarray = 1 / (1 + np.exp(-x))
+    return found
+
+
+def served(strategy_name: str, model_name: str, rows: int = 12_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities as served, and labels, of a 2 % stream: score, observe, balance, learn, search by search."""
+    rng, chance = np.random.default_rng(seed), Random(seed)
+    columns = Columns()
+    for i in range(5):
+        columns.add(f"x{i}")
+    rates = Rates(RateSettings())
+    strategy = make_strategy(BalanceSettings(strategy=strategy_name, target_share=0.5), rates)
+    window, model = Window(WindowSettings()), make_model(model_name)
+    calibrator, correction = Calibrator(CalibratorSettings()), RatioCorrection(2)
+    probabilities, outcomes = [], []
+    for start in range(0, rows, 20):
+        values = rng.normal(size=(20, 5))
+        labels = (rng.random(20) < sigmoid(values @ [1, -0.5, 0.3, 0, 0] - 4.4)).astype(int).tolist()
+        tiers = bytes([0, 1] * 10)
+        raw = model.predict(values, columns).probability
+        logit = logits(raw if model.supports_offset else unbend(raw, correction.offset()))
+        probability = calibrator.apply(logit, tiers)
+        probabilities.append(probability[:, 0])
+        outcomes.append(labels)
+        calibrator.learn_many(logit, tiers, labels)
+        samples = [0, 0]
+        for row, label, tier in zip(values, labels, tiers, strict=True):
+            window.add(row, label, tier, start)
+            plan = strategy.plan(label, tier, chance)
+            rates.observe(label)
+            for sample in strategy.draw(row, label, tier, plan, window, columns, chance):
+                model.learn(sample, columns)
+                samples[label] += sample.times
+        correction.observe([20 - sum(labels), sum(labels)], samples)
+    return np.concatenate(probabilities), np.concatenate(outcomes)
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+@pytest.mark.parametrize("model", ["logistic", "linear_svm"])
+def test_the_mean_probability_is_the_rate_under_every_strategy(strategy: str, model: str) -> None:
+    runs = [served(strategy, model, seed=seed) for seed in range(2)]
+    mean, rate = (np.concatenate([each[2_000:] for each in part]).mean() for part in zip(*runs, strict=True))
+    # Without balancing a hinge loss says the same of nearly every row: there is little to calibrate.
+    assert mean / rate == pytest.approx(1.0, abs=0.15 if (strategy, model) == ("none", "linear_svm") else 0.1)
+
+
+def test_a_wrong_slope_and_shift_are_put_right() -> None:
+    rng = np.random.default_rng(1)
+    calibrator = Calibrator(CalibratorSettings())
+    truth = rng.normal(-2, 1.5, size=20_000)
+    labels = (rng.random(20_000) < sigmoid(truth)).astype(int)
+    said = 2 * truth + 1.5
+    for logit, label in zip(said.tolist(), labels.tolist(), strict=True):
+        calibrator.learn(logit, 0, label)
+    slope, shift = calibrator.parameters()[0][0]
+    assert slope == pytest.approx(0.5, abs=0.12)
+    assert shift == pytest.approx(-0.75, abs=0.25)
+    assert calibrator.parameters()[1][0] == (1.0, 0.0)  # the other tier learned nothing
+
+
+def test_searches_at_once_and_rows_one_by_one_come_to_the_same() -> None:
+    rng = np.random.default_rng(3)
+    one, many = Calibrator(CalibratorSettings()), Calibrator(CalibratorSettings())
+    for _ in range(600):
+        said = rng.normal(-3, 1, size=(20, 1))
+        labels = (rng.random(20) < sigmoid(said[:, 0] + 1)).astype(int).tolist()
+        many.learn_many(said, bytes(20), labels)
+        for logit, label in zip(said[:, 0].tolist(), labels, strict=True):
+            one.learn(logit, 0, label)
+    np.testing.assert_allclose(many.parameters()[0], one.parameters()[0], atol=0.03)
+    np.testing.assert_allclose(many.base_rates(), one.base_rates(), rtol=1e-9)
+
+
+def test_abstained_rows_get_the_base_rate_and_teach_nothing_else() -> None:
+    calibrator = Calibrator(CalibratorSettings())
+    for _ in range(300):
+        calibrator.learn_many(np.full((10, 1), np.nan), bytes(10), [0] * 9 + [1])
+    assert calibrator.parameters()[0][0] == (1.0, 0.0)
+    assert calibrator.apply(np.array([[np.nan]]), bytes(1))[0, 0] == pytest.approx(0.1, abs=0.02)
+
+
+def test_extreme_and_misleading_logits_do_no_harm() -> None:
+    calibrator = Calibrator(CalibratorSettings())
+    for i in range(2_000):
+        calibrator.learn(16.0 if i % 2 else -16.0, 0, (i + 1) % 2)
+    low, high = calibrator.apply(np.array([[-16.0], [16.0]]), bytes(2))[:, 0]
+    assert 0 < low < high < 1
+
+
+def test_three_classes_sum_to_one_and_match_their_rates() -> None:
+    rng = np.random.default_rng(4)
+    calibrator = Calibrator(CalibratorSettings(), classes=3)
+    total, seen = np.zeros(2), np.zeros(2)
+    for step in range(1_500):
+        labels = rng.choice(3, size=10, p=[0.85, 0.1, 0.05])
+        said = np.clip(np.eye(3)[labels][:, 1:] * 0.3 + 0.3 + rng.normal(0, 0.05, (10, 2)), 0.01, 0.45)
+        probability = calibrator.apply(logits(said), bytes(10))
+        assert (probability.sum(axis=1) < 1).all()
+        if step > 500:
+            total += probability.sum(axis=0)
+            seen += [(labels == 1).sum(), (labels == 2).sum()]
+        calibrator.learn_many(logits(said), bytes(10), labels.tolist())
+    np.testing.assert_allclose(total / seen, 1.0, atol=0.12)
+    assert calibrator.apply(np.full((1, 2), np.nan), bytes(1))[0].tolist() == calibrator.base_rates()
+
+
+def test_the_ratio_correction_is_the_multiplier_that_came_out() -> None:
+    correction = RatioCorrection(classes=3)
+    assert correction.offset() == (0.0, 0.0)
+    for _ in range(500):
+        correction.observe([90, 8, 2], [9, 8, 20])
+    assert correction.offset() == pytest.approx((math.log(10), math.log(100)), abs=0.06)
+
+
+def test_unbending_undoes_what_resampling_does() -> None:
+    truth = np.array([[0.1, 0.05], [0.3, 0.6]])
+    multipliers = np.array([4.0, 9.0])
+    bent = truth * multipliers
+    bent /= (1 - truth.sum(axis=1) + bent.sum(axis=1))[:, None]
+    np.testing.assert_allclose(unbend(bent, np.log(multipliers).tolist()), truth)
+
+
+def test_the_prior_threshold_is_the_rate_of_its_tier() -> None:
+    threshold = Threshold(ThresholdSettings())
+    rng = np.random.default_rng(5)
+    for _ in range(1_000):
+        tiers = bytes([0, 1] * 5)
+        labels = [int(rng.random() < (0.02, 0.2)[tier]) for tier in tiers]
+        threshold.observe(np.zeros((10, 1)), labels, tiers)
+    assert threshold.value(0) == pytest.approx(0.02, abs=0.012)
+    assert threshold.value(1) == pytest.approx(0.2, abs=0.04)
+
+
+def test_the_gmean_threshold_cuts_where_the_classes_part() -> None:
+    threshold = Threshold(ThresholdSettings(rule="gmean_window"))
+    rng = np.random.default_rng(6)
+    for _ in range(100):
+        labels = (rng.random(20) < 0.1).astype(int)
+        threshold.observe((0.1 + 0.3 * labels + 0.1 * rng.random(20))[:, None], labels.tolist(), bytes(20))
+    assert 0.2 < threshold.value(0) <= 0.41
+    assert threshold.value(1) == 0.02  # no row of that tier: the prior
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_cut_is_the_best_of_all_cuts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p = rng.integers(0, 12, 60) / 12  # with ties
+    y = rng.random(60) < p
+
+    def gmean(cut: float) -> float:
+        return float((p >= cut)[y].mean() * (p < cut)[~y].mean())
+
+    cut = best_gmean_cut(list(zip(p.tolist(), y.tolist(), strict=True)))
+    assert cut is not None
+    assert gmean(cut) == pytest.approx(max(gmean(c) for c in p))
+
+
+def test_pickled_parts_go_on_as_before() -> None:
+    parts = (Calibrator(CalibratorSettings()), Threshold(ThresholdSettings(rule="gmean_window")))
+    others = pickle.loads(pickle.dumps(parts))
+    for calibrator, threshold in (parts, others):
+        for i in range(300):
+            labels = [int((i + j) % 7 == 0) for j in range(12)]
+            calibrator.learn_many(np.linspace(-3, 1, 12)[:, None], bytes(12), labels)
+            threshold.observe(np.linspace(0, 1, 12)[:, None], labels, bytes(12))
+    assert [repr(part.digest_state()) for part in parts] == [repr(part.digest_state()) for part in others]
