@@ -164,8 +164,9 @@ def test_the_documented_records_are_read() -> None:
     codec = Codec(WireSettings())
     search = codec.decode(
         b'{"schema": 1, "event_id": "s-1", "ts": "2026-03-01T09:30:00.123Z", "user_id": "u1", "session_id": "x", '
-        b'"query": "red shoes", "features": {"device": "ios", "age_days": 3}, "items": [{"item_id": "i1", "position": 1, '
-        b'"price": 19.9, "category": "shoes", "features": {"rating": 4.5, "brand": "acme", "embedding": [0.1, 0.2]}}]}'
+        b'"query": "red shoes", "features": {"device": "ios", "age_days": 3}, '
+        b'"items": [{"item_id": "i1", "position": 1, "price": 19.9, "category": "shoes", '
+        b'"features": {"rating": 4.5, "brand": "acme", "embedding": [0.1, 0.2]}}]}'
     )
     assert isinstance(search, Search)
     assert search.item_features == ({"rating": 4.5, "brand": "acme", "embedding": [0.1, 0.2]},)
