@@ -37,6 +37,11 @@ LOOK_AGAIN_S = 0.1
 TopicMaker = Callable[..., KafkaSettings]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The client leaves the sockets of refused connections (no local address) to the garbage collector."""
+    config.addinivalue_line("filterwarnings", r"ignore:unclosed <socket.*laddr=\('0\.0\.0\.0':ResourceWarning")
+
+
 class Broker:
     """Where a broker listens, what it is; `real` = Apache Kafka."""
 

@@ -8,6 +8,7 @@ latest offset; the client retries for ever in an outage without raising; sending
 from __future__ import annotations
 
 import random
+import socket
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,6 +50,8 @@ __all__ = [
     "TopicPartition",
     "connect",
     "create_topics",
+    "explain",
+    "knock",
     "murmur2",
     "new_admin",
     "new_consumer",
@@ -146,6 +149,7 @@ def connect(
     end_s = now_s() + settings.connect_max_s
     while True:
         try:
+            knock(settings)
             return make()
         except FATAL as error:
             raise WorldError(f"Kafka at {settings.bootstrap} refused us: {explain(error)}.") from error
@@ -157,6 +161,22 @@ def connect(
                     f"({explain(error)}). Is the broker up, and kafka.bootstrap right?"
                 ) from error
             sleep(wait_s)
+
+
+def knock(settings: KafkaSettings) -> None:
+    """Return if one of the bootstrap addresses takes connections, else raise OSError.
+
+    Comes before each new client: one that cannot connect leaves its thread running, which goes on trying.
+    """
+    last: OSError = OSError("no address")
+    for address in settings.bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TRY_S).close()
+            return
+        except OSError as error:
+            last = error
+    raise last
 
 
 def explain(error: BaseException) -> str:

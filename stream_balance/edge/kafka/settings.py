@@ -51,6 +51,10 @@ class KafkaSettings(RoomSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for address in self.bootstrap.split(","):
+            host, _, port = address.strip().rpartition(":")
+            if not host or not port.isdecimal():
+                raise ValueError(f"bootstrap has {address.strip()!r}, expected host:port, several separated by commas")
         if self.search_topic == self.purchase_topic:
             raise ValueError(f"search_topic and purchase_topic are both {self.search_topic!r}; they must differ")
         if self.backoff_min_s > self.backoff_max_s:

@@ -291,8 +291,9 @@ class KafkaSource:
 
     def _reopen(self) -> None:
         try:
+            client.knock(self._settings)
             fresh = client.new_consumer(self._settings)
-        except client.KafkaError:
+        except (client.KafkaError, OSError):
             return
         self._consumer.close(timeout_ms=1000)
         self._consumer = fresh
