@@ -81,7 +81,7 @@ def test_numbers_strings_and_lists_of_items_and_of_the_search_become_columns() -
 def test_names_are_prefixed_only_when_they_clash() -> None:
     featurizer = Featurizer(FeatureSettings(state=False))
     named(featurizer, make_search(item_features=[{"age": 1, "price": 2}], features={"age": 3, "device": "ios"}))
-    assert featurizer.columns.names[6:] == ["age", "item.price", "search.age", "device"]
+    assert featurizer.columns.names[4:] == ["age", "item.price", "search.age", "device"]
 
 
 def test_a_feature_that_changes_its_kind_has_a_column_for_each() -> None:

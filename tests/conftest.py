@@ -1,0 +1,19 @@
+"""Shared by all tests: where the project is, and small simulated logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream_balance.simulation.shop import generate
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shop_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4,000 events of the simulated shop, broken ones included, as a log."""
+    path = tmp_path_factory.mktemp("shop") / "shop.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in generate(4000, seed=3)))
+    return path

@@ -1,0 +1,190 @@
+"""The commands from outside: exit codes, messages, and that nothing is lost on the way out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from tests.conftest import ROOT
+
+TOY = ROOT / "tests" / "data" / "toy.csv"
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stream_balance", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "160", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def report_of(*arguments: str | Path, **more: Any) -> dict[str, Any]:
+    done = run(*arguments, "--report", "-", **more)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def stable(report: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal between two runs: all but the speed."""
+    return {key: value for key, value in report.items() if key != "throughput"}
+
+
+def test_the_same_log_gives_the_same_report_whatever_folder_packing_or_hash_seed(
+    shop_log: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "elsewhere" / "log.jsonl.gz"
+    other.parent.mkdir()
+    other.write_bytes(gzip.compress(shop_log.read_bytes()))
+    packed = tmp_path / "log.zst"
+    packed.write_bytes(zstandard.compress(shop_log.read_bytes()))
+    first = stable(report_of("replay", shop_log, "--mature-all", PYTHONHASHSEED="1"))
+    assert first["examples"]["matured"] > 10_000
+    assert stable(report_of("replay", other, "--mature-all", cwd=tmp_path, PYTHONHASHSEED="2")) == first
+    assert stable(report_of("replay", packed, "--mature-all", PYTHONHASHSEED="3")) == first
+    assert report_of("replay", shop_log, "--mature-all", "--seed", "1")["state_digest"] != first["state_digest"]
+
+
+def test_two_files_make_the_same_report_as_one(shop_log: Path, tmp_path: Path) -> None:
+    lines = [line for line in shop_log.read_bytes().splitlines() if _readable(line)]
+    one, searches, purchases = (tmp_path / name for name in ("one.jsonl", "searches.jsonl", "purchases.jsonl"))
+    one.write_bytes(b"\n".join(lines))
+    searches.write_bytes(b"\n".join(line for line in lines if b'"items"' in line))
+    purchases.write_bytes(b"\n".join(line for line in lines if b'"items"' not in line))
+    whole = report_of("replay", one)
+    assert report_of("replay", searches, purchases)["state_digest"] == whole["state_digest"]
+    assert report_of("replay", purchases, searches)["state_digest"] == whole["state_digest"]
+
+
+def _readable(line: bytes) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return record.get("schema", 1) == 1 and b"NaN" not in line and b"2099" not in line
+
+
+def test_bad_records_are_counted_and_kept(shop_log: Path, tmp_path: Path) -> None:
+    log, dead = tmp_path / "log.jsonl", tmp_path / "dead.jsonl"
+    lines = shop_log.read_bytes().splitlines()[:300]
+    bad = [
+        b'{"event_id": "x", "ts',
+        b'{"schema": 9, "event_id": "y"}',
+        b'{"event_id": "z", "ts": 1772357410000}',
+        b"[]",
+    ]
+    log.write_bytes(b"\n".join(lines[:150] + bad + lines[150:]))
+    before = report_of("replay", shop_log)
+    report = report_of("replay", log, "--dead-letters", dead)
+    assert sum(report["events"]["bad"].values()) >= len(bad)
+    kept = [json.loads(line) for line in dead.read_text().splitlines()]
+    assert len(kept) == sum(report["events"]["bad"].values())
+    assert before["events"]["search"] > report["events"]["search"] > 200
+
+
+def test_after_freezing_nothing_is_learned(shop_log: Path) -> None:
+    free = report_of("replay", shop_log, "--mature-all")
+    frozen = report_of("replay", shop_log, "--mature-all", "--freeze-after", "3000")
+    assert frozen["training"]["samples"]["observed"] < free["training"]["samples"]["observed"]
+    assert 0 < frozen["metrics"]["lifetime"]["rows"] < free["metrics"]["lifetime"]["rows"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["replay", "missing.jsonl"], 2, "missing.jsonl"),
+        (["replay", "empty.jsonl"], 2, "no records"),
+        (["replay", "broken.jsonl.gz"], 1, "broken.jsonl.gz"),
+        (["replay", "log.jsonl", "--strategy", "nonsense"], 2, "choose one of none, random_over"),
+        (["replay", "log.jsonl", "--model", "nonsense"], 2, "logistic"),
+        (["replay", "log.jsonl", "--model", "no.such:thing"], 2, "cannot be imported"),
+        (["replay", "log.jsonl", "--set", "jion.window_s=3"], 2, "Did you mean 'join'?"),
+        (["replay", "log.jsonl", "--set", "join.window_s=-3"], 2, "join.window_s"),
+        (["replay", "log.jsonl", "-c", "missing.toml"], 2, "missing.toml"),
+        (["replay", "log.jsonl", "--report", "no/such/folder.json"], 1, "folder"),
+        (["replay", "toy.csv", "--rows", "--label", "bougt", "--positive", "yes"], 2, "bought"),
+        (["replay", "toy.csv", "--rows"], 2, "--label"),
+        (["replay", "toy.csv", "--rows", "--label", "bought", "--delimiter", ";"], 2, "delimiter"),
+        (["config", "check", "--set", "kafka.bootstap=x"], 2, "bootstrap"),
+        (["run", "--bootstrap", "127.0.0.1:1", "--set", "kafka.connect_max_s=0.2", "--port", "0"], 1, "127.0.0.1:1"),
+        (["produce", "log.jsonl", "--bootstrap", "127.0.0.1:1", "--set", "kafka.connect_max_s=0.2"], 1, "127.0.0.1:1"),
+    ],
+)
+def test_wrong_input_has_a_message_and_the_right_exit_code(
+    tmp_path: Path, shop_log: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    (tmp_path / "broken.jsonl.gz").write_bytes(gzip.compress(shop_log.read_bytes())[:20_000])
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(shop_log.read_bytes().splitlines()[:50]))
+    (tmp_path / "toy.csv").write_bytes(TOY.read_bytes())
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_environment_key_is_refused() -> None:
+    done = run("config", "check", STREAM_BALANCE__JION__WINDOW_S="3")
+    assert done.returncode == 2
+    assert "jion" in done.stderr
+
+
+def test_the_environment_is_below_the_flags(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("seed = 1\n[join]\nwindow_s = 10\n")
+    done = run("config", "show", "--json", "-c", "s.toml", "--set", "join.window_s=30", cwd=tmp_path,
+               STREAM_BALANCE__JOIN__WINDOW_S="20", STREAM_BALANCE__SEED="2")  # fmt: skip
+    shown = json.loads(done.stdout)
+    assert (shown["join"]["window_s"], shown["seed"]) == (30, 2)
+
+
+def test_a_table_with_one_class_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("x,y\n" + "1.5,no\n" * 50)
+    done = run("replay", path, "--rows", "--label", "y", "--positive", "yes")
+    assert done.returncode == 0
+    assert "one class only" in done.stderr
+
+
+def test_a_binary_model_is_refused_for_three_classes_and_wrapped_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "three.csv"
+    path.write_text("x,y\n" + "".join(f"{i % 7},{'abc'[i % 3]}\n" for i in range(300)))
+    table = ("replay", path, "--rows", "--label", "y", "--classes", "a,b,c")
+    refused = run(*table)
+    assert refused.returncode == 2
+    assert "naive_bayes" in refused.stderr
+    for more in (("--one-vs-rest",), ("--model", "naive_bayes")):
+        report = report_of(*table, *more)
+        assert set(report["metrics"]["lifetime"]["per_class"]) == {"a", "b", "c"}
+        assert report["examples"]["matured"] == 300
+
+
+def test_ctrl_c_ends_the_demo_with_the_final_report() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stream_balance", "demo", "--port", "0", "--rate", "300", "--report", "-"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    url = process.stderr.readline().split()[2]
+    fresh = json.load(urllib.request.urlopen(f"{url}report.json"))
+    assert len(fresh["state_digest"]) == 64
+    assert b"stream_balance_events_total" in urllib.request.urlopen(f"{url}metrics").read()
+    for route in ("health", "ready", ""):
+        assert urllib.request.urlopen(url + route).status == 200
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    report = json.loads(out)
+    assert report["examples"]["in"] >= fresh["examples"]["in"]
+    assert "Prequential metrics" in err

@@ -1,0 +1,49 @@
+"""The README's commands are run as a reader would type them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.readme_commands import command, commands
+
+RUN_ALONE = ("pip install", "produce", "stream-balance run", "bin/activate")
+SIMPLE = [line for line in commands() if not any(word in line for word in RUN_ALONE)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as after the set-up: the checkout's tests/data, the installed command on the path."""
+    path = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "tests" / "data", path / "tests" / "data")
+    return path
+
+
+def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(["bash", "-c", line], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_readme_has_commands_and_both_set_ups() -> None:
+    assert len(SIMPLE) >= 8
+    assert command("demo").endswith(".venv/bin/stream-balance demo")
+    assert command("test").endswith(".venv/bin/pytest")
+
+
+def test_every_simple_command_of_the_readme_works_in_order(folder: Path) -> None:
+    for line in SIMPLE:
+        done = shell(line, folder)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_demo_of_the_set_up_command_runs(folder: Path) -> None:
+    line = command("demo").rpartition("&& ")[2].replace(".venv/bin/", "")
+    done = shell(f"{line} --max-events 300 --rate 0 --port 0", folder)
+    assert done.returncode == 0, done.stderr
+    assert "Prequential metrics" in done.stdout
