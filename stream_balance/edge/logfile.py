@@ -9,8 +9,9 @@ among the `NEAR` lines before and after. In a sorted log the neighbour of rank b
 one that follows; the estimate is the one `RANK_SLACK` ranks later (for a full neighbourhood: just above the median), so
 that a little disorder at a gap is no offence. At a log's end nothing follows: there the estimate is the neighbour of
 rank `END_SPARED` from the top (in a short log the median), and because a log may well end after a quiet night, what is
-at most `END_SLACK_S` ahead of that is taken at its word. So one line of the year 2099 is found wherever it stands, also
-as the first or the last, from three neighbours on. Lines alone decide: no block size, no clock.
+at most `END_SLACK_S` ahead of that, or twice the time its neighbours span, is taken at its word. So one line of the
+year 2099 is found wherever it stands, also as the first or the last, from three neighbours on. Lines alone decide: no
+block size, no clock.
 """
 
 from __future__ import annotations
@@ -234,8 +235,10 @@ def _estimate_us(near: list[int], own_us: int | None, before: int) -> int | None
     if own_us is not None and rank >= bisect_left(near, own_us):
         rank += 1  # `near` holds the own time too; step over it
     estimate = near[rank]
-    if at_end and own_us is not None and 0 < own_us - estimate <= END_SLACK_S * 1e6:
-        estimate = own_us
+    if at_end and own_us is not None:
+        slack_us = max(END_SLACK_S * 1e6, 2 * (estimate - near[rank // 4]))  # a sparse log goes on in its own steps
+        if 0 < own_us - estimate <= slack_us:
+            estimate = own_us
     return estimate // 1000 * 1000
 
 

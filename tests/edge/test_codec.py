@@ -63,17 +63,19 @@ def outcome(data: bytes) -> str:
     return "event"
 
 
+@settings(deadline=None)
 @given(searches())
 def test_a_search_that_goes_out_comes_back_the_same(search: Search) -> None:
     assert CODEC.decode(CODEC.encode_search(search)) == search
 
 
+@settings(deadline=None)
 @given(PURCHASES)
 def test_a_purchase_that_goes_out_comes_back_the_same(purchase: Purchase) -> None:
     assert CODEC.decode(CODEC.encode_purchase(purchase)) == purchase
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(searches(), st.integers(0, 2**32), st.integers(1, 12))
 def test_whatever_the_bytes_nothing_but_a_bad_record_is_raised(search: Search, seed: int, changes: int) -> None:
     rng, data = random.Random(seed), bytearray(CODEC.encode_search(search))
@@ -89,6 +91,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner))
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_an_event_or_a_bad_record(value: Any) -> None:
     assert outcome(json.dumps(value).encode()) in ("event", *REASONS)

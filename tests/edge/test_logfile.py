@@ -85,7 +85,7 @@ def test_good_and_bad_are_never_lost(tmp_path: Path) -> None:
 
 
 @given(place=st.floats(0, 1), step_ms=st.integers(0, DAY_MS), n=st.integers(4, 300), jitter=st.integers(0, 3))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_one_line_of_the_year_2099_is_found_wherever_it_stands(
     tmp_path_factory: pytest.TempPathFactory, place: float, step_ms: int, n: int, jitter: int
 ) -> None:
@@ -135,6 +135,7 @@ def test_one_file_or_two_files_give_the_same_order(tmp_path: Path) -> None:
     assert [r.data for r in read(both)] == events
 
 
+@settings(deadline=None)
 @given(st.permutations([(kind, i % 3) for kind in (search, purchase) for i in range(6)]))
 def test_equal_times_come_in_total_order(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[object, int]]
