@@ -181,6 +181,16 @@ class Window:
         classes = (len(self._rings) + len(TIERS) - 1) // len(TIERS)
         return {label: tuple(self.size(label, tier) for tier in range(len(TIERS))) for label in range(classes)}
 
+    def latest(self, label: int, tier: int | None, latest_max: int) -> Floats:
+        """As `rows`, without a copy where that is possible: to be read at once, never written."""
+        ring = None if tier is None else self._shown(label, tier)
+        if ring is None:
+            return self.rows(label, tier, latest_max)
+        end = ring.start + ring.count
+        if end > len(ring.values):
+            return self.rows(label, tier, latest_max)
+        return ring.values[max(ring.start, end - latest_max) : end]
+
     def rows(self, label: int, tier: int | None = None, latest_max: int | None = None) -> Floats:
         """A copy of the rows of a class, (n, d) oldest first; with `latest_max` only so many of the newest."""
         rings = [self._shown(label, each) for each in (range(len(TIERS)) if tier is None else (tier,))]

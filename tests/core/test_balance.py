@@ -71,6 +71,13 @@ def test_distances_are_in_standard_deviations_with_penalties(absent: float) -> N
         np.testing.assert_allclose(found, expected)
 
 
+def test_a_constant_column_drowns_no_other() -> None:
+    rows = np.random.default_rng(3).normal(size=(300, 3))
+    rows[:, 2] = 0.1
+    row = np.array([0.0, 0.0, 77.0])
+    np.testing.assert_allclose(squared_distances(row, rows, []), squared_distances(row[:2], rows[:, :2], []))
+
+
 def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(40, 3))

@@ -87,6 +87,7 @@ def test_searches_at_once_equal_rows_one_by_one_and_a_list(seed: int) -> None:
             expected = [value for *_, ts_us, value in newest if ts_us >= oldest]
             assert one.rows(label, tier)[:, 0].tolist() == expected
             np.testing.assert_array_equal(many.rows(label, tier), one.rows(label, tier))
+            np.testing.assert_array_equal(many.latest(label, tier, 7), one.rows(label, tier, 7))
     np.testing.assert_array_equal(many.rows(0), one.rows(0))
     assert many.counts() == one.counts()
 

@@ -40,6 +40,9 @@ class FastLogistic:
         self.mean: Floats = np.zeros(width)
         self.variance: Floats = np.zeros(width)
         self.weight: Floats = np.zeros(width)
+        self._floor: Floats = np.zeros(width)  # 1 in nominal columns: the scaler sees 0 in them and leaves it 0
+        self._nominal: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self._spread = False  # every column has variance
 
     def _widen(self, width: int, columns: Columns) -> None:
         old = (self.count, self.mean, self.variance, self.weight)
@@ -51,26 +54,32 @@ class FastLogistic:
         for column in columns.nominal_indices:
             if column < width and column not in self.levels:
                 self.levels[column] = np.zeros(1)
+        self._nominal = np.array(sorted(self.levels), dtype=np.intp)
+        self._floor[self._nominal] = 1.0
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
         """Sigmoid of the logits, one matrix product for all n rows."""
         if not self.learned:
             return abstention(len(values), 2)
         logit = self.logits(values)
-        probability = 1.0 / (1.0 + np.exp(-np.minimum(np.maximum(logit, -700.0), 700.0)))
-        probability[logit < -SATURATION] = 0.0
-        probability[logit > SATURATION] = 1.0
-        return Scores(probability[:, None], np.isnan(probability))
+        probability = 1.0 / (1.0 + np.exp(-np.maximum(logit, -700.0)))
+        size = float(logit @ logit)
+        if not size <= SATURATION * SATURATION:  # some may be beyond, or not a number
+            probability[logit < -SATURATION] = 0.0
+            probability[logit > SATURATION] = 1.0
+            return Scores(probability[:, None], np.isnan(probability))
+        return Scores(probability[:, None], np.zeros(len(values), dtype=np.bool_))
 
     def logits(self, values: Floats) -> Floats:
         """Log odds of class 1 without offset, (n,)."""
         width = min(values.shape[1], len(self.count))
         rows = values if width == values.shape[1] else values[:, :width]
-        scaled = (rows - self.mean[:width]) * _inverse_root(self.variance[:width])
-        logit: Floats = scaled @ self.weight[:width]
-        if not math.isfinite(logit.sum()):
-            scaled[np.isnan(rows)] = 0.0
-            logit = scaled @ self.weight[:width]
+        centred = rows - self.mean[:width]
+        weight = self.weight[:width] * self._inverse_root(self.variance[:width])
+        logit: Floats = centred @ weight
+        if not math.isfinite(logit @ logit):
+            centred[np.isnan(rows)] = 0.0
+            logit = centred @ weight
         logit += self.intercept
         for column, weights in self.levels.items():
             if column < width:
@@ -85,12 +94,27 @@ class FastLogistic:
         width = len(row)
         if width > len(self.count):
             self._widen(width, columns)
-        places = self._places(row) if self.levels else []
+        whole = width == len(self.count)
+        count, mean, variance, weight = (
+            (self.count, self.mean, self.variance, self.weight)
+            if whole
+            else (self.count[:width], self.mean[:width], self.variance[:width], self.weight[:width])
+        )
+        places: list[tuple[Floats, int]] = []
+        if self.levels:
+            places = self._places(row)
+            row = row.copy()
+            row[self._nominal if whole else self._nominal[self._nominal < width]] = 0.0
+        # One product tells of most rows that nothing is absent.
+        present = None if math.isfinite(row @ row) else ~np.isnan(row)
         sign = 1.0 if sample.label else -1.0
+        offset = sample.offset[0]
         for _ in range(sample.times):
-            scaled = self._scale(row, width)
-            weight = self.weight if width == len(self.weight) else self.weight[:width]
-            logit = float(scaled @ weight) + self.intercept + sample.offset[0]
+            if present is None:
+                scaled = self._scale(row, count, mean, variance)
+            else:
+                scaled = self._scale_present(row, present, count, mean, variance)
+            logit = float(scaled @ weight) + self.intercept + offset
             for weights, code in places:
                 logit += float(weights[code])
             step = RATE * min(max(_gradient(sign, logit), -GRADIENT_MAX), GRADIENT_MAX)
@@ -101,39 +125,39 @@ class FastLogistic:
                 weights[code] -= step
         self.learned += sample.times
 
-    def _scale(self, row: Floats, width: int) -> Floats:
+    def _scale(self, row: Floats, count: Floats, mean: Floats, variance: Floats) -> Floats:
         """Let mean and variance learn the row, then scale it with them."""
-        if width == len(self.count):
-            count, mean, variance = self.count, self.mean, self.variance
-        else:
-            count, mean, variance = self.count[:width], self.mean[:width], self.variance[:width]
-        difference = row - mean
-        if self.levels or not math.isfinite(difference.sum()):
-            return self._scale_present(row, difference, count, mean, variance)
         count += 1.0
+        difference = row - mean
         mean += difference / count
         now = row - mean
         difference *= now
         difference -= variance
         difference /= count
         variance += difference
-        now *= _inverse_root(variance)
+        now *= self._inverse_root(variance)
         return now
 
-    def _scale_present(self, row: Floats, difference: Floats, count: Floats, mean: Floats, variance: Floats) -> Floats:
-        present = ~np.isnan(row)
-        for column in self.levels:
-            if column < len(row):
-                present[column] = False
-        difference[~present] = 0.0
+    def _scale_present(
+        self, row: Floats, present: npt.NDArray[np.bool_], count: Floats, mean: Floats, variance: Floats
+    ) -> Floats:
         count += present
         divisor = np.maximum(count, 1.0)
+        difference = np.where(present, row - mean, 0.0)
         mean += difference / divisor
-        now = row - mean
-        now[~present] = 0.0
+        now = np.where(present, row - mean, 0.0)
         variance += np.where(present, difference * now - variance, 0.0) / divisor
-        now *= _inverse_root(variance)
+        now *= self._inverse_root(variance)
         return now
+
+    def _inverse_root(self, variance: Floats) -> Floats:
+        """1 / sqrt, and 0 where there is no variance. A column that once had some always has."""
+        root = np.sqrt(variance + self._floor[: len(variance)] if self.levels else variance)
+        if self._spread or root.all():
+            self._spread = self._spread or len(root) == len(self.count)
+            found: Floats = 1.0 / root
+            return found
+        return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
 
     def _places(self, row: Floats) -> list[tuple[Floats, int]]:
         """Where the weights of this row's levels are; makes room for new levels."""
@@ -153,15 +177,6 @@ class FastLogistic:
         """All of it."""
         levels = [[column, np.trim_zeros(weights, "b")] for column, weights in sorted(self.levels.items())]
         return [self.learned, self.intercept, self.count, self.mean, self.variance, self.weight, levels]
-
-
-def _inverse_root(variance: npt.NDArray[np.float64]) -> Floats:
-    """1 / sqrt, and 0 where there is no variance."""
-    root = np.sqrt(variance)
-    if root.all():
-        found: Floats = 1.0 / root
-        return found
-    return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
 
 
 def _gradient(sign: float, logit: float) -> float:

@@ -125,7 +125,7 @@ class Strategy:
         pool: int | None = tier if window.size(label, tier) >= settings.tier_min else None
         if window.size(label, pool) < settings.minority_min:
             return []
-        rows = window.rows(label, pool, settings.neighbour_rows_max)
+        rows = window.latest(label, pool, settings.neighbour_rows_max)
         return list(self._interpolator.beside(row, rows, wanted, columns, rng))
 
     def multipliers(self) -> tuple[float, ...]:
