@@ -127,7 +127,7 @@ def _send(outbox: Outbox, settings: KafkaSettings, record: Outgoing, number: int
         produced.note_failed(number, "timestamp", f"time {record.timestamp_ms} ms is not one Kafka can hold")
         return
     try:
-        outbox.send(topic, record.key, record.data, record.timestamp_ms, tag=number)
+        outbox.send(topic, record.key, record.data, timestamp_ms=record.timestamp_ms, tag=number)
     except client.MessageSizeTooLargeError:
         produced.note_failed(
             number,

@@ -13,8 +13,8 @@ from stream_balance.core.records import RoomSettings
 class KafkaSettings(RoomSettings):
     """Where the broker is, what the topics are called, how long an outage is borne, how much is buffered.
 
-    Memory: at most `buffer_bytes_max` (or `buffer_records_max` records) per partition, plus one fetch of it, plus what
-    the client holds: one more fetch.
+    Memory per partition: `buffer_records_max` records (or `buffer_bytes_max`), as many again at most from the poll that
+    fills it, and what the client holds: two fetches of `fetch_bytes_max`.
     """
 
     bootstrap: str = Field(default="127.0.0.1:9092", min_length=1)  # host:port, several separated by commas

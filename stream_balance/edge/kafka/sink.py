@@ -6,8 +6,8 @@ Bounded: at most `unacknowledged_max` records are on their way; beyond it sendin
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,80 +21,81 @@ HEADER_TEXT_MAX = 1_000
 
 
 class Outbox:
-    """The producer, with a bound on what is on its way, and a memory for what failed.
+    """The producer, with a bound on what is on its way, and an eye on what failed.
 
-    `on_failed(tag, error)` is called, on the client's thread, for each record that could not be delivered.
+    `on_failed(tag, error)` is called for each record that could not be delivered, at a later `send` or at `flush`.
+    Not thread-safe.
     """
 
     def __init__(self, producer: Any, settings: KafkaSettings, on_failed: Callable[[Any, BaseException], None]) -> None:
         self._producer = producer
         self._settings = settings
         self._on_failed = on_failed
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._on_way = 0
+        self._on_way: deque[tuple[Any, Any]] = deque()  # the client's promise of an answer, and the tag
         self.acknowledged = 0
 
-    def send(  # noqa: PLR0917  # a record has these parts
+    def send(
         self,
         topic: str,
         key: bytes | None,
         value: bytes,
+        *,
         timestamp_ms: int | None = None,
         headers: list[tuple[str, bytes]] | None = None,
         tag: Any = None,
     ) -> None:
         """Hand a record to the client. Raises MessageSizeTooLargeError at once, WorldError when there is no room."""
-        settings = self._settings
-        with self._room:
-            if not self._room.wait_for(lambda: self._on_way < settings.unacknowledged_max, settings.outage_max_s):
-                raise WorldError(
-                    f"Kafka at {settings.bootstrap} acknowledged nothing for {settings.outage_max_s:g} s, "
-                    f"{self._on_way} records are on their way."
-                )
-            self._on_way += 1
+        if len(self._on_way) >= self._settings.unacknowledged_max:
+            self._make_room()
         try:
-            future = self._producer.send(topic, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
-        except BaseException as error:
-            self._left()
-            if isinstance(error, client.KafkaError) and not isinstance(error, client.MessageSizeTooLargeError):
-                raise WorldError(f"topic {topic!r} takes no records: {client.explain(error)}.") from error
+            promise = self._producer.send(topic, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
+        except client.MessageSizeTooLargeError:
             raise
-        future.add_callback(self._done)
-        future.add_errback(self._failed, tag)
+        except client.KafkaError as error:
+            raise WorldError(f"topic {topic!r} takes no records: {client.explain(error)}.") from error
+        self._on_way.append((promise, tag))
 
-    def _left(self) -> None:
-        with self._room:
-            self._on_way -= 1
-            self._room.notify()
+    def _make_room(self) -> None:
+        oldest = self._on_way[0][0]
+        try:
+            oldest.get(timeout=self._settings.outage_max_s)
+        except client.KafkaError as error:
+            if not oldest.is_done:
+                raise WorldError(
+                    f"Kafka at {self._settings.bootstrap} acknowledged nothing for {self._settings.outage_max_s:g} s; "
+                    f"{len(self._on_way)} records are on their way."
+                ) from error
+        self._collect()
 
-    def _done(self, _: Any) -> None:
-        with self._room:
-            self.acknowledged += 1
-            self._on_way -= 1
-            self._room.notify()
-
-    def _failed(self, tag: Any, error: BaseException) -> None:
-        with self._room:
-            self._on_failed(tag, error)
-            self._on_way -= 1
-            self._room.notify()
+    def _collect(self) -> None:
+        """Take in the answers that are there, oldest first."""
+        while self._on_way and self._on_way[0][0].is_done:
+            promise, tag = self._on_way.popleft()
+            if promise.failed():
+                self._on_failed(tag, promise.exception)
+            else:
+                self.acknowledged += 1
 
     def flush(self, timeout_s: float) -> None:
         """Wait until nothing is on its way. Raises WorldError if that takes longer than `timeout_s`."""
         try:
             self._producer.flush(timeout=timeout_s)
         except client.KafkaTimeoutError as error:
+            self._collect()
             raise WorldError(
-                f"Kafka at {self._settings.bootstrap} left {self._on_way} records unanswered for {timeout_s:g} s."
+                f"Kafka at {self._settings.bootstrap} left {len(self._on_way)} records unanswered for {timeout_s:g} s."
             ) from error
+        self._collect()
 
     def close(self, timeout_s: float) -> None:
         """Leave; what is not acknowledged by then is given up."""
         try:
             self._producer.close(timeout=timeout_s)
         except client.KafkaTimeoutError:
-            self._producer.close(timeout=0)
+            try:
+                self._producer.close(timeout=0)
+            except client.KafkaTimeoutError:
+                return  # nothing left to try; its thread is a daemon
 
 
 class KafkaSink:
@@ -181,7 +182,7 @@ class KafkaSink:
         if len(value) < len(record.value):
             self.truncated += 1
         topic = self._settings.dead_letter_topic(record.topic)
-        self._outbox.send(topic, record.key, value, now_us // 1000, headers)
+        self._outbox.send(topic, record.key, value, timestamp_ms=now_us // 1000, headers=headers)
         self.dead_letters += 1
 
     def _note_failed(self, _: Any, error: BaseException) -> None:

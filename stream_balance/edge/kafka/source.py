@@ -3,8 +3,8 @@ offset per partition that is next to do.
 
 One consumer with `assign()` and its one I/O thread. Bounded: a partition whose buffer is full is taken out of the
 assignment and put back, with a seek, when it is half empty; pausing it instead strands it in the client, and not
-polling would stop the partitions that the merge waits for. Every fetch is drained whole: records left in the client
-would keep their partition out of the next request, which then waits for partitions that have nothing.
+polling would stop the partitions that the merge waits for. A poll takes many records, a fetch as a rule: those left in
+the client keep their partition out of the next request, which then waits for partitions that have nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from stream_balance.errors import BadRecord, SettingsError, WorldError
 
 ASK_S = 10.0  # how long one question to the broker may take at start
 PROBE_S = 1.0  # and while running
-DRAIN_ALL = 2**31 - 1
 WAITING_S = 0.02  # how often to look again while records are held back by a partition not yet heard of
 
 
@@ -173,7 +172,7 @@ class KafkaSource:
             self._probe(now_s)
         try:
             self._assign()
-            batches = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=DRAIN_ALL)
+            batches = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=self._settings.buffer_records_max)
             self._feed(batches)
         except client.OFFSET_GONE as error:
             self._skip_lost(error)
@@ -302,19 +301,23 @@ class KafkaSource:
 
     def _skip_lost(self, error: BaseException) -> None:
         """Offsets are gone: refuse, or begin at the oldest ones kept."""
+        partitions = list(self._lanes.values())
         try:
             earliest = self._earliest(self._lanes, ASK_S)
+            latest = self._consumer.end_offsets(partitions, timeout_ms=int(ASK_S * 1000))
         except client.KafkaError as second:
             self._stumble(second, 0.0)
             return
-        gone = {key for key in self._lanes if self._merge.fetch_position(key) < earliest[key]}
-        if not gone:
-            raise WorldError(
-                f"Kafka at {self._settings.bootstrap}: offsets not read yet are gone ({client.explain(error)}); "
-                "was a topic created anew? Start with --accept-data-loss and without the old offsets."
-            ) from error
-        for key in gone:
-            self._merge.start_at(key, self._check_kept(key, self._merge.fetch_position(key), earliest[key]))
+        for key, partition in self._lanes.items():
+            wanted = self._merge.fetch_position(key)
+            if wanted > latest[partition] and not self._settings.accept_data_loss:
+                raise WorldError(
+                    f"{key[0]}[{key[1]}]: the next record is at offset {wanted}, but it ends at {latest[partition]}: was the "
+                    f"topic created anew ({client.explain(error)})? Start with --accept-data-loss to begin it afresh."
+                ) from error
+            if not earliest[key] <= wanted <= latest[partition]:
+                self._check_kept(key, wanted, earliest[key])
+                self._merge.start_at(key, earliest[key])
         self._assign(reset=True)
 
     # State
@@ -327,9 +330,15 @@ class KafkaSource:
         """Whether the broker is away right now, as far as we know."""
         return self._away_since_s is not None
 
+    @property
     def unforced(self) -> int:
         """Merge decisions that times did not force."""
         return self._merge.unforced
+
+    @property
+    def runs_cut(self) -> int:
+        """Runs of equal times that were too long to be put into order as one."""
+        return self._merge.runs_cut
 
     def positions(self) -> dict[LaneKey, int]:
         """Per (topic, partition) the offset of the next record that poll() has not handed out."""
