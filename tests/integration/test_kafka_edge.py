@@ -397,7 +397,7 @@ def test_a_broker_killed_and_back_loses_and_doubles_nothing(topics: Any, own_bro
     own_broker.kill()
     writer.start()
     end = time.monotonic() + PATIENCE_S
-    while not source.is_away() and time.monotonic() < end:
+    while not source.is_away and time.monotonic() < end:
         records += source.poll(timeout_s=0.2)
     own_broker.start()
     records += read(source, until=4000 - len(records))

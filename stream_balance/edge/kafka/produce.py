@@ -7,14 +7,15 @@ A record that cannot be sent is counted by reason, and the log goes on. Order wi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from stream_balance.edge.kafka import client
 from stream_balance.edge.kafka.settings import KafkaSettings
 from stream_balance.edge.kafka.sink import Outbox
-from stream_balance.errors import SettingsError, WorldError
+from stream_balance.edge.kafka.topics import look_up, names
+from stream_balance.errors import SettingsError
 
 Kind = Literal["search", "purchase"]
 EXAMPLES_MAX = 5
@@ -54,20 +55,17 @@ def create_log_topics(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Create the two topics where they are missing. Raises SettingsError where one has another number of partitions."""
-    admin = client.connect(lambda: client.new_admin(settings), settings, now_s=now_s, sleep=sleep)
-    try:
-        counts = client.partition_counts(admin, list(settings.topics))
+
+    def missing(counts: Mapping[str, int]) -> dict[str, int]:
         for topic, found in counts.items():
             if found != partitions:
                 raise SettingsError(
                     f"topic {topic!r} exists with {found} partitions, --partitions says {partitions}. Say --partitions "
                     f"{found}, delete the topic, or name another one."
                 )
-        client.create_topics(admin, {t: partitions for t in settings.topics if t not in counts}, settings)
-    except client.KafkaError as error:
-        raise WorldError(f"topics at {settings.bootstrap} cannot be created: {client.explain(error)}.") from error
-    finally:
-        admin.close()
+        return {topic: partitions for topic in settings.topics if topic not in counts}
+
+    look_up(settings, settings.topics, now_s=now_s, sleep=sleep, missing=missing)
 
 
 def produce(
@@ -84,7 +82,12 @@ def produce(
     `speed` is recorded time over real time (60 = an hour in a minute); None = as fast as it goes. `on_progress(n)` is
     called after each record handed over. Raises SettingsError for missing topics, WorldError when Kafka stays away.
     """
-    _check_topics(settings, now_s, sleep)
+    counts = look_up(settings, settings.topics, now_s=now_s, sleep=sleep)
+    missing = [topic for topic in settings.topics if topic not in counts]
+    if missing:
+        raise SettingsError(
+            f"topic {names(missing)} does not exist at {settings.bootstrap}. Say --create-topics --partitions N."
+        )
     produced = Produced()
     producer = client.connect(lambda: client.new_producer(settings), settings, now_s=now_s, sleep=sleep)
     outbox = Outbox(
@@ -103,22 +106,6 @@ def produce(
         outbox.close(1.0)
     produced.sent = outbox.acknowledged
     return produced
-
-
-def _check_topics(settings: KafkaSettings, now_s: Callable[[], float], sleep: Callable[[float], None]) -> None:
-    admin = client.connect(lambda: client.new_admin(settings), settings, now_s=now_s, sleep=sleep)
-    try:
-        counts = client.partition_counts(admin, list(settings.topics))
-    except client.KafkaError as error:
-        raise WorldError(f"Kafka at {settings.bootstrap} does not list its topics: {client.explain(error)}.") from error
-    finally:
-        admin.close()
-    missing = [topic for topic in settings.topics if topic not in counts]
-    if missing:
-        names = " and ".join(repr(topic) for topic in missing)
-        raise SettingsError(
-            f"topic {names} does not exist at {settings.bootstrap}. Say --create-topics --partitions N."
-        )
 
 
 def _send(outbox: Outbox, settings: KafkaSettings, record: Outgoing, number: int, produced: Produced) -> None:

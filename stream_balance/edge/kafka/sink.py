@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream_balance.edge.kafka import client
 from stream_balance.edge.kafka.settings import KafkaSettings
+from stream_balance.edge.kafka.topics import look_up, names
 from stream_balance.edge.merge import Polled
 from stream_balance.errors import SettingsError, WorldError
 
@@ -121,32 +122,23 @@ class KafkaSink:
     def open(self) -> None:
         """Connect, and create the predictions and dead-letter topics where they are missing and it is allowed."""
         settings = self._settings
-        admin = client.connect(lambda: client.new_admin(settings), settings, now_s=self._now_s, sleep=self._sleep)
-        try:
-            self._ensure_topics(admin)
-        except client.KafkaError as error:
-            raise WorldError(
-                f"Kafka at {settings.bootstrap} does not list its topics: {client.explain(error)}."
-            ) from error
-        finally:
-            admin.close()
+        dead = [settings.dead_letter_topic(topic) for topic in settings.topics]
+        wanted = [settings.search_topic, settings.predictions_topic, *dead]
+        look_up(settings, wanted, now_s=self._now_s, sleep=self._sleep, missing=self._missing_outputs)
         producer = client.connect(lambda: client.new_producer(settings), settings, now_s=self._now_s, sleep=self._sleep)
         self._outbox = Outbox(producer, settings, self._note_failed)
 
-    def _ensure_topics(self, admin: Any) -> None:
+    def _missing_outputs(self, counts: Mapping[str, int]) -> dict[str, int]:
         settings = self._settings
-        dead = [settings.dead_letter_topic(topic) for topic in settings.topics]
-        counts = client.partition_counts(admin, [settings.search_topic, settings.predictions_topic, *dead])
-        wanted = {settings.predictions_topic: counts.get(settings.search_topic, 1)} | dict.fromkeys(dead, 1)
-        missing = {topic: partitions for topic, partitions in wanted.items() if topic not in counts}
-        if not missing:
-            return
-        if not settings.create_output_topics:
-            names = " and ".join(repr(topic) for topic in missing)
+        outputs = {settings.predictions_topic: counts.get(settings.search_topic, 1)}
+        outputs |= {settings.dead_letter_topic(topic): 1 for topic in settings.topics}
+        missing = {topic: partitions for topic, partitions in outputs.items() if topic not in counts}
+        if missing and not settings.create_output_topics:
             raise SettingsError(
-                f"topic {names} does not exist at {settings.bootstrap}. Create it, or set kafka.create_output_topics."
+                f"topic {names(list(missing))} does not exist at {settings.bootstrap}. Create it, or set "
+                "kafka.create_output_topics."
             )
-        client.create_topics(admin, missing, settings)
+        return missing
 
     def publish_prediction(self, key: bytes, value: bytes) -> None:
         """Send one prediction, keyed like the search it belongs to. Raises WorldError when it cannot be taken."""

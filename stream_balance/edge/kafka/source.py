@@ -9,29 +9,20 @@ the client keep their partition out of the next request, which then waits for pa
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from stream_balance.core.records import Event
-from stream_balance.edge.backoff import Backoff
-from stream_balance.edge.kafka import client
+from stream_balance.edge.kafka import client, topics
+from stream_balance.edge.kafka.decode import Decoder, decode
+from stream_balance.edge.kafka.patience import Patience
 from stream_balance.edge.kafka.settings import KafkaSettings
 from stream_balance.edge.merge import LaneKey, Merge, Polled
-from stream_balance.errors import BadRecord, SettingsError, WorldError
+from stream_balance.errors import WorldError
 
 ASK_S = 10.0  # how long one question to the broker may take at start
 PROBE_S = 1.0  # and while running
 WAITING_S = 0.02  # how often to look again while records are held back by a partition not yet heard of
-
-
-class Decoder(Protocol):
-    """Bytes to events; both raise BadRecord."""
-
-    def parse(self, data: bytes) -> Event: ...
-
-    def check_time(self, event: Event, record_time_us: int | None) -> None: ...
 
 
 class KafkaSource:
@@ -55,20 +46,16 @@ class KafkaSource:
         self._on_unforced = on_unforced
         self._now_s = now_s
         self._sleep = sleep
-        self._backoff = Backoff(min_s=settings.backoff_min_s, max_s=settings.backoff_max_s, rng=random.Random())
+        self._patience = Patience(settings, now_s)
         self._consumer: Any = None
         self._committer: Any = None
         self._merge = Merge([], run_max=1, run_bytes_max=1)
         self._lanes: dict[LaneKey, Any] = {}  # -> the client's name of the partition
         self._parked: set[LaneKey] = set()
         self._highwater: dict[LaneKey, int] = {}
-        self._probe_at_s = 0.0
-        self._away_since_s: float | None = None
         self._failures = 0
         self.records = 0
         self.bad = 0
-        self.reconnects = 0
-        self.outage_s = 0.0
         self.parked = 0
         self.lost = 0
 
@@ -81,16 +68,8 @@ class KafkaSource:
         offsets that are gone.
         """
         settings = self._settings
-        admin = self._connect(lambda: client.new_admin(settings))
-        try:
-            counts = client.partition_counts(admin, list(settings.topics))
-        except client.KafkaError as error:
-            raise WorldError(
-                f"Kafka at {settings.bootstrap} does not list its topics: {client.explain(error)}."
-            ) from error
-        finally:
-            admin.close()
-        check_topics(counts, settings)
+        counts = topics.look_up(settings, settings.topics, now_s=self._now_s, sleep=self._sleep)
+        topics.check_inputs(counts, settings)
         self._consumer = self._connect(lambda: client.new_consumer(settings))
         keys = [(topic, partition) for topic in settings.topics for partition in range(counts[topic])]
         self._lanes = {key: client.TopicPartition(*key) for key in keys}
@@ -103,7 +82,7 @@ class KafkaSource:
         for key, offset in self._start_offsets(positions).items():
             self._merge.start_at(key, offset)
         self._assign(reset=True)
-        self._probe_at_s = self._now_s() + settings.probe_every_s
+        self._patience = Patience(settings, self._now_s)
 
     def _connect(self, make: Callable[[], Any]) -> Any:
         return client.connect(make, self._settings, now_s=self._now_s, sleep=self._sleep)
@@ -117,7 +96,10 @@ class KafkaSource:
             raise WorldError(
                 f"Kafka at {self._settings.bootstrap} does not tell its offsets: {client.explain(error)}."
             ) from error
-        return {key: self._check_kept(key, positions.get(key, earliest[key]), earliest[key]) for key in self._lanes}
+        wanted = {key: positions.get(key, earliest[key]) for key in self._lanes}
+        for key, offset in wanted.items():
+            self.lost += topics.check_kept(key, offset, earliest[key], self._settings)
+        return {key: max(offset, earliest[key]) for key, offset in wanted.items()}
 
     def _earliest(self, keys: Iterable[LaneKey], timeout_s: float) -> dict[LaneKey, int]:
         partitions = {self._lanes[key]: key for key in keys}
@@ -128,18 +110,6 @@ class KafkaSource:
         committer = self._open_committer()
         found = {key: committer.committed(tp, timeout_ms=int(ASK_S * 1000)) for key, tp in self._lanes.items()}
         return {key: offset for key, offset in found.items() if offset is not None}
-
-    def _check_kept(self, key: LaneKey, wanted: int, earliest: int) -> int:
-        """The offset to begin at: `wanted`, or the earliest kept one where a loss is accepted."""
-        if wanted >= earliest:
-            return wanted
-        if not self._settings.accept_data_loss:
-            raise WorldError(
-                f"{key[0]}[{key[1]}]: the next record is at offset {wanted}, but the oldest one kept is at {earliest}: "
-                f"{earliest - wanted} are gone (retention?). Start with --accept-data-loss to go on without them."
-            )
-        self.lost += earliest - wanted
-        return earliest
 
     # Reading
 
@@ -167,17 +137,16 @@ class KafkaSource:
 
     def _fetch(self, timeout_s: float) -> None:
         """Bring what the client has into the merge; waits up to `timeout_s` for something to come."""
-        now_s = self._now_s()
-        if now_s >= self._probe_at_s:
-            self._probe(now_s)
+        if self._patience.is_time_to_ask():
+            self._probe()
         try:
             self._assign()
             batches = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=self._settings.buffer_records_max)
             self._feed(batches)
-        except client.OFFSET_GONE as error:
-            self._skip_lost(error)
+        except client.OFFSET_GONE:
+            self._skip_lost()
         except client.FATAL as error:
-            raise WorldError(f"Kafka at {self._settings.bootstrap} refused us: {client.explain(error)}.") from error
+            raise self._refused(error) from error
         except client.KafkaError as error:
             self._stumble(error, timeout_s)
         else:
@@ -217,72 +186,34 @@ class KafkaSource:
             if position is None:
                 position = batch[-1].offset + 1 if batch else self._merge.fetch_position(key)
             caught_up = highwater is not None and position >= highwater
-            self._merge.feed(key, [self._decode(record) for record in batch], position=position, caught_up=caught_up)
+            records = [decode(record, self._codec) for record in batch]
+            self._merge.feed(key, records, position=position, caught_up=caught_up)
+            self.records += len(records)
+            self.bad += sum(record.bad is not None for record in records)
             if highwater is not None:
                 self._highwater[key] = highwater
 
-    def _decode(self, record: Any) -> Polled:
-        timestamp_ms = record.timestamp
-        has_time = timestamp_ms is not None and timestamp_ms >= 0
-        polled = Polled(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            record_time_us=timestamp_ms * 1000 if has_time else -1,
-            value=record.value or b"",
-            key=record.key,
-            headers=tuple(record.headers),
-        )
-        self.records += 1
-        try:
-            if record.value is None:
-                raise BadRecord("empty", "the record has no value")
-            event = self._codec.parse(record.value)
-            self._codec.check_time(event, polled.record_time_us if has_time else None)
-            polled.event = event
-        except BadRecord as bad:
-            self.bad += 1
-            polled.bad = bad
-        return polled
-
     # Trouble
 
-    def _probe(self, now_s: float) -> None:
-        """Ask every partition's broker whether it is there: in an outage the client itself stays silent."""
+    def _probe(self) -> None:
+        """Ask every partition's broker whether it is there."""
         try:
             self._earliest(self._lanes, PROBE_S)
         except client.FATAL as error:
-            raise WorldError(f"Kafka at {self._settings.bootstrap} refused us: {client.explain(error)}.") from error
+            raise self._refused(error) from error
         except client.KafkaError as error:
-            if self._away_since_s is None:
-                self._away_since_s = now_s
-            self._check_patience(error)
-            self._probe_at_s = self._now_s() + self._backoff.next_s()
-            return
-        self._probe_at_s = now_s + self._settings.probe_every_s
-        self._backoff.reset()
-        if self._away_since_s is not None:
-            self.outage_s += self._now_s() - self._away_since_s
-            self.reconnects += 1
-            self._away_since_s = None
+            self._patience.failed(error)
+        else:
+            self._patience.answered()
 
-    def _check_patience(self, error: BaseException) -> None:
-        assert self._away_since_s is not None
-        away_s = self._now_s() - self._away_since_s
-        if away_s >= self._settings.outage_max_s:
-            raise WorldError(
-                f"Kafka at {self._settings.bootstrap} has been away for {away_s:.0f} s, at most "
-                f"{self._settings.outage_max_s:g} s are borne (kafka.outage_max_s): {client.explain(error)}."
-            ) from error
+    def _refused(self, error: BaseException) -> WorldError:
+        return WorldError(f"Kafka at {self._settings.bootstrap} refused us: {client.explain(error)}.")
 
     def _stumble(self, error: BaseException, timeout_s: float) -> None:
-        """The client failed at a poll: wait a little, then go on where the merge stands; look for an outage at once."""
-        if self._away_since_s is None:
-            self._away_since_s = self._now_s()
-        self._check_patience(error)
-        self._probe_at_s = self._now_s()
+        """The client failed at a poll: wait a little, then go on where the merge stands."""
+        wait_s = self._patience.failed(error)
         self._failures += 1
-        self._sleep(min(self._backoff.next_s(), max(timeout_s, self._settings.backoff_min_s)))
+        self._sleep(min(wait_s, max(timeout_s, self._settings.backoff_min_s)))
         if self._failures % 10 == 0:  # it does not mend itself: begin afresh with a new client
             self._reopen()
         else:
@@ -299,7 +230,7 @@ class KafkaSource:
         self._highwater.clear()
         self._assign(reset=True)
 
-    def _skip_lost(self, error: BaseException) -> None:
+    def _skip_lost(self) -> None:
         """Offsets are gone: refuse, or begin at the oldest ones kept."""
         partitions = list(self._lanes.values())
         try:
@@ -310,13 +241,9 @@ class KafkaSource:
             return
         for key, partition in self._lanes.items():
             wanted = self._merge.fetch_position(key)
-            if wanted > latest[partition] and not self._settings.accept_data_loss:
-                raise WorldError(
-                    f"{key[0]}[{key[1]}]: the next record is at offset {wanted}, but it ends at {latest[partition]}: was the "
-                    f"topic created anew ({client.explain(error)})? Start with --accept-data-loss to begin it afresh."
-                ) from error
+            topics.check_not_beyond(key, wanted, latest[partition], self._settings)
             if not earliest[key] <= wanted <= latest[partition]:
-                self._check_kept(key, wanted, earliest[key])
+                self.lost += topics.check_kept(key, wanted, earliest[key], self._settings)
                 self._merge.start_at(key, earliest[key])
         self._assign(reset=True)
 
@@ -324,11 +251,22 @@ class KafkaSource:
 
     def caught_up(self) -> bool:
         """Everything there is has been handed out, as far as the last fetches know, and no outage hides more."""
-        return self._away_since_s is None and self._merge.all_done()
+        return not self._patience.is_away and self._merge.all_done()
 
+    @property
     def is_away(self) -> bool:
         """Whether the broker is away right now, as far as we know."""
-        return self._away_since_s is not None
+        return self._patience.is_away
+
+    @property
+    def reconnects(self) -> int:
+        """Outages that ended."""
+        return self._patience.reconnects
+
+    @property
+    def outage_s(self) -> float:
+        """How long they took together."""
+        return self._patience.outage_s
 
     @property
     def unforced(self) -> int:
@@ -375,21 +313,3 @@ class KafkaSource:
             if consumer is not None:
                 consumer.close(autocommit=False, timeout_ms=2000)
         self._consumer = self._committer = None
-
-
-def check_topics(counts: Mapping[str, int], settings: KafkaSettings) -> None:
-    """Both topics must be there, with equal numbers of partitions. Raises SettingsError naming what to do."""
-    missing = [topic for topic in settings.topics if topic not in counts]
-    if missing:
-        names = " and ".join(repr(topic) for topic in missing)
-        raise SettingsError(
-            f"topic {names} does not exist at {settings.bootstrap}. Create it with 'stream-balance produce LOG "
-            f"--create-topics --partitions N', or 'kafka-topics.sh --bootstrap-server {settings.bootstrap} --create "
-            f"--topic {missing[0]} --partitions N', or set kafka.search_topic and kafka.purchase_topic."
-        )
-    search, purchase = settings.topics
-    if counts[search] != counts[purchase]:
-        raise SettingsError(
-            f"topic {purchase!r} has {counts[purchase]} partitions, {search!r} has {counts[search]}; "
-            "the join needs equal numbers. Recreate one of them."
-        )

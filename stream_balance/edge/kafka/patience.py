@@ -1,0 +1,59 @@
+"""Patience: is the broker there, since when not, and how long is that borne. In: answers and silences. Out: when to ask
+again, or a WorldError. The client itself says nothing in an outage, so it is asked every `probe_every_s`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from stream_balance.edge.backoff import Backoff
+from stream_balance.edge.kafka import client
+from stream_balance.edge.kafka.settings import KafkaSettings
+from stream_balance.errors import WorldError
+
+
+class Patience:
+    """Counts outages (`reconnects`, those that ended) and their length (`outage_s`); ends them at `outage_max_s`."""
+
+    def __init__(self, settings: KafkaSettings, now_s: Callable[[], float]) -> None:
+        self._settings = settings
+        self._now_s = now_s
+        self._backoff = Backoff(min_s=settings.backoff_min_s, max_s=settings.backoff_max_s, rng=random.Random())
+        self._ask_at_s = now_s() + settings.probe_every_s
+        self._away_since_s: float | None = None
+        self.reconnects = 0
+        self.outage_s = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the broker is away, as far as we know."""
+        return self._away_since_s is not None
+
+    def is_time_to_ask(self) -> bool:
+        """Whether the brokers should be asked if they are there."""
+        return self._now_s() >= self._ask_at_s
+
+    def answered(self) -> None:
+        """They are there."""
+        self._ask_at_s = self._now_s() + self._settings.probe_every_s
+        self._backoff.reset()
+        if self._away_since_s is not None:
+            self.outage_s += self._now_s() - self._away_since_s
+            self.reconnects += 1
+            self._away_since_s = None
+
+    def failed(self, error: BaseException) -> float:
+        """No answer, or a wrong one. Returns how long to wait in seconds; raises WorldError at the limit."""
+        now_s = self._now_s()
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        away_s = now_s - self._away_since_s
+        if away_s >= self._settings.outage_max_s:
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap} has been away for {away_s:.0f} s, at most "
+                f"{self._settings.outage_max_s:g} s are borne (kafka.outage_max_s): {client.explain(error)}."
+            ) from error
+        wait_s = self._backoff.next_s()
+        self._ask_at_s = now_s + wait_s
+        return wait_s
