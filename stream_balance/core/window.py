@@ -133,20 +133,21 @@ class Window:
             for index in range(n):
                 self.add(values[index], labels[index], tiers[index], ts_us)
             return
-        codes = np.frombuffer(tiers, dtype=np.uint8)
-        sequence = self._sequence + np.arange(1, n + 1)
+        stamps = np.empty((n, 2), dtype=np.int64)
+        stamps[:, 0] = ts_us
+        stamps[:, 1] = np.arange(self._sequence + 1, self._sequence + n + 1)
         self._sequence += n
         if self._newest_us is None or ts_us > self._newest_us:
             self._newest_us = ts_us
         for tier in range(len(TIERS)):
             count = tiers.count(tier)
             if count == n:
-                self._extend(tier, values, sequence, ts_us)
+                self._extend(tier, values, stamps)
             elif count:
-                mine = codes == tier
-                self._extend(tier, values[mine], sequence[mine], ts_us)
+                mine = (np.frombuffer(tiers, dtype=np.uint8) == tier).nonzero()[0]
+                self._extend(tier, values.take(mine, axis=0), stamps.take(mine, axis=0))
 
-    def _extend(self, index: int, values: Floats, sequence: npt.NDArray[np.int64], ts_us: int) -> None:
+    def _extend(self, index: int, values: Floats, stamps: npt.NDArray[np.int64]) -> None:
         n, width = values.shape
         ring = self._ring(index, width)
         ring.make_room(n, width)
@@ -157,11 +158,19 @@ class Window:
         ring.count += n - overflow
         self.evicted_by_count += overflow
         ahead = min(n, capacity - first)  # rows before the matrix wraps
-        for place, part in ((slice(first, first + ahead), slice(0, ahead)), (slice(0, n - ahead), slice(ahead, n))):
-            ring.values[place, :width] = values[part]
-            ring.values[place, width:] = np.nan
-            ring.stamps[place, 0] = ts_us
-            ring.stamps[place, 1] = sequence[part]
+        self._write(ring, first, values[:ahead], stamps[:ahead])
+        if ahead < n:
+            self._write(ring, 0, values[ahead:], stamps[ahead:])
+
+    @staticmethod
+    def _write(ring: _Ring, first: int, values: Floats, stamps: npt.NDArray[np.int64]) -> None:
+        n, width = values.shape
+        ring.stamps[first : first + n] = stamps
+        if width == ring.values.shape[1]:
+            ring.values[first : first + n] = values
+        else:
+            ring.values[first : first + n, :width] = values
+            ring.values[first : first + n, width:] = np.nan
 
     def _shown(self, label: int, tier: int) -> _Ring | None:
         """The ring of a class and tier without the rows that are too old; None where there was never a row."""
