@@ -34,7 +34,7 @@ class KafkaDeadLetters:
 
 
 def prediction_publisher(sink: KafkaSink, classes: Sequence[str]) -> Callable[[Scored], None]:
-    """Publishes each scored search as one message, keyed by user; ids are deterministic, so a repeat is recognisable."""
+    """Publishes each scored search as one message, keyed by user; ids are deterministic, so a repeat shows."""
     binary = len(classes) == 1
 
     def publish(scored: Scored) -> None:

@@ -133,7 +133,7 @@ def drive(
     on_turn: Callable[[int], None] | None = None,
     turn_records: int = 64,
 ) -> int:
-    """Take records until they end or `stop` is set; return how many. Every `turn_records` the board and the caller see."""
+    """Take records until they end or `stop` is set; return how many. Board and caller see every `turn_records`."""
     count = 0
     for count, record in enumerate(records, 1):
         if pace is not None:

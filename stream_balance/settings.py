@@ -1,4 +1,4 @@
-"""Settings: one TOML file, then environment, then flags; the later wins. Gathers the rooms' settings, adds none of its own.
+"""Settings: one TOML file, then environment, then flags; the later wins. Gathers the rooms' settings, adds only a seed.
 
 `STREAM_BALANCE__SECTION__KEY` sets `section.key`. An unknown key is an error that names the nearest known one.
 """

@@ -11,7 +11,7 @@ from rich.text import Text
 
 def _show(value: Any, digits: int = 4) -> str:
     if value is None:
-        return "–"  # noqa: RUF001  # a dash, on purpose
+        return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
@@ -23,7 +23,8 @@ def _scopes(metrics: dict[str, Any]) -> Table:
     for name in scopes:
         table.add_column(name, justify="right")
     for field, label in (
-        ("rows", "rows"), ("positives", "positives"), ("roc_auc", "ROC AUC"), ("average_precision", "average precision"),
+        ("rows", "rows"), ("positives", "positives"), ("roc_auc", "ROC AUC"),
+        ("average_precision", "average precision"),
         ("log_loss", "log-loss"), ("normalised_entropy", "normalised entropy"), ("brier", "Brier"), ("ece", "ECE"),
         ("mean_probability_over_rate", "probability / rate"),
     ):  # fmt: skip

@@ -26,7 +26,7 @@ class KafkaSettings(RoomSettings):
     replication_factor: int = Field(default=-1, ge=-1)  # of topics we create; -1 = the broker's default
     group_id: str = Field(default="stream-balance", min_length=1)  # whose committed offsets we read and write
 
-    # The state lives in this process alone, so a restart begins again; "committed" goes on where offsets were committed.
+    # The state lives in the process, so a restart begins again. "committed" goes on where offsets were committed.
     start: Literal["earliest", "committed"] = "earliest"
     accept_data_loss: bool = False  # go on behind a gap that retention has torn
 
