@@ -9,6 +9,8 @@ from stream_balance.edge.kafka.settings import KafkaSettings
 from stream_balance.edge.merge import LaneKey
 from stream_balance.errors import SettingsError, WorldError
 
+LOOK_AGAIN_MAX = 4
+LOOK_AGAIN_S = 0.25
 Ensure = Callable[[Mapping[str, int]], Mapping[str, int]]
 
 
@@ -27,6 +29,13 @@ def look_up(
     admin = client.connect(lambda: client.new_admin(settings), settings, now_s=now_s, sleep=sleep)
     try:
         counts = client.partition_counts(admin, list(topics))
+        if missing is None:
+            # A topic just created is not yet known to every broker.
+            for _ in range(LOOK_AGAIN_MAX):
+                if len(counts) == len(topics):
+                    break
+                sleep(LOOK_AGAIN_S)
+                counts |= client.partition_counts(admin, list(topics))
         wanted = dict(missing(counts)) if missing is not None else {}
         if wanted:
             client.create_topics(admin, wanted, settings)
@@ -48,8 +57,8 @@ def check_inputs(counts: Mapping[str, int], settings: KafkaSettings) -> None:
     if missing:
         raise SettingsError(
             f"topic {names(missing)} does not exist at {settings.bootstrap}. Create it with 'stream-balance produce "
-            f"LOG --create-topics --partitions N', or 'kafka-topics.sh --bootstrap-server {settings.bootstrap} --create "
-            f"--topic {missing[0]} --partitions N', or set kafka.search_topic and kafka.purchase_topic."
+            f"LOG --create-topics --partitions N', or 'kafka-topics.sh --bootstrap-server {settings.bootstrap} "
+            f"--create --topic {missing[0]} --partitions N', or set kafka.search_topic and kafka.purchase_topic."
         )
     search, purchase = settings.topics
     if counts[search] != counts[purchase]:
