@@ -14,6 +14,7 @@ from stream_balance.core.settings import CoreSettings
 from stream_balance.testing import make_purchase, make_search
 
 WINDOW_S = 600.0
+ITEMS = tuple(f"i{k}" for k in range(60))
 TABLE = {"features": {"builtin": False, "state": False}}
 Row = tuple[dict[str, FeatureValue], int]
 
@@ -62,7 +63,8 @@ def shop(
         now += rng.expovariate(1 / 10)
         user = f"u{rng.randrange(40)}"
         recent = [(ts, item) for ts, item in shown.get(user, []) if now - ts <= WINDOW_S]
-        free = [item for item in (f"i{k}" for k in range(60)) if item not in {old for _, old in recent}]
+        taken = {item for _, item in recent}
+        free = [item for item in ITEMS if item not in taken]
         items = rng.sample(free, 6)
         shown[user] = recent + [(now, item) for item in items]
         features: list[dict[str, FeatureValue]] = [{"x": rng.gauss(0, 1), "brand": rng.choice("abc")} for _ in items]
