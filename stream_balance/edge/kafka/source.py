@@ -92,7 +92,7 @@ class KafkaSource:
             earliest = self._earliest(self._lanes, ASK_S)
             if positions is None:
                 positions = self._committed() if self._settings.start == "committed" else {}
-        except client.KafkaError as error:
+        except (client.KafkaError, OSError) as error:
             raise WorldError(
                 f"Kafka at {self._settings.bootstrap} does not tell its offsets: {client.explain(error)}."
             ) from error
@@ -297,13 +297,14 @@ class KafkaSource:
             raise WorldError(
                 f"group {self._settings.group_id!r} cannot commit its offsets: {client.explain(error)}."
             ) from error
-        except client.KafkaError:
+        except (client.KafkaError, OSError):
             return False
         return True
 
     def _open_committer(self) -> Any:
         # A client of its own: with a group the reading one would wait for the group's coordinator at each poll.
         if self._committer is None:
+            client.knock(self._settings)
             self._committer = client.new_consumer(self._settings, group_id=self._settings.group_id)
         return self._committer
 
