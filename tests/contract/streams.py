@@ -58,7 +58,7 @@ def shop(
     rng = random.Random(seed)
     events: list[Event] = []
     shown: dict[str, list[tuple[float, str]]] = {}
-    now = 1_000_000.0
+    now = 1_760_000_000.0
     for index in range(searches):
         now += rng.expovariate(1 / 10)
         user = f"u{rng.randrange(40)}"
