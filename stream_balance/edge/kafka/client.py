@@ -115,6 +115,7 @@ def new_consumer(settings: KafkaSettings, *, group_id: str | None = None) -> Any
         isolation_level="read_committed",
         allow_auto_create_topics=False,
         max_partition_fetch_bytes=settings.fetch_bytes_max,
+        enable_incremental_fetch_sessions=False,  # after a change of leader a partition can be left out for good (seen)
         fetch_max_wait_ms=max(1, int(settings.fetch_wait_s * 1000)),
         metrics_enabled=False,
     )

@@ -22,6 +22,7 @@ from stream_balance.errors import WorldError
 
 ASK_S = 10.0  # how long one question to the broker may take at start
 PROBE_S = 1.0  # and while running
+COMMIT_S = 30.0  # the first commit of all makes the broker create a topic
 WAITING_S = 0.02  # how often to look again while records are held back by a partition not yet heard of
 
 
@@ -29,7 +30,8 @@ class KafkaSource:
     """Reads both topics to the end and beyond; survives outages of up to `outage_max_s`.
 
     `on_unforced(ts_us, lanes passed over)` is told of each merge decision that times did not force.
-    Not thread-safe. Counters: `records`, `bad`, `reconnects`, `outage_s`, `parked`, `lost` (records retention deleted).
+    Not thread-safe. Counters: `records`, `bad`, `reconnects`, `outage_s`, `parked`,
+    `mended` (new clients for stranded partitions), `lost` (records that retention deleted).
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class KafkaSource:
         self._lanes: dict[LaneKey, Any] = {}  # -> the client's name of the partition
         self._parked: set[LaneKey] = set()
         self._highwater: dict[LaneKey, int] = {}
+        self._behind: dict[LaneKey, int] = {}
         self._failures = 0
         self.records = 0
         self.bad = 0
         self.parked = 0
+        self.mended = 0
         self.lost = 0
 
     # Start
@@ -205,6 +209,21 @@ class KafkaSource:
             self._patience.failed(error)
         else:
             self._patience.answered()
+            self._mend()
+
+    def _mend(self) -> None:
+        """A partition with nothing buffered that is behind, and was at the same offset a probe ago, is stranded in the
+        client (seen after a change of leader): begin afresh with a new one.
+        """
+        behind = {
+            key: position
+            for key, position in self._merge.positions().items()
+            if position < self._highwater.get(key, 0) and not self._merge.buffered(key)[0]
+        }
+        if any(self._behind.get(key) == position for key, position in behind.items()):
+            self.mended += 1
+            self._reopen()
+        self._behind = behind
 
     def _refused(self, error: BaseException) -> WorldError:
         return WorldError(f"Kafka at {self._settings.bootstrap} refused us: {client.explain(error)}.")
@@ -292,7 +311,7 @@ class KafkaSource:
         """
         offsets = {self._lanes[key]: client.OffsetAndMetadata(offset, "", -1) for key, offset in positions.items()}
         try:
-            self._open_committer().commit(offsets, timeout_ms=int(ASK_S * 1000))
+            self._open_committer().commit(offsets, timeout_ms=int(COMMIT_S * 1000))
         except client.FATAL as error:
             raise WorldError(
                 f"group {self._settings.group_id!r} cannot commit its offsets: {client.explain(error)}."
