@@ -58,6 +58,11 @@ def bought_at_once(events: list[Event], rng: random.Random) -> list[Event]:
     return in_order(moved)
 
 
+def bought_before_shown(events: list[Event], rng: random.Random) -> list[Event]:
+    """The same, but at equal times the purchase comes first: what it was of is known, the other items are not."""
+    return sorted(bought_at_once(events, rng), key=lambda event: (event.ts_us, isinstance(event, Search)))
+
+
 def late_searches(events: list[Event], rng: random.Random) -> list[Event]:
     """A tenth of the searches comes up to a window later, after purchases with later times, its own among them."""
     delays = {
@@ -67,7 +72,14 @@ def late_searches(events: list[Event], rng: random.Random) -> list[Event]:
     return sorted(events, key=lambda event: (event.ts_us + delays[event.event_id], event.event_id))
 
 
-ARRANGEMENTS: list[Arrange] = [as_it_is, searches_first, purchases_first, bought_at_once, late_searches]
+ARRANGEMENTS: list[Arrange] = [
+    as_it_is,
+    searches_first,
+    purchases_first,
+    bought_at_once,
+    bought_before_shown,
+    late_searches,
+]
 
 
 def standard_error(positives: int, negatives: int) -> float:
