@@ -68,7 +68,10 @@ def demo(
     lines = islice(Shop(settings.shop, settings.seed).events(), max_events)
     with stop_on_signals() as stop, serving(board, settings) as server:
         board.ready = True
-        STDERR.print(f"live page {server.url}/  metrics {server.url}/metrics  (Ctrl-C ends with the final report)")
+        STDERR.print(
+            f"live page {server.url}/  metrics {server.url}/metrics  (Ctrl-C ends with the final report)",
+            soft_wrap=True,
+        )
         with Live(console=STDERR, auto_refresh=False, transient=True) as live:
 
             def show(count: int) -> None:

@@ -57,7 +57,7 @@ def run(
     pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
     with stop_on_signals() as stop, serving(board, settings) as server:
-        STDERR.print(f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False)
+        STDERR.print(f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False, soft_wrap=True)
         source = KafkaSource(settings.kafka, Codec(settings.wire))
         sink = KafkaSink(settings.kafka)
         session = Session(

@@ -68,9 +68,10 @@ def served(strategy_name: str, model_name: str, rows: int = 12_000, seed: int = 
 @pytest.mark.parametrize("model", ["logistic", "linear_svm"])
 def test_the_mean_probability_is_the_rate_under_every_strategy(strategy: str, model: str) -> None:
     runs = [served(strategy, model, seed=seed) for seed in range(2)]
-    mean, rate = (np.concatenate([each[2_000:] for each in part]).mean() for part in zip(*runs, strict=True))
-    # Without balancing a hinge loss says the same of nearly every row: there is little to calibrate.
-    assert mean / rate == pytest.approx(1.0, abs=0.15 if (strategy, model) == ("none", "linear_svm") else 0.1)
+    mean, rate = (np.concatenate([each[6_000:] for each in part]).mean() for part in zip(*runs, strict=True))
+    # 240 positives: one standard error is .065. Without balancing a hinge loss says nearly the same of every row, three
+    # away from the rate's logit, and the prior holds against so large a shift.
+    assert mean / rate == pytest.approx(1.0, abs=0.3 if (strategy, model) == ("none", "linear_svm") else 0.16)
 
 
 def test_a_wrong_slope_and_shift_are_put_right() -> None:
@@ -129,7 +130,7 @@ def test_three_classes_sum_to_one_and_match_their_rates() -> None:
             total += probability.sum(axis=0)
             seen += [(labels == 1).sum(), (labels == 2).sum()]
         calibrator.learn_many(logits(said), bytes(10), labels.tolist())
-    np.testing.assert_allclose(total / seen, 1.0, atol=0.12)
+    np.testing.assert_allclose(total / seen, 1.0, atol=0.15)
     assert calibrator.apply(np.full((1, 2), np.nan), bytes(1))[0].tolist() == calibrator.base_rates()
 
 
