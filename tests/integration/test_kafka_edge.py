@@ -145,7 +145,7 @@ def test_a_live_record_comes_at_once_although_the_other_partitions_are_silent(to
 
 
 def test_committed_offsets_are_where_the_next_one_begins(topics: Any) -> None:
-    settings = topics(partitions=2)
+    settings = topics(partitions=2, start="committed")
     log = a_log(1000)
     produce(settings, log)
     first = KafkaSource(settings, PlainCodec())
