@@ -78,23 +78,26 @@ class Arm:
         return _losses(probability, labels)
 
     def _train(self, values: Floats, labels: Sequence[int], tiers: bytes, columns: Columns, trail: Digest) -> None:
-        strategy, rates, rng = self.strategy, self.rates, self._rng
+        strategy, rng = self.strategy, self._rng
         real, learned = [0] * self.classes, [0] * self.classes
-        for i, label in enumerate(labels):
-            tier = tiers[i]
-            plan = strategy.plan(label, tier, rng)
-            rates.observe(label)
-            real[label] += 1
+        # Planned under the shares before this search, all rows alike.
+        plan_of = strategy.plan
+        plans = [plan_of(label, tier, rng) for label, tier in zip(labels, tiers, strict=True)]
+        for i, plan in enumerate(plans):
             if plan.copies:
-                for sample in strategy.draw(values[i], label, tier, plan, self.window, columns, rng):
+                label = labels[i]
+                for sample in strategy.draw(values[i], label, tiers[i], plan, self.window, columns, rng):
                     self._learn_sample(sample, columns, trail)
                     learned[label] += sample.times
+        self.rates.observe_many(labels)
+        for label in labels:
+            real[label] += 1
         self.ratio.observe(real, learned)
 
     def _learn_sample(self, sample: Sample, columns: Columns, trail: Digest) -> None:
         self.model.learn(sample, columns)
         times, label = sample.times, sample.label
-        trail.add_bytes(sample.row.tobytes() + bytes((label, min(times, 255))))
+        trail.add_bytes(b"%s%d,%d,%s" % (sample.row.tobytes(), label, times, sample.origin.encode()))
         self.version += times
         self.samples[sample.origin] += times
         self.by_class[label] += times

@@ -15,7 +15,7 @@ for their bound, which is loose for rare classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ class Rates:
 
     def __init__(self, settings: RateSettings, classes: int = 2) -> None:
         self._settings = settings
+        self._block_rows = settings.block_rows
         self.classes = classes
         self.version = 0  # grows with each change of the shares
         self.total = [0] * classes
@@ -64,13 +65,19 @@ class Rates:
         self.total[label] += 1
         self._current[label] += 1
         self._rows += 1
-        if self._rows >= self._settings.block_rows:
+        if self._rows >= self._block_rows:
             self._close()
 
-    def observe_many(self, labels: Iterable[int]) -> None:
+    def observe_many(self, labels: Sequence[int]) -> None:
         """Count real examples, in their order."""
-        for label in labels:
-            self.observe(label)
+        n = len(labels)
+        if any(labels) or self._rows + n >= self._block_rows:
+            for label in labels:
+                self.observe(label)
+            return
+        self.total[0] += n
+        self._current[0] += n
+        self._rows += n
 
     def shares(self) -> list[float]:
         """The current share of each class; sums to 1, none is 0."""

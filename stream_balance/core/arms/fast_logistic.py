@@ -16,6 +16,7 @@ from stream_balance.core.records import Columns, Floats, Sample, Scores
 
 RATE = 0.01  # of weights and intercept alike
 GRADIENT_MAX = 1e12
+_TINY = 1e-300  # stands for a variance of 0
 SATURATION = 30.0  # beyond this logit River's sigmoid is exactly 0 or 1
 
 
@@ -40,9 +41,7 @@ class FastLogistic:
         self.mean: Floats = np.zeros(width)
         self.variance: Floats = np.zeros(width)
         self.weight: Floats = np.zeros(width)
-        self._floor: Floats = np.zeros(width)  # 1 in nominal columns: the scaler sees 0 in them and leaves it 0
         self._nominal: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
-        self._spread = False  # every column has variance
 
     def _widen(self, width: int, columns: Columns) -> None:
         old = (self.count, self.mean, self.variance, self.weight)
@@ -55,7 +54,6 @@ class FastLogistic:
             if column < width and column not in self.levels:
                 self.levels[column] = np.zeros(1)
         self._nominal = np.array(sorted(self.levels), dtype=np.intp)
-        self._floor[self._nominal] = 1.0
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
         """Sigmoid of the logits, one matrix product for all n rows."""
@@ -75,7 +73,7 @@ class FastLogistic:
         width = min(values.shape[1], len(self.count))
         rows = values if width == values.shape[1] else values[:, :width]
         centred = rows - self.mean[:width]
-        weight = self.weight[:width] * self._inverse_root(self.variance[:width])
+        weight = self.weight[:width] / np.sqrt(np.maximum(self.variance[:width], _TINY))
         logit: Floats = centred @ weight
         if not math.isfinite(logit @ logit):
             centred[np.isnan(rows)] = 0.0
@@ -110,10 +108,7 @@ class FastLogistic:
         sign = 1.0 if sample.label else -1.0
         offset = sample.offset[0]
         for _ in range(sample.times):
-            if present is None:
-                scaled = self._scale(row, count, mean, variance)
-            else:
-                scaled = self._scale_present(row, present, count, mean, variance)
+            scaled = _scale(row, present, count, mean, variance)
             logit = float(scaled @ weight) + self.intercept + offset
             for weights, code in places:
                 logit += float(weights[code])
@@ -124,40 +119,6 @@ class FastLogistic:
             for weights, code in places:
                 weights[code] -= step
         self.learned += sample.times
-
-    def _scale(self, row: Floats, count: Floats, mean: Floats, variance: Floats) -> Floats:
-        """Let mean and variance learn the row, then scale it with them."""
-        count += 1.0
-        difference = row - mean
-        mean += difference / count
-        now = row - mean
-        difference *= now
-        difference -= variance
-        difference /= count
-        variance += difference
-        now *= self._inverse_root(variance)
-        return now
-
-    def _scale_present(
-        self, row: Floats, present: npt.NDArray[np.bool_], count: Floats, mean: Floats, variance: Floats
-    ) -> Floats:
-        count += present
-        divisor = np.maximum(count, 1.0)
-        difference = np.where(present, row - mean, 0.0)
-        mean += difference / divisor
-        now = np.where(present, row - mean, 0.0)
-        variance += np.where(present, difference * now - variance, 0.0) / divisor
-        now *= self._inverse_root(variance)
-        return now
-
-    def _inverse_root(self, variance: Floats) -> Floats:
-        """1 / sqrt, and 0 where there is no variance. A column that once had some always has."""
-        root = np.sqrt(variance + self._floor[: len(variance)] if self.levels else variance)
-        if self._spread or root.all():
-            self._spread = self._spread or len(root) == len(self.count)
-            found: Floats = 1.0 / root
-            return found
-        return np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
 
     def _places(self, row: Floats) -> list[tuple[Floats, int]]:
         """Where the weights of this row's levels are; makes room for new levels."""
@@ -177,6 +138,37 @@ class FastLogistic:
         """All of it."""
         levels = [[column, np.trim_zeros(weights, "b")] for column, weights in sorted(self.levels.items())]
         return [self.learned, self.intercept, self.count, self.mean, self.variance, self.weight, levels]
+
+
+def _scale(
+    row: Floats, present: npt.NDArray[np.bool_] | None, count: Floats, mean: Floats, variance: Floats
+) -> Floats:
+    """Let mean and variance learn the row (Welford) where it is present, then scale it with them; absent = 0.
+
+    Where there is no variance the deviation is exactly 0, so that a tiny divisor leaves it 0.
+    """
+    difference = row - mean
+    if present is None:
+        count += 1.0
+        mean += difference / count
+        now = row - mean
+        difference *= now
+        difference -= variance
+        difference /= count
+    else:
+        absent = ~present
+        difference[absent] = 0.0
+        count += present
+        divisor = np.maximum(count, 1.0)
+        mean += difference / divisor
+        now = row - mean
+        now[absent] = 0.0
+        difference *= now
+        difference -= variance * present
+        difference /= divisor
+    variance += difference
+    now /= np.sqrt(np.maximum(variance, _TINY))
+    return now
 
 
 def _gradient(sign: float, logit: float) -> float:
