@@ -16,7 +16,7 @@ import numpy as np
 from stream_balance.core.arms.registry import make_model
 from stream_balance.core.balance import make_strategy
 from stream_balance.core.calibrate import Calibrator, RatioCorrection, Threshold, logits, unbend
-from stream_balance.core.digest import Digest
+from stream_balance.core.digest import Trail
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Columns, Examples, Floats, Sample
 from stream_balance.core.settings import CoreSettings
@@ -65,7 +65,7 @@ class Arm:
 
     # -- learning
 
-    def learn(self, examples: Examples, columns: Columns, trail: Digest) -> Floats:
+    def learn(self, examples: Examples, columns: Columns, trail: Trail) -> Floats:
         """Learn from one matured search; return the log-loss of each served probability, (n,)."""
         scored = examples.scored
         labels, tiers, values = examples.labels, scored.tiers, scored.values
@@ -77,7 +77,7 @@ class Arm:
         self.examples += len(labels)
         return _losses(probability, labels)
 
-    def _train(self, values: Floats, labels: Sequence[int], tiers: bytes, columns: Columns, trail: Digest) -> None:
+    def _train(self, values: Floats, labels: Sequence[int], tiers: bytes, columns: Columns, trail: Trail) -> None:
         strategy, rng = self.strategy, self._rng
         real, learned = [0] * self.classes, [0] * self.classes
         # Planned under the shares before this search, all rows alike.
@@ -94,7 +94,7 @@ class Arm:
             real[label] += 1
         self.ratio.observe(real, learned)
 
-    def _learn_sample(self, sample: Sample, columns: Columns, trail: Digest) -> None:
+    def _learn_sample(self, sample: Sample, columns: Columns, trail: Trail) -> None:
         self.model.learn(sample, columns)
         times, label = sample.times, sample.label
         trail.add_bytes(b"%s%d,%d,%s" % (sample.row.tobytes(), label, times, sample.origin.encode()))

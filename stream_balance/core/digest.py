@@ -18,6 +18,29 @@ import numpy.typing as npt
 _NAN = struct.pack("<d", float("nan"))
 
 
+class Trail:
+    """A running hash of everything that happened, as a chain: head <- SHA-256(head + data). Can be saved and restored.
+
+    >>> one = Trail()
+    >>> one.add_bytes(b"a")
+    >>> len(one.hex())
+    64
+    """
+
+    __slots__ = ("_head",)
+
+    def __init__(self) -> None:
+        self._head = b""
+
+    def add_bytes(self, data: bytes) -> None:
+        """One more thing happened."""
+        self._head = hashlib.sha256(self._head + data).digest()
+
+    def hex(self) -> str:
+        """The head of the chain."""
+        return self._head.hex()
+
+
 class Digest:
     """A running SHA-256 over values.
 

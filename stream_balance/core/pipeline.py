@@ -15,7 +15,7 @@ import numpy as np
 
 from stream_balance.core.arm import Arm
 from stream_balance.core.delay import DelayedLabels
-from stream_balance.core.digest import Digest
+from stream_balance.core.digest import Digest, Trail
 from stream_balance.core.drift import DriftWatch
 from stream_balance.core.features import Featurizer
 from stream_balance.core.join import Joiner
@@ -57,7 +57,7 @@ class Pipeline:
         self.bad: dict[str, int] = {}
         self.frozen = False
         self._frozen_version = 0
-        self._trail = Digest()
+        self._trail = Trail()
 
     def _start_metrics(self) -> None:
         classes = len(self.class_names)
@@ -95,8 +95,8 @@ class Pipeline:
         self.bad[reason] = self.bad.get(reason, 0) + 1
 
     def _take(self, event: Event, late: bool) -> Scored | None:
-        self._mature(self.joiner.mature(event.ts_us))  # the joiner keeps the largest
         self._count(event)
+        self._mature(self.joiner.mature(event.ts_us))  # the joiner keeps the largest
         if self.joiner.is_duplicate(event):
             return None
         if isinstance(event, Purchase):
@@ -123,8 +123,8 @@ class Pipeline:
         """Take one row of a labelled table: a search of one item whose label comes `delay_rows` rows later."""
         if self.delay is None:
             raise AssertionError("labelled rows need a pipeline with delay_rows")
-        self._mature(self.delay.mature(self.delay.counts.taken))
         self._count(row)
+        self._mature(self.delay.mature(self.delay.counts.taken))
         rows = self.featurizer.featurize(row, False)
         scored = self._score(row, rows.values, self.tiers.stamp(row.item_ids))
         self.delay.hold(scored, label)

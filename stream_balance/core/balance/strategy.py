@@ -98,7 +98,7 @@ class Strategy:
         low, high, chance = self._choices[label]
         return high if chance and rng.random() < chance else low
 
-    def draw(  # noqa: PLR0917  # the verb of the room, called in one place
+    def draw(  # the verb of the room, called in one place
         self, row: Floats, label: int, tier: int, plan: Plan, window: Window, columns: Columns, rng: Random
     ) -> list[Sample]:
         """The samples that `plan` asks for: `row` itself, copies of it, rows beside it. Empty when it is dropped.
@@ -118,7 +118,7 @@ class Strategy:
             samples.append(Sample(row, label, "copied", offset, copies - 1))
         return samples
 
-    def _beside(  # noqa: PLR0917  # its inner half
+    def _beside(  # its inner half
         self, row: Floats, label: int, tier: int, wanted: int, window: Window, columns: Columns, rng: Random
     ) -> list[Floats]:
         settings = self.settings
