@@ -24,8 +24,8 @@ Strategy = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="logistic, river_logistic, linear_svm, hoeffding_adaptive_tree, adaptive_random_forest, leveraging_bagging, "
-        "naive_bayes, or package.module:factory.",
+        help="logistic, river_logistic, linear_svm, hoeffding_adaptive_tree, adaptive_random_forest, "
+        "leveraging_bagging, naive_bayes, or package.module:factory.",
         show_default="logistic",
     ),
 ]

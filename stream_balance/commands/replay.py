@@ -1,4 +1,4 @@
-"""`replay`: an event log or a labelled table through the whole pipeline, as fast as it can or at a multiple of real time."""
+"""`replay`: an event log or a labelled table through the whole pipeline, at full speed or a multiple of real time."""
 
 from __future__ import annotations
 

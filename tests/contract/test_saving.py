@@ -6,10 +6,9 @@ import pickle
 from typing import Any
 
 import pytest
+from streams import TABLE, core, pushed_rows, shop, table_rows
 
 from stream_balance.core.pipeline import Pipeline
-
-from .streams import TABLE, core, pushed_rows, shop, table_rows
 
 
 @pytest.mark.parametrize(

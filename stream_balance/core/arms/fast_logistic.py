@@ -140,9 +140,7 @@ class FastLogistic:
         return [self.learned, self.intercept, self.count, self.mean, self.variance, self.weight, levels]
 
 
-def _scale(
-    row: Floats, present: npt.NDArray[np.bool_] | None, count: Floats, mean: Floats, variance: Floats
-) -> Floats:
+def _scale(row: Floats, present: npt.NDArray[np.bool_] | None, count: Floats, mean: Floats, variance: Floats) -> Floats:
     """Let mean and variance learn the row (Welford) where it is present, then scale it with them; absent = 0.
 
     Where there is no variance the deviation is exactly 0, so that a tiny divisor leaves it 0.
