@@ -127,11 +127,10 @@ class Arm:
 
 def _losses(probability: Floats, labels: Sequence[int]) -> Floats:
     """Natural log-loss of each row."""
-    chosen = np.array(labels)
-    of_label = np.where(
-        chosen > 0,
-        probability[np.arange(len(chosen)), np.maximum(chosen - 1, 0)],
-        1 - probability.sum(axis=1),
-    )
-    losses: Floats = -np.log(np.clip(of_label, 1e-15, 1))
+    of_label = 1.0 - (probability[:, 0] if probability.shape[1] == 1 else probability.sum(axis=1))
+    if any(labels):
+        for i, label in enumerate(labels):
+            if label:
+                of_label[i] = probability[i, label - 1]
+    losses: Floats = -np.log(np.maximum(of_label, 1e-15))
     return losses

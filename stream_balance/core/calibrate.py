@@ -25,6 +25,7 @@ class CalibratorSettings(RoomSettings):
     """How fast the calibration follows, and how firmly it holds to "as the model says"."""
 
     decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting per example of a tier
+    block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
@@ -231,6 +232,9 @@ class Calibrator:
         rates = [rate] if classes == 2 else [1.0 - settings.base_rate, *[rate] * (classes - 1)]
         self._maps = [[_Platt(settings, math.log(r / (1.0 - r))) for r in rates] for _ in TIERS]
         self._rate = _Rate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
+        self._block_rows = settings.block_rows
+        self._waiting: list[tuple[Floats, bytes, tuple[int, ...]]] = []
+        self._waiting_rows = 0
 
     def apply(self, logits: Floats, tiers: bytes) -> Floats:
         """Served probabilities, (n, C-1), of logits of classes 1..C-1, each against the rest, (n, C-1)."""
@@ -260,29 +264,28 @@ class Calibrator:
             self._maps[tier][0].learn(logit, label > 0)
 
     def learn_many(self, logits: Floats, tiers: bytes, labels: Sequence[int]) -> None:
-        """A matured search, (n, C-1). From eight rows of a tier on one step for all of them, else one for each."""
-        columns = self._columns(logits)
+        """A matured search, (n, C-1). Folded in once `block_rows` have come together, with one step a tier."""
         if any(labels):
             for label in labels:
                 self._rate.observe(label)
         else:
             self._rate.observe_none(len(labels))
+        self._waiting.append((logits, tiers, tuple(labels)))
+        self._waiting_rows += len(labels)
+        if self._waiting_rows >= self._block_rows:
+            self._fold()
+
+    def _fold(self) -> None:
+        columns = self._columns(np.concatenate([each[0] for each in self._waiting]))
+        at = np.frombuffer(b"".join(each[1] for each in self._waiting), dtype=np.uint8)
+        outcomes = np.array([label for each in self._waiting for label in each[2]])
+        self._waiting, self._waiting_rows = [], 0
         known = ~np.isnan(columns[:, 0])
-        at = np.frombuffer(tiers, dtype=np.uint8)
-        outcomes = np.asarray(labels)
         for tier, maps in enumerate(self._maps):
             mine = known & (at == tier)
-            n = int(mine.sum())
-            if not n:
-                continue
-            for i, each in enumerate(maps):
-                x = columns[mine, i]
-                happened = outcomes[mine] == (i if self.classes > 2 else 1)
-                if n >= 8:
-                    each.learn_many(x, happened)
-                else:
-                    for logit, outcome in zip(x.tolist(), happened.tolist(), strict=True):
-                        each.learn(logit, outcome)
+            if mine.any():
+                for i, each in enumerate(maps):
+                    each.learn_many(columns[mine, i], outcomes[mine] == (i if self.classes > 2 else 1))
 
     def parameters(self) -> list[list[tuple[float, float]]]:
         """By tier and map: slope and intercept."""
@@ -294,7 +297,8 @@ class Calibrator:
 
     def digest_state(self) -> object:
         """All parameters and rates."""
-        return [self._rate.state(), [[each.state() for each in maps] for maps in self._maps]]
+        waiting = [list(each) for each in self._waiting]
+        return [self._rate.state(), [[each.state() for each in maps] for maps in self._maps], waiting]
 
 
 class Threshold:

@@ -31,7 +31,7 @@ class BalanceSettings(RoomSettings):
     copies_max: int = Field(default=50, ge=1)  # an example counts at most so often, synthetic rows included
     keep_min: float = Field(default=0.002, gt=0, le=1)  # a majority example is learned at least this often
     neighbours: PositiveInt = 5  # SMOTE interpolates towards one of so many
-    neighbour_rows_max: PositiveInt = 500  # neighbours are sought among so many of the newest rows
+    neighbour_rows_max: PositiveInt = 200  # neighbours are sought among so many of the newest rows
     minority_min: int = Field(default=2, ge=1)  # with fewer rows of the class to choose from, copies instead
     tier_min: PositiveInt = 20  # with fewer rows of the class in the tier, those of all tiers are used
 
