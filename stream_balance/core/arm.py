@@ -83,27 +83,33 @@ class Arm:
         # Planned under the shares before this search, all rows alike.
         plan_of = strategy.plan
         plans = [plan_of(label, tier, rng) for label, tier in zip(labels, tiers, strict=True)]
+        drawn: list[Sample] = []
         for i, plan in enumerate(plans):
             if plan.copies:
-                label = labels[i]
-                for sample in strategy.draw(values[i], label, tiers[i], plan, self.window, columns, rng):
-                    self._learn_sample(sample, columns, trail)
-                    learned[label] += sample.times
+                drawn += strategy.draw(values[i], labels[i], tiers[i], plan, self.window, columns, rng)
+        if drawn:
+            self.model.learn_all(drawn, columns)
+            self._count(drawn, learned, trail)
         self.rates.observe_many(labels)
         for label in labels:
             real[label] += 1
         self.ratio.observe(real, learned)
 
-    def _learn_sample(self, sample: Sample, columns: Columns, trail: Trail) -> None:
-        self.model.learn(sample, columns)
-        times, label = sample.times, sample.label
-        trail.add_bytes(b"%s%d,%d,%s" % (sample.row.tobytes(), label, times, sample.origin.encode()))
-        self.version += times
-        self.samples[sample.origin] += times
-        self.by_class[label] += times
-        keep = TRAINED_DECAY**times
+    def _count(self, drawn: list[Sample], learned: list[int], trail: Trail) -> None:
+        parts = []
+        for sample in drawn:
+            times = sample.times
+            parts.append(b"%s%d,%d,%s;" % (sample.row.tobytes(), sample.label, times, sample.origin.encode()))
+            learned[sample.label] += times
+            self.samples[sample.origin] += times
+        trail.add_bytes(b"".join(parts))
+        total, positive = sum(learned), sum(learned[1:])
+        self.version += total
+        for label, times in enumerate(learned):
+            self.by_class[label] += times
+        keep = TRAINED_DECAY**total
         self._trained[0] = self._trained[0] * keep + (1 - keep)
-        self._trained[1] = self._trained[1] * keep + (1 - keep) * (label > 0)
+        self._trained[1] = self._trained[1] * keep + (1 - keep) * positive / total
 
     # -- telling
 

@@ -177,7 +177,9 @@ def test_times_are_repetitions(name: str) -> None:
         for _ in range(3):
             once.learn(sample, columns)
     rows = np.array([sample.row for sample in samples])
-    np.testing.assert_array_equal(once.predict(rows, columns).probability, thrice.predict(rows, columns).probability)
+    np.testing.assert_allclose(
+        once.predict(rows, columns).probability, thrice.predict(rows, columns).probability, rtol=1e-12
+    )
 
 
 def bare_river(samples: list[Sample], columns: Columns, delay: int) -> list[float]:
@@ -284,3 +286,29 @@ def test_a_factory_may_return_a_pipeline() -> None:
     columns = table()
     model = taught(f"{__name__}:pipeline_factory", stream(300, 3), columns, classes=3)
     assert model.predict(np.zeros((1, 4)), columns).probability.shape == (1, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_samples_at_once_are_samples_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns = Columns()
+    for i in range(4):
+        columns.add(f"x{i}")
+    columns.add("brand", nominal=True)
+    for level in "abcdef":
+        columns.level(4, level)
+    rows = np.concatenate([rng.normal(1e3, 2, (60, 3)), np.full((60, 1), 0.1), rng.integers(0, 6, (60, 1))], axis=1)
+    rows[rng.random(rows.shape) < 0.2] = np.nan
+    rows[:25, 2] = np.nan  # comes late
+    samples = [
+        Sample(row, int(rng.random() < 0.3), "observed", (float(rng.normal()),), int(rng.integers(1, 4)))
+        for row in rows
+    ]
+    single, block = make_model("logistic"), make_model("logistic")
+    for sample in samples:
+        single.learn(sample, columns)
+    for start in range(0, 60, 17):
+        block.learn_all(samples[start : start + 17], columns)
+    np.testing.assert_allclose(
+        block.predict(rows, columns).probability, single.predict(rows, columns).probability, rtol=1e-9
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,10 @@ class Model(Protocol):
 
     def learn(self, sample: Sample, columns: Columns) -> None:
         """Learn the sample's row `times` times."""
+        ...
+
+    def learn_all(self, samples: Sequence[Sample], columns: Columns) -> None:
+        """Learn samples, one or more, in their order: as `learn` of each would, up to rounding."""
         ...
 
     def digest_state(self) -> object:

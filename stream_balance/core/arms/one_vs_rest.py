@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stream_balance.core.arms.model import Model
@@ -34,6 +36,11 @@ class OneVsRest:
         """Each part learns whether the sample is of its class."""
         for label, part in enumerate(self._parts):
             part.learn(Sample(sample.row, int(label == sample.label), sample.origin, (0.0,), sample.times), columns)
+
+    def learn_all(self, samples: Sequence[Sample], columns: Columns) -> None:
+        """One after the other."""
+        for sample in samples:
+            self.learn(sample, columns)
 
     def digest_state(self) -> object:
         """The parts', by class."""

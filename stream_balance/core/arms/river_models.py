@@ -6,6 +6,7 @@ treats as nominal; linear models and naive Bayes get {"column=level": 1.0}, neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,11 @@ class RiverModel:
         for _ in range(sample.times):
             self._teach(row, sample, columns)
         self.learned += sample.times
+
+    def learn_all(self, samples: Sequence[Sample], columns: Columns) -> None:
+        """One after the other."""
+        for sample in samples:
+            self.learn(sample, columns)
 
     def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
         answer: dict[Any, float] = self.classifier.predict_proba_one(named_levels(row, columns)) or {}
