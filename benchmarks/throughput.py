@@ -23,6 +23,7 @@ from river import base, forest, linear_model, metrics, optim, preprocessing, tre
 
 from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.join import Joiner, JoinSettings
+from stream_balance.core.lru import Share
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Columns, Examples, Purchase, Scored, Search
 from stream_balance.core.settings import CoreSettings, ModelSettings
@@ -133,12 +134,13 @@ def held_bytes(items: int, searches: int) -> float:
     """Traced bytes per held impression with 20 float64 features, ids included."""
     rng = np.random.default_rng(0)
     tracemalloc.start()
-    joiner = Joiner(JoinSettings())
+    joiner, share = Joiner(JoinSettings()), Share()
     before = tracemalloc.get_traced_memory()[0]
     item_ids, positions = [f"item-{i}" for i in range(500)], tuple(range(1, items + 1))
     for s in range(searches):
         block = rng.normal(size=(items, 23)).tobytes()
         ids = tuple(item_ids[(s + i) % 500] for i in range(items))
+        ids = share.of(ids) if items == 1 else ids  # as the pipeline does
         joiner.hold(Scored(f"search-{s}", f"user-{s}", 10**15 + s, ids, positions, bytes(items), 20, block))
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()

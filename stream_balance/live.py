@@ -15,8 +15,10 @@ from stream_balance.core.records import Scored
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.merge import Polled
-from stream_balance.errors import BadRecord
+from stream_balance.errors import BadRecord, WorldError
 from stream_balance.service import Session
+
+STOP_FLUSH_S = 8.0  # how long a stop waits for outputs when the broker is away
 
 
 class KafkaDeadLetters:
@@ -106,12 +108,21 @@ class LiveLoop:
 
     def settle(self) -> None:
         """Outputs acknowledged, then offsets committed: what is committed has been done."""
-        self._sink.flush(self._flush_max_s)
-        self._source.commit(self._source.positions())
+        self._flush()
+        self._unsettled = not self._source.commit(self._source.positions())
         self._settled_at = time.monotonic()
-        self._unsettled = False
         lag = self._source.lag()
         self._session.state["lag"] = {f"{topic}/{partition}": records for (topic, partition), records in lag.items()}
+
+    def _flush(self, slice_s: float = 1.0) -> None:
+        """Wait for the outputs, in slices: a broker that is away must not make the loop look dead."""
+        began = time.monotonic()
+        while not self._sink.try_flush(slice_s):
+            self._session.serve()
+            patience_s = min(self._flush_max_s, STOP_FLUSH_S) if self._stop.is_set() else self._flush_max_s
+            waited_s = time.monotonic() - began
+            if waited_s > patience_s:
+                raise WorldError(f"Kafka has left our predictions or dead letters unanswered for {waited_s:.0f} s.")
 
     def close(self) -> None:
         """Leave the broker."""

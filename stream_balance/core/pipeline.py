@@ -19,6 +19,7 @@ from stream_balance.core.digest import Digest, Trail
 from stream_balance.core.drift import DriftWatch
 from stream_balance.core.features import Featurizer
 from stream_balance.core.join import Joiner
+from stream_balance.core.lru import Share
 from stream_balance.core.oracle import Oracle
 from stream_balance.core.order import Reorder
 from stream_balance.core.ranking import Exposure, Ranking
@@ -58,6 +59,7 @@ class Pipeline:
         self.frozen = False
         self._frozen_version = 0
         self._trail = Trail()
+        self._share = Share()
 
     def _start_metrics(self) -> None:
         classes = len(self.class_names)
@@ -138,8 +140,11 @@ class Pipeline:
         raw, probability, threshold = self.arm.score(values, tiers, self.featurizer.columns)
         block = np.concatenate((values, raw, probability, threshold[:, None]), axis=1).tobytes()
         self._trail.add_bytes(block)
+        # What is held by the million is held once.
+        positions = self._share.of(search.positions)
+        item_ids = search.item_ids if len(search.item_ids) > 1 else self._share.of(search.item_ids)
         return Scored(
-            search.event_id, search.user_id, search.ts_us, search.item_ids, search.positions, tiers, values.shape[1],
+            search.event_id, search.user_id, search.ts_us, item_ids, positions, tiers, values.shape[1],
             block, self.arm.version, search.truths,
         )  # fmt: skip
 

@@ -77,16 +77,22 @@ class Outbox:
             else:
                 self.acknowledged += 1
 
-    def flush(self, timeout_s: float) -> None:
-        """Wait until nothing is on its way. Raises WorldError if that takes longer than `timeout_s`."""
+    def try_flush(self, timeout_s: float) -> bool:
+        """Wait until nothing is on its way; False if that takes longer."""
         try:
             self._producer.flush(timeout=timeout_s)
-        except client.KafkaTimeoutError as error:
+        except client.KafkaTimeoutError:
+            return False
+        finally:
             self._collect()
+        return True
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until nothing is on its way. Raises WorldError if that takes longer than `timeout_s`."""
+        if not self.try_flush(timeout_s):
             raise WorldError(
                 f"Kafka at {self._settings.bootstrap} left {len(self._on_way)} records unanswered for {timeout_s:g} s."
-            ) from error
-        self._collect()
+            )
 
     def close(self, timeout_s: float) -> None:
         """Leave; what is not acknowledged by then is given up."""
@@ -183,13 +189,21 @@ class KafkaSink:
 
     def flush(self, timeout_s: float) -> None:
         """Return when everything handed in is acknowledged. Raises WorldError if not all was, or not in time."""
+        if not self.try_flush(timeout_s):
+            raise WorldError(
+                f"Kafka at {self._settings.bootstrap} left records of ours unanswered for {timeout_s:g} s."
+            )
+
+    def try_flush(self, timeout_s: float) -> bool:
+        """As `flush`, but False if it is not done in time. Raises WorldError if a record was refused."""
         assert self._outbox is not None, "open() comes first"
-        self._outbox.flush(timeout_s)
+        done = self._outbox.try_flush(timeout_s)
         if self._first_error is not None:
             raise WorldError(
                 f"Kafka at {self._settings.bootstrap} refused {self.failed} of our records, the first with "
                 f"{client.explain(self._first_error)}."
             ) from self._first_error
+        return done
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Leave. Flush first: what is not acknowledged within `timeout_s` is given up."""
