@@ -49,7 +49,7 @@ def test_after_a_jump_the_target_is_trained(strategy: str, before: float, after:
 def test_at_rest_the_share_is_the_rate() -> None:
     rng = Random(1)
     rates = Rates(RateSettings())
-    rates.observe_many(int(rng.random() < 0.02) for _ in range(20_000))
+    rates.observe_many([int(rng.random() < 0.02) for _ in range(20_000)])
     assert rates.shares()[1] == pytest.approx(0.02, rel=0.3)
     assert sum(rates.window_counts()) > 3_000
 
@@ -57,7 +57,7 @@ def test_at_rest_the_share_is_the_rate() -> None:
 def test_a_gradual_change_is_followed() -> None:
     rng = Random(2)
     rates = Rates(RateSettings())
-    rates.observe_many(int(rng.random() < 0.01 + 0.09 * row / 20_000) for row in range(20_000))
+    rates.observe_many([int(rng.random() < 0.01 + 0.09 * row / 20_000) for row in range(20_000)])
     assert rates.shares()[1] == pytest.approx(0.1, rel=0.25)
 
 

@@ -150,7 +150,8 @@ def kafka_of(home: Path, folder: Path) -> OwnBroker:
     config = folder / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
     java = ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{home / 'libs'}/*"]
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # An id may not begin with a dash: the tool takes it for a flag.
+    cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:].rstrip("=")
     subprocess.run(
         [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)],
         check=True, capture_output=True, stdin=subprocess.DEVNULL,
