@@ -189,21 +189,23 @@ class KafkaSink:
 
     def flush(self, timeout_s: float) -> None:
         """Return when everything handed in is acknowledged. Raises WorldError if not all was, or not in time."""
-        if not self.try_flush(timeout_s):
-            raise WorldError(
-                f"Kafka at {self._settings.bootstrap} left records of ours unanswered for {timeout_s:g} s."
-            )
+        assert self._outbox is not None, "open() comes first"
+        self._outbox.flush(timeout_s)
+        self._check_refused()
 
     def try_flush(self, timeout_s: float) -> bool:
         """As `flush`, but False if it is not done in time. Raises WorldError if a record was refused."""
         assert self._outbox is not None, "open() comes first"
         done = self._outbox.try_flush(timeout_s)
+        self._check_refused()
+        return done
+
+    def _check_refused(self) -> None:
         if self._first_error is not None:
             raise WorldError(
                 f"Kafka at {self._settings.bootstrap} refused {self.failed} of our records, the first with "
                 f"{client.explain(self._first_error)}."
             ) from self._first_error
-        return done
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Leave. Flush first: what is not acknowledged within `timeout_s` is given up."""
