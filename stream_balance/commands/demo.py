@@ -36,7 +36,7 @@ from stream_balance.simulation.shop import Shop
 
 def demo(
     max_events: Annotated[int | None, typer.Option(min=1, help="End after so many events.", show_default=False)] = None,
-    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0 = as fast as it can.")] = 200.0,
+    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0 = as fast as it can.")] = 500.0,
     config: Config = None,
     assignments: Set = None,
     seed: Seed = None,
