@@ -104,8 +104,13 @@ def replay(
 
     Same log, settings and seed give the same report and the same state digest.
 
-    Examples: stream-balance replay shop.jsonl.zst --report report.json --- stream-balance replay searches.jsonl
-    purchases.jsonl --speed 60 --- stream-balance replay table.csv --rows --label bought --positive yes --drop id
+    Examples:
+
+    stream-balance replay shop.jsonl.zst --report report.json
+
+    stream-balance replay searches.jsonl purchases.jsonl --speed 60
+
+    stream-balance replay table.csv --rows --label bought --positive yes --drop id
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
