@@ -27,11 +27,9 @@ class KafkaDeadLetters:
     def __init__(self, sink: KafkaSink, now: Callable[[], float] = time.time) -> None:
         self._sink = sink
         self._now = now
-        self.count = 0
 
     def keep(self, record: Polled, bad: BadRecord) -> None:
         """Hand one record to the sink; it is acknowledged before the offsets pass it."""
-        self.count += 1
         self._sink.dead_letter(record, bad.reason, str(bad), int(self._now() * 1e6))
 
 
@@ -112,7 +110,11 @@ class LiveLoop:
         self._unsettled = not self._source.commit(self._source.positions())
         self._settled_at = time.monotonic()
         lag = self._source.lag()
-        self._session.state["lag"] = {f"{topic}/{partition}": records for (topic, partition), records in lag.items()}
+        self._session.state |= {
+            "lag": {f"{topic}/{partition}": records for (topic, partition), records in lag.items()},
+            "predictions_published": self._sink.predictions,
+            "dead_letters": self._sink.dead_letters,
+        }
 
     def _flush(self, slice_s: float = 1.0) -> None:
         """Wait for the outputs, in slices: a broker that is away must not make the loop look dead."""

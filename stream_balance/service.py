@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import count
 from typing import Any, Protocol
 
 from stream_balance.core.pipeline import Pipeline
@@ -21,6 +22,7 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.http import HttpServer
 from stream_balance.edge.logfile import LogRecord
+from stream_balance.edge.pace import Pace
 from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
 
@@ -32,6 +34,11 @@ def versions() -> dict[str, str]:
     found = {"stream_balance": version("stream-balance")}
     found |= {name.replace("-", "_"): version(name) for name in LIBRARIES}
     return found | {"python": platform.python_version(), "machine": platform.machine()}
+
+
+def make_pipeline(settings: Settings) -> Pipeline:
+    """A pipeline of events: class 0 is no outcome, the others are the wire's."""
+    return Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
 
 
 class Record(Protocol):
@@ -92,13 +99,17 @@ class Session:
         if record.event is None:
             bad = record.bad
             assert bad is not None, "a record without an event says why"
-            self.pipeline.count_bad(bad.reason)
-            if self._dead_letters is not None:
-                self._dead_letters.keep(record, bad)
+            self.keep_bad(record, bad)
             return
         for scored in self.pipeline.push(record.event, content):
             if self._publish is not None:
                 self._publish(scored)
+
+    def keep_bad(self, record: Any, bad: BadRecord) -> None:
+        """Count a record that could not be read, and keep it if somebody does."""
+        self.pipeline.count_bad(bad.reason)
+        if self._dead_letters is not None:
+            self._dead_letters.keep(record, bad)
 
     def serve(self) -> None:
         """Show the board a turn of the loop; a report is made only when one is due."""
@@ -134,59 +145,37 @@ def drive(
     turn_records: int = 64,
 ) -> int:
     """Take records until they end or `stop` is set; return how many. Board and caller see every `turn_records`."""
-    count = 0
-    for count, record in enumerate(records, 1):
+    taken = 0
+    for taken, record in enumerate(records, 1):
         if pace is not None:
             pace(record)
         session.take(record, record.data)
-        if count % turn_records == 0:
+        if taken % turn_records == 0:
             session.serve()
             if on_turn is not None:
-                on_turn(count)
+                on_turn(taken)
         if stop.is_set():
             break
     if on_turn is not None:
-        on_turn(count)
-    return count
+        on_turn(taken)
+    return taken
 
 
-class EventPace:
+def event_pace(speed: float, stop: threading.Event) -> Callable[[Record], None]:
     """Holds records back to `speed` times real time, by event time. Stops waiting when `stop` is set."""
+    pace = Pace(speed, time.monotonic, stop.wait)
 
-    def __init__(self, speed: float, stop: threading.Event, now: Callable[[], float] = time.monotonic) -> None:
-        self._speed = speed
-        self._stop = stop
-        self._now = now
-        self._first: tuple[float, int] | None = None
+    def wait(record: Record) -> None:
+        if record.event is not None:
+            pace.wait_for(record.event.ts_us / 1e6)
 
-    def __call__(self, record: Record) -> None:
-        """Wait until it is this record's turn."""
-        if record.event is None:
-            return
-        if self._first is None:
-            self._first = (self._now(), record.event.ts_us)
-        started, first_us = self._first
-        wait_s = started + (record.event.ts_us - first_us) / 1e6 / self._speed - self._now()
-        if wait_s > 0:
-            self._stop.wait(wait_s)
+    return wait
 
 
-class RatePace:
-    """Holds records back to `per_s` a second."""
-
-    def __init__(self, per_s: float, stop: threading.Event, now: Callable[[], float] = time.monotonic) -> None:
-        self._per_s = per_s
-        self._stop = stop
-        self._now = now
-        self._started = now()
-        self._count = 0
-
-    def __call__(self, record: Record) -> None:
-        """Wait until it is this record's turn."""
-        self._count += 1
-        wait_s = self._started + self._count / self._per_s - self._now()
-        if wait_s > 0:
-            self._stop.wait(wait_s)
+def rate_pace(per_s: float, stop: threading.Event) -> Callable[[Record], None]:
+    """Holds records back to `per_s` a second: a stream of one recorded second each, at that speed."""
+    pace, numbers = Pace(per_s, time.monotonic, stop.wait), count()
+    return lambda _: pace.wait_for(next(numbers))
 
 
 @contextmanager

@@ -22,15 +22,13 @@ from stream_balance.commands.options import (
     TargetShare,
     gather,
 )
-from stream_balance.commands.output import STDERR, write_report
+from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.console import render_report
-from stream_balance.edge.deadletter_file import DeadLetterFile
 from stream_balance.edge.logfile import read_lines
-from stream_balance.service import RatePace, Session, drive, serving
+from stream_balance.service import Session, drive, make_pipeline, rate_pace, serving
 from stream_balance.simulation.shop import Shop
 
 
@@ -61,12 +59,10 @@ def demo(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, http__host=host, http__port=port,
     )  # fmt: skip
-    pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
-    kept = DeadLetterFile(dead_letters) if dead_letters is not None else None
-    session = Session(pipeline, settings, board=board, dead_letters=kept)
     lines = islice(Shop(settings.shop, settings.seed).events(), max_events)
-    with stop_on_signals() as stop, serving(board, settings) as server:
+    with stop_on_signals() as stop, serving(board, settings) as server, dead_letter_file(dead_letters) as kept:
+        session = Session(make_pipeline(settings), settings, board=board, dead_letters=kept)
         board.ready = True
         STDERR.print(
             f"live page {server.url}/  metrics {server.url}/metrics  (Ctrl-C ends with the final report)",
@@ -82,9 +78,7 @@ def demo(
                 elif STDERR.is_terminal:
                     live.update(Text("warming up"), refresh=True)
 
-            pace = RatePace(rate, stop) if rate > 0 else None
+            pace = rate_pace(rate, stop) if rate > 0 else None
             drive(read_lines(lines, Codec(settings.wire)), session, stop, pace=pace, on_turn=show)
         report = session.end()
-    if kept is not None:
-        kept.close()
     write_report(report, report_to, f"demo, seed {settings.seed}, strategy {settings.balance.strategy}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import orjson
 from rich.console import Console
 
 from stream_balance.edge.console import one_class_warning, render_report
+from stream_balance.edge.deadletter_file import DeadLetterFile
 from stream_balance.errors import WorldError
 
 STDERR = Console(stderr=True)
@@ -37,3 +40,13 @@ def write_report(report: dict[str, Any], target: str | None, title: str) -> None
         raise WorldError(
             f"report {target!r} cannot be written: {error.strerror}. Name a folder that exists."
         ) from error
+
+
+@contextmanager
+def dead_letter_file(path: Path | None) -> Iterator[DeadLetterFile | None]:
+    """Where bad records are kept while the block runs; None = they are only counted."""
+    if path is None:
+        yield None
+        return
+    with DeadLetterFile(path) as kept:
+        yield kept

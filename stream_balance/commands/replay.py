@@ -12,15 +12,14 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from stream_balance.commands.options import Config, Model, ReportTo, Seed, Set, Strategy, TargetShare, gather
-from stream_balance.commands.output import STDERR, write_report
+from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.commands.table import TableFlags, open_table, replay_table
-from stream_balance.core.pipeline import Pipeline
+from stream_balance.commands.table import TableFlags, replay_table
 from stream_balance.edge.codec import Codec
-from stream_balance.edge.deadletter_file import DeadLetterFile
 from stream_balance.edge.logfile import read_events
+from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
-from stream_balance.service import EventPace, Session, drive
+from stream_balance.service import Session, drive, event_pace, make_pipeline
 from stream_balance.settings import Settings
 
 
@@ -46,20 +45,16 @@ def replay_events(
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`."""
-    pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
-    kept = DeadLetterFile(dead_letters) if dead_letters is not None else None
-    try:
+    pipeline = make_pipeline(settings)
+    with dead_letter_file(dead_letters) as kept:
         reader = read_events(paths, Codec(settings.wire))
         session = Session(pipeline, settings, dead_letters=kept)
-        pace = EventPace(speed, stop) if speed is not None else None
+        pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
             drive(reader, session, stop, pace=pace, on_turn=show)
         if mature_all:
             pipeline.run_out()
         return session.end()
-    finally:
-        if kept is not None:
-            kept.close()
 
 
 def replay(
@@ -123,7 +118,7 @@ def replay(
             if len(log) != 1:
                 raise SettingsError(f"--rows takes one table, {len(log)} were given.")
             flags = TableFlags(label, positive, classes, time_column, tuple(drop or ()), tuple(types or ()), delimiter)
-            reader = open_table(log[0], flags)
+            reader = read_rows(log[0], flags.settings())
             with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
                 report = replay_table(
                     reader, settings, stop, label_delay_rows=label_delay_rows, mature_all=mature_all,

@@ -20,13 +20,12 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
-from stream_balance.service import Session, serving
+from stream_balance.service import Session, make_pipeline, serving
 
 
 def run(
@@ -54,7 +53,7 @@ def run(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
     )  # fmt: skip
-    pipeline = Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
+    pipeline = make_pipeline(settings)
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
     with stop_on_signals() as stop, serving(board, settings) as server:
         STDERR.print(f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False, soft_wrap=True)

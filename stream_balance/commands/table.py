@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from stream_balance.commands.output import dead_letter_file
 from stream_balance.core.pipeline import Pipeline, row_as_search
-from stream_balance.edge.deadletter_file import DeadLetterFile
-from stream_balance.edge.table import ColumnType, TableReader, TableSettings, read_rows
+from stream_balance.edge.table import ColumnType, TableReader, TableSettings
 from stream_balance.errors import SettingsError
 from stream_balance.service import Session
 from stream_balance.settings import Settings
@@ -65,15 +65,11 @@ def replay_table(
     features = settings.features.model_copy(update={"builtin": False, "state": False})
     settings = settings.model_copy(update={"features": features})
     pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
-    session = Session(pipeline, settings)
-    kept = DeadLetterFile(dead_letters) if dead_letters is not None else None
-    count = 0
-    try:
+    with dead_letter_file(dead_letters) as kept:
+        session = Session(pipeline, settings, dead_letters=kept)
         for count, row in enumerate(reader, 1):
             if row.bad is not None:
-                pipeline.count_bad(row.bad.reason)
-                if kept is not None:
-                    kept.keep(row, row.bad)
+                session.keep_bad(row, row.bad)
             else:
                 pipeline.push_row(row_as_search(row.index, row.ts_us, row.features), row.label)
             if on_turn is not None and count % 256 == 0:
@@ -83,11 +79,3 @@ def replay_table(
         if mature_all:
             pipeline.run_out()
         return session.end()
-    finally:
-        if kept is not None:
-            kept.close()
-
-
-def open_table(path: Path, flags: TableFlags) -> TableReader:
-    """The table, its columns understood."""
-    return read_rows(path, flags.settings())

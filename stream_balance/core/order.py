@@ -24,7 +24,7 @@ class OrderSettings(RoomSettings):
     reorder_max: PositiveInt = 1_000_000  # events held; beyond it the smallest leaves early, counted `forced`
 
 
-class _Content:
+class Content:
     """The last part of the key: hashed only when two events agree in everything before it."""
 
     __slots__ = ("content",)
@@ -36,15 +36,21 @@ class _Content:
         return hashlib.sha256(self.content).digest()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Content) and self.content == other.content
+        return isinstance(other, Content) and self.content == other.content
 
-    def __lt__(self, other: _Content) -> bool:
+    def __lt__(self, other: Content) -> bool:
         return self.key() < other.key()
 
     __hash__ = None  # type: ignore[assignment]  # compared, never a key
 
 
-_Held = tuple[int, int, str, _Content, int, Event]
+OrderKey = tuple[int, int, str, Content]
+_Held = tuple[int, int, str, Content, int, Event]
+
+
+def order_key(event: Event, content: bytes) -> OrderKey:
+    """Place in the total order: (ts, search before purchase, event_id, content hash)."""
+    return (event.ts_us, 1 if isinstance(event, Purchase) else 0, event.event_id, Content(content))
 
 
 class Reorder:
@@ -86,8 +92,7 @@ class Reorder:
             self.watermark_us = self._largest_us = ts_us
             return [(event, False)]
         self._arrivals += 1
-        kind = 1 if isinstance(event, Purchase) else 0
-        heapq.heappush(self._heap, (ts_us, kind, event.event_id, _Content(content), self._arrivals, event))
+        heapq.heappush(self._heap, (*order_key(event, content), self._arrivals, event))
         self._largest_us = max(self._largest_us, ts_us)
         released = self._release(self._largest_us - self._disorder_us)
         while len(self._heap) > self._held_max:

@@ -54,7 +54,6 @@ class Pipeline:
         self.drift = DriftWatch(settings.drift)
         self._start_metrics()
         self.events = {"search": 0, "purchase": 0}
-        self.late = 0
         self.bad: dict[str, int] = {}
         self.frozen = False
         self._frozen_version = 0
@@ -72,21 +71,11 @@ class Pipeline:
 
     def push(self, event: Event, content: bytes = b"") -> list[Scored]:
         """Take one event; return the searches that were scored because of it (none or one without a disorder)."""
-        scored = []
-        for released, late in self.reorder.push(event, content):
-            self.late += late
-            made = self._take(released, late)
-            if made is not None:
-                scored.append(made)
-        return scored
+        return self._take_all(self.reorder.push(event, content))
 
     def run_out(self) -> list[Scored]:
         """Let event time run on until nothing is held: the reorder buffer, then every label."""
-        scored = []
-        for released, late in self.reorder.drain():
-            made = self._take(released, late)
-            if made is not None:
-                scored.append(made)
+        scored = self._take_all(self.reorder.drain())
         self._mature(self.joiner.mature(FAR_FUTURE_US))
         if self.delay is not None:
             self._mature(self.delay.mature(None))
@@ -95,6 +84,10 @@ class Pipeline:
     def count_bad(self, reason: str) -> None:
         """A record that could not be read: it touches nothing but this counter."""
         self.bad[reason] = self.bad.get(reason, 0) + 1
+
+    def _take_all(self, released: Iterable[tuple[Event, bool]]) -> list[Scored]:
+        taken = (self._take(event, late) for event, late in released)
+        return [scored for scored in taken if scored is not None]
 
     def _take(self, event: Event, late: bool) -> Scored | None:
         self._count(event)
@@ -202,8 +195,8 @@ class Pipeline:
         counts = self.joiner.counts
         return ExampleCounts(
             **{"in": counts.in_}, held=counts.held, matured=counts.matured, positive=counts.positive,
-            dropped=dict(counts.dropped), label_known=counts.label_known, orphans=counts.orphans, late=self.late,
-            duplicates=counts.duplicate_search + counts.duplicate_purchase,
+            dropped=dict(counts.dropped), label_known=counts.label_known, orphans=counts.orphans,
+            late=self.reorder.late, duplicates=counts.duplicate_search + counts.duplicate_purchase,
         )  # fmt: skip
 
     def _training(self) -> Training:
@@ -222,7 +215,7 @@ class Pipeline:
         """SHA-256 of the whole state and of every prediction and learned sample so far."""
         digest = Digest()
         digest.add(self._trail.hex())
-        digest.add([self.events, dict(sorted(self.bad.items())), self.late, self.frozen])
+        digest.add([self.events, dict(sorted(self.bad.items())), self.reorder.late, self.frozen])
         rooms: Mapping[str, object] = {
             "order": self.reorder.digest_state(),
             "features": self.featurizer.digest_state(),

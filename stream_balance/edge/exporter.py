@@ -130,7 +130,6 @@ class ReportCollector(Collector):
     @staticmethod
     def _service(state: dict[str, Any]) -> Iterator[Metric]:
         for name, text in (
-            ("watermark_delay_seconds", "Newest record time minus watermark."),
             ("predictions_published", "Predictions handed to the output."),
             ("dead_letters", "Records sent to the dead letters."),
         ):

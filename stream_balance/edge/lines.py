@@ -99,20 +99,24 @@ def _zstd_stream() -> zstandard.ZstdDecompressionObj:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
+def read_blocks(file: ByteFile) -> Iterator[bytes]:
+    """The blocks of a file. If it is damaged, WorldError says up to which line it was whole."""
+    lines = 0
+    try:
+        for block in file.blocks():
+            yield block
+            lines += block.count(b"\n")
+    except WorldError as error:
+        raise WorldError(f"{error}; read up to line {lines}. Restore the file, or cut it there.") from error
+
+
 def split_lines(file: ByteFile, line_max: int) -> Iterator[Line]:
     """The lines of a file, blank ones left out but counted. A line over `line_max` bytes comes cut to KEPT_BYTES.
 
     Raises WorldError, after the last whole line, if the file is damaged.
     """
     number, tail, size = 0, b"", 0  # `tail` is the unfinished line, or its beginning where it is too long already
-    blocks = file.blocks()
-    while True:
-        try:
-            block = next(blocks, None)
-        except WorldError as error:
-            raise WorldError(f"{error}; read up to line {number}. Restore the file, or cut it there.") from error
-        if block is None:
-            break
+    for block in read_blocks(file):
         head, newline, rest = block.partition(b"\n")
         size += len(head)
         tail = tail + head if size <= line_max else (tail + head[:KEPT_BYTES])[:KEPT_BYTES]

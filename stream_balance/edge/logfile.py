@@ -23,12 +23,12 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from pydantic import PositiveInt
 
-from stream_balance.core.records import Event, Purchase, RoomSettings
+from stream_balance.core.order import OrderKey, order_key
+from stream_balance.core.records import Event, RoomSettings
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.lines import PARQUET_MAGIC, ByteFile, Line, split_lines
 from stream_balance.errors import BadRecord, SettingsError, WorldError
@@ -59,32 +59,6 @@ class LogRecord:
     path: Path
     line_number: int
     record_time_us: int | None  # whole milliseconds, as Kafka keeps them; None = nobody can say
-
-
-class Content:
-    """The SHA-256 of a record, worked out only if two records are equal in all else."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __lt__(self, other: Content) -> bool:
-        return sha256(self.data).digest() < sha256(other.data).digest()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Content) and self.data == other.data
-
-    def __hash__(self) -> int:
-        return hash(self.data)
-
-
-OrderKey = tuple[int, int, str, Content]
-
-
-def order_key(event: Event, data: bytes) -> OrderKey:
-    """Place in the total order."""
-    return (event.ts_us, int(isinstance(event, Purchase)), event.event_id, Content(data))
 
 
 def wrap(data: bytes, record_time_us: int) -> bytes:

@@ -21,9 +21,10 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from hashlib import sha256
 
-from stream_balance.core.records import Event, Search
+from stream_balance.core import order
+from stream_balance.core.order import OrderKey
+from stream_balance.core.records import Event
 from stream_balance.errors import BadRecord
 
 LaneKey = tuple[str, int]  # topic, partition
@@ -50,16 +51,11 @@ class Polled:
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
-def content_hash(value: bytes) -> bytes:
-    """The last word in the total order: SHA-256 of the record's bytes."""
-    return sha256(value).digest()
-
-
-def order_key(record: Polled) -> tuple[int, int, str, bytes]:
+def order_key(record: Polled) -> OrderKey:
     """Place of a good record in the total order."""
     event = record.event
     assert event is not None, f"{record.where} has no place in the order: it is a bad record"
-    return event.ts_us, 0 if isinstance(event, Search) else 1, event.event_id, content_hash(record.value)
+    return order.order_key(event, record.value)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stream_balance.edge.lines import PARQUET_MAGIC, ByteFile
+from stream_balance.edge.lines import PARQUET_MAGIC, ByteFile, read_blocks
 from stream_balance.errors import BadRecord, SettingsError, WorldError
 
 _PIECE_CHARS = 1 << 20  # a "line" longer than this is handed on in pieces
@@ -134,18 +134,10 @@ def _open_parquet(path: Path) -> Any:
 def _text_lines(file: ByteFile) -> Iterator[str]:
     """Lines with their ends, decoded; bytes that are not UTF-8 become lone surrogates, found later."""
     decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
-    tail, number = "", 0
-    blocks = file.blocks()
-    while True:
-        try:
-            block = next(blocks, None)
-        except WorldError as error:
-            raise WorldError(f"{error}; read up to line {number}. Restore the file, or cut it there.") from error
-        if block is None:
-            break
+    tail = ""
+    for block in read_blocks(file):
         *lines, tail = (tail + decode(block)).split("\n")
         for line in lines:
-            number += 1
             yield line + "\n"
         if len(tail) > _PIECE_CHARS:
             yield tail

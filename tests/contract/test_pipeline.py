@@ -232,7 +232,7 @@ def test_a_log_in_disorder_within_the_bound_equals_the_sorted_log(seed: int) -> 
     tidy, untidy = (run(log, order={"disorder_max_s": 60.0}) for log in (events, disorder))
     for pipeline in (tidy, untidy):
         pipeline.run_out()
-    assert untidy.late == 0
+    assert untidy.reorder.late == 0
     assert untidy.state_digest() == tidy.state_digest()
     assert untidy.report().document() == tidy.report().document()
     assert tidy.report(digest=False).examples.positive == sum(label > 0 for label in labels_of(events).values())

@@ -13,10 +13,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_balance.core.order import order_key
 from stream_balance.core.records import Purchase
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.lines import ByteFile, split_lines
-from stream_balance.edge.logfile import LogRecord, LogSettings, order_key, read_events, read_lines, wrap
+from stream_balance.edge.logfile import LogRecord, LogSettings, read_events, read_lines, wrap
 from stream_balance.errors import SettingsError, WorldError
 
 START_MS = 1_772_366_400_000

@@ -9,9 +9,10 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
+from stream_balance.core.order import order_key
 from stream_balance.core.records import Purchase, Search
 from stream_balance.edge.codec import Codec, WireSettings
-from stream_balance.edge.logfile import order_key, read_lines
+from stream_balance.edge.logfile import read_lines
 from stream_balance.simulation.shop import START_MS, Shop, ShopSettings, generate
 
 CODEC = Codec(WireSettings())
