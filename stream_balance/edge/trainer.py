@@ -1,0 +1,246 @@
+"""Trainer: runs fits in child processes, one child a kind of work. In: complete requests. Out: results, or refusals.
+
+A child is a pure function of its request: a crashed, killed or late one is tried again with the same bytes, so that
+the result does not depend on how often it took. Whoever asked decides at which event the result enters, and waits
+there; how long it waited is counted as a stall.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from stream_balance.core.records import RoomSettings
+from stream_balance.edge.child import FRAME, MAGIC
+
+
+class WorkerSettings(RoomSettings):
+    """Limits of one kind of child."""
+
+    timeout_s: PositiveFloat = 300.0  # an attempt that takes longer is killed
+    retries_max: int = Field(default=2, ge=0)  # further attempts after the first
+    memory_mb: PositiveInt = 2_048  # writable memory of the child
+    nice: int = Field(default=10, ge=0, le=19)  # the event loop goes first
+    result_max_mb: PositiveInt = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A kind of work: the function `module:function` from bytes to bytes, and its limits."""
+
+    reference: str
+    settings: WorkerSettings = field(default_factory=WorkerSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a child returned. `cpu_s` is that child's, its start included; `attempts` counts the failed ones too."""
+
+    result: bytes
+    cpu_s: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no result, after the last attempt. `reason`: timeout, crash, killed, memory, error, garbage,
+    closed."""
+
+    reason: str
+    message: str
+    attempts: int
+
+
+class Job:
+    """One request under way."""
+
+    def __init__(self, kind: str, request: bytes) -> None:
+        self.kind = kind
+        self.request = request
+        self._outcome: Trained | Refusal | None = None
+        self._ready = threading.Event()
+
+    def done(self) -> bool:
+        """Whether `Trainer.wait` would return at once."""
+        return self._ready.is_set()
+
+    def _finish(self, outcome: Trained | Refusal) -> None:
+        self._outcome = outcome
+        self._ready.set()
+
+    def _result(self) -> Trained | Refusal:
+        self._ready.wait()
+        assert self._outcome is not None, "a finished job has an outcome"
+        return self._outcome
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of one kind. `stall_s`: how long the loop stood still for its results."""
+
+    requests: int = 0
+    trained: int = 0
+    retries: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    cpu_s: float = 0.0
+    stall_s: float = 0.0
+
+
+class Trainer:
+    """At most one child of each kind at a time; what is submitted meanwhile waits in order.
+
+    `workers` is the allow-list: no other function is ever run. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, workers: Mapping[str, Worker]) -> None:
+        self.tallies = {kind: Tally() for kind in workers}
+        self._lanes = {kind: _Lane(kind, worker, self.tallies[kind]) for kind, worker in workers.items()}
+
+    def submit(self, kind: str, request: bytes) -> Job:
+        """Start the work, or put it into its kind's queue. Raises KeyError for a kind that is not in `workers`."""
+        if kind not in self._lanes:
+            raise KeyError(f"no worker for '{kind}'; there are: {', '.join(self._lanes)}")
+        self.tallies[kind].requests += 1
+        return self._lanes[kind].submit(Job(kind, request))
+
+    def wait(self, job: Job) -> Trained | Refusal:
+        """The outcome, once it is there."""
+        if job.done():
+            return job._result()
+        began = time.perf_counter()
+        outcome = job._result()
+        self.tallies[job.kind].stall_s += time.perf_counter() - began
+        return outcome
+
+    def close(self) -> None:
+        """Kill what runs; every unfinished job is refused as closed."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Lane:
+    """One kind: its queue, its thread while there is work, its child."""
+
+    def __init__(self, kind: str, worker: Worker, tally: Tally) -> None:
+        self._kind = kind
+        self._worker = worker
+        self._tally = tally
+        self._lock = threading.Lock()
+        self._waiting: deque[Job] = deque()
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def submit(self, job: Job) -> Job:
+        with self._lock:
+            self._waiting.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"trainer-{self._kind}", daemon=True)
+                self._thread.start()
+        return job
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            _kill(self._process)
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                job = self._waiting.popleft()
+            job._finish(self._run(job.request))
+
+    def _run(self, request: bytes) -> Trained | Refusal:
+        tally, attempts = self._tally, 1
+        said = self._attempt(request)
+        while isinstance(said, Refusal) and said.reason != "closed" and attempts <= self._worker.settings.retries_max:
+            tally.retries += 1
+            attempts += 1
+            said = self._attempt(request)
+        if isinstance(said, Trained):
+            tally.trained += 1
+            tally.cpu_s += said.cpu_s
+            return Trained(said.result, said.cpu_s, attempts)
+        tally.refused[said.reason] = tally.refused.get(said.reason, 0) + 1
+        return Refusal(said.reason, f"{self._kind}: {said.message}; attempts: {attempts}", attempts)
+
+    def _attempt(self, request: bytes) -> Trained | Refusal:
+        settings = self._worker.settings
+        limits = [settings.nice, settings.memory_mb, settings.result_max_mb, os.getpid()]
+        command = [sys.executable, "-m", "stream_balance.edge.child", self._worker.reference, *map(str, limits)]
+        with self._lock:
+            if self._closed:
+                return Refusal("closed", "the trainer was closed", 1)
+            # A session of its own: Ctrl-C at the terminal ends the service, which then ends the child.
+            process = self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env=_environment(), start_new_session=True,
+            )  # fmt: skip
+        try:
+            answer, _ = process.communicate(request, timeout=settings.timeout_s)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            process.communicate()
+            return Refusal("timeout", f"took longer than {settings.timeout_s:g} s", 1)
+        finally:
+            with self._lock:
+                self._process = None
+        if self._closed:
+            return Refusal("closed", "the trainer was closed", 1)
+        return _read(answer, process.returncode)
+
+
+def _read(answer: bytes, code: int) -> Trained | Refusal:
+    """What a child that ended has said."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        # SIGKILL from elsewhere: the kernel wants memory back, or a person.
+        return Refusal("killed" if name == "SIGKILL" else "crash", f"ended by {name}", 1)
+    if code:
+        return Refusal("crash", f"ended with exit code {code}", 1)
+    if len(answer) < FRAME.size:
+        return Refusal("garbage", f"answered {len(answer)} bytes, expected at least {FRAME.size}", 1)
+    magic, worked, cpu_s, length = FRAME.unpack_from(answer)
+    payload = answer[FRAME.size :]
+    if magic != MAGIC or len(payload) != length:
+        return Refusal("garbage", f"answered {len(answer)} bytes that are no whole frame", 1)
+    if worked:
+        return Trained(payload, cpu_s, 1)
+    message = payload.decode(errors="replace")
+    return Refusal("memory" if message.startswith("memory") else "error", message, 1)
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, with the parent's import path, one thread, and hashing that is the same each time."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return os.environ | one_thread | {"PYTHONPATH": path, "PYTHONHASHSEED": "0"}
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    """End the child and what it may have started. Only while it has not been waited for: its id is still its own."""
+    if process is not None and process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,63 @@
+"""Children for the trainer's tests: each is a kind of trouble, or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def echo(request: bytes) -> bytes:
+    print("a line that is no part of the answer")
+    return request[::-1]
+
+
+def surroundings(request: bytes) -> bytes:
+    return f"{os.nice(0)} {os.environ['OMP_NUM_THREADS']} {os.getpid()}".encode()
+
+
+def raises(request: bytes) -> bytes:
+    raise ValueError("no such column")
+
+
+def no_bytes(request: bytes) -> str:
+    return "text"
+
+
+def too_much(request: bytes) -> bytes:
+    return bytes(2 << 20)
+
+
+def crashes(request: bytes) -> bytes:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return b""
+
+
+def leaves(request: bytes) -> bytes:
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def hangs(request: bytes) -> bytes:
+    time.sleep(600)
+    return b""
+
+
+def eats_memory(request: bytes) -> bytes:
+    return bytes(sum(len(bytes(1 << 26)) for _ in [bytearray(1 << 30) for _ in range(64)]))
+
+
+def works_the_second_time(request: bytes) -> bytes:
+    """The request names a file that the first attempt leaves; only a test may do so."""
+    path = Path(request.decode())
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGABRT)
+    return b"done"
+
+
+def says_its_pid_and_hangs(request: bytes) -> bytes:
+    Path(request.decode()).write_text(str(os.getpid()))
+    return hangs(request)
