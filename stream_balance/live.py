@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from stream_balance.core.records import Scored
+from stream_balance.core.records import Scored, Search
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
-from stream_balance.edge.merge import Polled
+from stream_balance.edge.merge import LaneKey, Polled
+from stream_balance.edge.telemetry import LagClock
 from stream_balance.errors import BadRecord, WorldError
 from stream_balance.service import Session
 
+LAG_EVERY_S = 0.5
 STOP_FLUSH_S = 8.0  # how long a stop waits for outputs when the broker is away
 
 
@@ -83,6 +85,9 @@ class LiveLoop:
         self._flush_max_s = flush_max_s
         self._settled_at = 0.0
         self._unsettled = False
+        self._telemetry = session.telemetry
+        self._lag_clock: LagClock[LaneKey] = LagClock()
+        self._noted_at = -LAG_EVERY_S
 
     def run(self, *, until_caught_up: bool = False, batch_max: int = 500, wait_s: float = 0.2) -> None:
         """Work until told to stop. Raises WorldError when the broker stays away longer than the settings bear."""
@@ -92,28 +97,60 @@ class LiveLoop:
         if board is not None:
             board.ready = True
         while not self._stop.is_set():
+            self._telemetry.enter("poll")
             records = self._source.poll(batch_max, wait_s)
+            self._telemetry.enter("work")
             for record in records:
                 self._session.take(record, record.value)
+                self._note_latency(record)
             self._unsettled = self._unsettled or bool(records)
             caught_up = not records and self._source.caught_up()
             if self._unsettled and (caught_up or time.monotonic() - self._settled_at >= self._commit_s):
                 self.settle()
+            self._note_lag()
             self._session.serve()
             if until_caught_up and caught_up:
                 break
         self.settle()
+        self._noted_at = -LAG_EVERY_S
+        self._note_lag()
 
     def settle(self) -> None:
         """Outputs acknowledged, then offsets committed: what is committed has been done."""
+        self._telemetry.enter("flush")
         self._flush()
         self._unsettled = not self._source.commit(self._source.positions())
+        self._telemetry.enter("work")
         self._settled_at = time.monotonic()
-        lag = self._source.lag()
+
+    def _note_latency(self, record: Polled) -> None:
+        """From the record's time to its score handed to the producer; only searches are scored."""
+        if isinstance(record.event, Search) and record.record_time_us >= 0:
+            telemetry = self._telemetry
+            telemetry.event_to_score.observe(max(0.0, telemetry.wall() - record.record_time_us / 1e6))
+
+    def _note_lag(self) -> None:
+        """How far each partition is behind, and what has left and failed; at most once in `LAG_EVERY_S`."""
+        now_s = time.monotonic()
+        if now_s - self._noted_at < LAG_EVERY_S:
+            return
+        self._noted_at = now_s
+        source, sink = self._source, self._sink
+        positions, lag = source.positions(), source.lag()
+        lag_s = {
+            key: self._lag_clock.observe(key, position=position, end=position + lag[key], now_s=now_s)
+            for key, position in positions.items()
+        }
         self._session.state |= {
             "lag": {f"{topic}/{partition}": records for (topic, partition), records in lag.items()},
-            "predictions_published": self._sink.predictions,
-            "dead_letters": self._sink.dead_letters,
+            "lag_s": {f"{topic}/{partition}": seconds for (topic, partition), seconds in lag_s.items()},
+            "predictions_published": sink.predictions,
+            "dead_letters": sink.dead_letters,
+            "broker_away": source.is_away,
+            "broker_outages": source.reconnects,
+            "broker_outage_s": source.outage_s,
+            "records_lost": source.lost,
+            "merge_unforced": source.unforced,
         }
 
     def _flush(self, slice_s: float = 1.0) -> None:

@@ -23,6 +23,7 @@ from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.http import HttpServer
 from stream_balance.edge.logfile import LogRecord
 from stream_balance.edge.pace import Pace
+from stream_balance.edge.telemetry import Telemetry
 from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
 
@@ -89,6 +90,7 @@ class Session:
         self.settings = settings
         self.board = board
         self.meter = Meter()
+        self.telemetry = Telemetry()
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish
@@ -101,9 +103,17 @@ class Session:
             assert bad is not None, "a record without an event says why"
             self.keep_bad(record, bad)
             return
-        for scored in self.pipeline.push(record.event, content):
-            if self._publish is not None:
-                self._publish(scored)
+        telemetry, joiner = self.telemetry, self.pipeline.joiner
+        began, due_us, matured = telemetry.clock(), joiner.due_us(), joiner.counts.matured
+        scored = self.pipeline.push(record.event, content)
+        if scored:
+            telemetry.score.observe(telemetry.clock() - began)
+        if due_us is not None and joiner.counts.matured > matured:
+            waited_s = max(0.0, telemetry.wall() - due_us / 1e6)
+            telemetry.label_to_learn.observe(waited_s, joiner.counts.matured - matured)
+        if self._publish is not None:
+            for each in scored:
+                self._publish(each)
 
     def keep_bad(self, record: Any, bad: BadRecord) -> None:
         """Count a record that could not be read, and keep it if somebody does."""
@@ -114,7 +124,14 @@ class Session:
     def serve(self) -> None:
         """Show the board a turn of the loop; a report is made only when one is due."""
         if self.board is not None:
-            self.board.serve(lambda fresh: (self.report(digest=fresh), dict(self.state)))
+            self.board.serve(lambda fresh: (self.report(digest=fresh), self.service_state()))
+
+    def service_state(self) -> dict[str, Any]:
+        """What is not in the report: what the shell has noted, the pipeline's vitals, the loop's own speed."""
+        vitals = self.pipeline.vitals()
+        watermark_us, now_s = vitals["watermark_us"], self.telemetry.wall()
+        delay_s = None if watermark_us is None else now_s - watermark_us / 1e6
+        return {**self.state, **vitals, "watermark_delay_s": delay_s, "telemetry": self.telemetry.snapshot()}
 
     def report(self, *, digest: bool = True) -> dict[str, Any]:
         """The report as a document. The digest costs a walk over all held state."""
@@ -130,7 +147,7 @@ class Session:
         """The final report, pinned for the HTTP thread."""
         report = self.report()
         if self.board is not None:
-            self.board.pin(report, dict(self.state))
+            self.board.pin(report, self.service_state())
             self.board.end()
         return report
 
@@ -148,7 +165,9 @@ def drive(
     taken = 0
     for taken, record in enumerate(records, 1):
         if pace is not None:
+            session.telemetry.enter("wait")
             pace(record)
+            session.telemetry.enter("work")
         session.take(record, record.data)
         if taken % turn_records == 0:
             session.serve()

@@ -21,7 +21,7 @@ from stream_balance.core.features import Featurizer
 from stream_balance.core.join import Joiner
 from stream_balance.core.lru import Share
 from stream_balance.core.oracle import Oracle
-from stream_balance.core.order import Reorder
+from stream_balance.core.order import BEGINNING_US, Reorder
 from stream_balance.core.ranking import Exposure, Ranking
 from stream_balance.core.records import HEAD, TAIL, Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
 from stream_balance.core.report import EventCounts, ExampleCounts, Report, Samples, Thresholds, Throughput, Training
@@ -158,6 +158,25 @@ class Pipeline:
     def examples_in(self) -> int:
         """Impressions scored so far."""
         return self.joiner.counts.in_ if self.delay is None else self.delay.counts.taken
+
+    def vitals(self) -> dict[str, Any]:
+        """What an operator watches and no report compares: event time, memory held, what went beyond which bound."""
+        features, order = self.featurizer.report(), self.reorder
+        columns, withheld = features.pop("columns"), features.pop("withheld")
+        return {
+            "watermark_us": order.watermark_us if order.watermark_us > BEGINNING_US else None,
+            "held_bytes": self.joiner.held_bytes(),
+            "reorder_held": len(order),
+            "feature_columns": columns,
+            "features_withheld": withheld,
+            "model_version": self.arm.version,
+            "beyond_bounds": {
+                **features,
+                "reorder_forced": order.forced,
+                "outcomes_forgotten": self.joiner.counts.forgotten,
+                "tier_items_forgotten": self.tiers.items_forgotten,
+            },
+        }
 
     def report(
         self,

@@ -70,6 +70,11 @@ class Board:
         """The last report, however old."""
         return self._pinned
 
+    def age_s(self) -> float | None:
+        """Seconds since the last report was made; None before the first."""
+        pinned = self._pinned
+        return None if pinned is None else self._now() - pinned.made_at
+
     def fresh(self, timeout_s: float) -> Pinned | None:
         """A report made after this call, or the last one if the loop does not make one in time or has ended."""
         with self._condition:

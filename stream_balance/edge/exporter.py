@@ -1,40 +1,32 @@
 """Exporter: Prometheus text made from the pinned report. A collector over one immutable document, in its own registry.
 
-Names: prefix `stream_balance_`, base units, `_total` for counters. Labels are of bounded size: scopes, tiers, reasons,
-origins and kinds come from closed lists, classes from the settings.
+What is shown stands in the metric table; here it only becomes the client's families. The process's own metrics come
+from the client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from stream_balance.edge import metric_read, metric_table
 from stream_balance.edge.board import Board
-
-PREFIX = "stream_balance_"
-
-SCALARS = (
-    "rows", "positives", "roc_auc", "average_precision", "log_loss", "brier", "normalised_entropy", "ece",
-    "mean_probability_over_rate",
-)  # fmt: skip
-DECISIONS = ("accuracy", "recall", "specificity", "precision", "f1", "gmean", "balanced_accuracy", "mcc", "kappa")
+from stream_balance.edge.metric_read import PREFIX, View
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _family(kind: type[Any], name: str, text: str, label: str, values: dict[str, Any]) -> Metric:
-    family: Metric = kind(PREFIX + name, text, labels=[label])
-    for key, value in values.items():
-        number = _number(value)
-        if number is not None:
-            family.add_metric([key], number)  # type: ignore[attr-defined]  # on every family with samples
-    return family
+    return float(value) if isinstance(value, bool | int | float) else None
 
 
 class ReportCollector(Collector):
@@ -48,109 +40,58 @@ class ReportCollector(Collector):
         """Nothing is promised before the first report."""
         return []
 
-    def collect(self) -> Iterator[Metric]:
-        """All families of the last report."""
-        yield InfoMetricFamily(PREFIX + "build", "Versions of the service and its libraries.", self._versions)
-        yield GaugeMetricFamily(
-            PREFIX + "loop_idle_seconds", "Seconds since the learning loop last turned.", self._board.stalled_s()
-        )
-        yield GaugeMetricFamily(PREFIX + "ready", "1 once the service takes events.", float(self._board.ready))
+    def view(self) -> View:
+        """The documents of this moment."""
         pinned = self._board.latest()
-        if pinned is not None:
-            yield from self._counters(pinned.document)
-            yield from self._training(pinned.document)
-            yield from self._metrics(pinned.document["metrics"])
-            yield from self._ranking(pinned.document)
-            yield from self._service(pinned.state)
+        pulse = {
+            "versions": self._versions,
+            "idle_s": self._board.stalled_s(),
+            "ready": self._board.ready,
+            "report_age_s": self._board.age_s(),
+        }
+        return View(pinned.document if pinned else {}, pinned.state if pinned else {}, pulse)
 
-    @staticmethod
-    def _counters(report: dict[str, Any]) -> Iterator[Metric]:
-        events, examples = report["events"], report["examples"]
-        kinds = {kind: events[kind] for kind in ("search", "purchase")}
-        yield _family(CounterMetricFamily, "events", "Events taken, by type.", "type", kinds)
-        yield _family(CounterMetricFamily, "bad_records", "Records that could not be read.", "reason", events["bad"])
-        yield GaugeMetricFamily(PREFIX + "held_impressions", "Impressions that wait for a label.", examples["held"])
-        for name, text in (
-            ("in", "Impressions scored and held."),
-            ("matured", "Impressions whose label became due."),
-            ("positive", "Matured impressions with an outcome."),
-            ("label_known", "Impressions whose label was known when they were scored; kept out of the metrics."),
-            ("orphans", "Purchases without a search."),
-            ("late", "Events behind the watermark."),
-            ("duplicates", "Events whose id had been seen."),
-        ):
-            value = _number(examples.get(name))
-            if value is not None:
-                yield CounterMetricFamily(f"{PREFIX}examples_{name}", text, value)
-        text = "Impressions given up before their label was due."
-        yield _family(CounterMetricFamily, "examples_dropped", text, "reason", examples["dropped"])
+    def collect(self) -> Iterator[Metric]:
+        """All families that have a figure."""
+        view = self.view()
+        for metric in metric_table.metrics():
+            family = _family(metric, view)
+            if family.samples:
+                yield family
 
-    @staticmethod
-    def _training(report: dict[str, Any]) -> Iterator[Metric]:
-        training = report["training"]
-        yield _family(CounterMetricFamily, "samples", "Samples learned.", "origin", training["samples"])
-        for name, text in (
-            ("positive_share", "Share of positives among the samples learned lately."),
-            ("target_share", "Share of positives aimed at, after clamps."),
-        ):
-            value = _number(training.get(name))
-            if value is not None:
-                yield GaugeMetricFamily(f"{PREFIX}training_{name}", text, value)
-        yield _family(GaugeMetricFamily, "threshold", "Decision threshold in force.", "tier", report["threshold"] or {})
 
-    @staticmethod
-    def _metrics(metrics: dict[str, Any]) -> Iterator[Metric]:
-        scopes = {name: metrics[name] for name in ("lifetime", "window", "faded")}
-        scopes |= {f"tier_{tier}": scope for tier, scope in metrics["tiers"].items()}
-        for name in SCALARS:
-            values = {scope: figures.get(name) for scope, figures in scopes.items()}
-            yield _family(GaugeMetricFamily, "metric_" + name, f"Prequential {name}.", "scope", values)
-        for name in DECISIONS:
-            family = GaugeMetricFamily(
-                f"{PREFIX}decision_{name}", f"Prequential {name} of the decisions.", labels=["scope", "at"]
-            )
-            for scope, figures in scopes.items():
-                for at in ("at_half", "at_tuned"):
-                    value = _number((figures.get(at) or {}).get(name))
-                    if value is not None:
-                        family.add_metric([scope, at], value)
-            yield family
-
-    @staticmethod
-    def _ranking(report: dict[str, Any]) -> Iterator[Metric]:
-        ranking, exposure = report["ranking"], report["exposure"]
-        for name in ("mrr", "ndcg_at_k", "hit_at_k"):
-            values = {"ours": ranking.get(name), "logged": (ranking.get("logged") or {}).get(name)}
-            yield _family(GaugeMetricFamily, "ranking_" + name, f"Ranking quality: {name}.", "order", values)
-        for name in ("tail_share", "logged_tail_share", "coverage", "gini"):
-            value = _number(exposure.get(name))
-            if value is not None:
-                yield GaugeMetricFamily(f"{PREFIX}exposure_{name}", f"Exposure in the top k: {name}.", value)
-
-    @staticmethod
-    def _service(state: dict[str, Any]) -> Iterator[Metric]:
-        for name, text in (
-            ("predictions_published", "Predictions handed to the output."),
-            ("dead_letters", "Records sent to the dead letters."),
-        ):
-            value = _number(state.get(name))
-            if value is not None:
-                yield GaugeMetricFamily(PREFIX + name, text, value)
-        lag = state.get("lag")
-        if isinstance(lag, dict):
-            family = GaugeMetricFamily(
-                PREFIX + "consumer_lag_records", "Records not yet processed.", labels=["topic", "partition"]
-            )
-            for key, value in lag.items():
-                topic, _, partition = key.rpartition("/")
-                family.add_metric([topic, partition], float(value))
-            yield family
+def _family(metric: metric_read.Metric, view: View) -> Metric:
+    name = PREFIX + metric.name
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(name, metric.text, labels=metric.labels)
+        for labels, value in metric.readings(view):
+            bounds = [*map(str, value["bounds"]), "+Inf"]
+            counts = [float(count) for count in accumulate(value["counts"])]
+            histogram.add_metric(labels, list(zip(bounds, counts, strict=True)), value["sum"])
+        return histogram
+    if metric.kind == "info":
+        info = InfoMetricFamily(name, metric.text)
+        for _, value in metric.readings(view):
+            info.add_metric([], value)
+        return info
+    if metric.kind == "counter":
+        family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(name, metric.text, labels=metric.labels)
+    else:
+        family = GaugeMetricFamily(name, metric.text, labels=metric.labels)
+    for labels, value in metric.readings(view):
+        number = _number(value)
+        if number is not None:
+            family.add_metric(labels, number)
+    return family
 
 
 def make_exposition(board: Board, versions: dict[str, str]) -> CollectorRegistry:
-    """A registry of our own with the one collector in it."""
+    """A registry of our own: the report's collector, and the client's for process, garbage collector and platform."""
     registry = CollectorRegistry()
     registry.register(ReportCollector(board, versions))
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    PlatformCollector(registry=registry)
     return registry
 
 

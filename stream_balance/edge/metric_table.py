@@ -1,0 +1,192 @@
+"""Metric table: every metric of the service as data: name, kind, help, labels, and where its figures stand.
+
+In: a view of the report and the state. Out: values by labels. The exporter renders it, and `docs/metrics.md` is written
+from it, so a new figure is one line here. Labels are bounded: scopes, tiers, origins, kinds and reasons come from
+closed lists, classes and arms from the settings, partitions from the topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stream_balance.edge.metric_read import (
+    Metric,
+    at,
+    by_class,
+    class_rows,
+    class_shares,
+    counter,
+    decided,
+    each,
+    gauge,
+    histogram,
+    macro,
+    micro,
+    partitions,
+    picked,
+    scoped,
+)
+
+_SCOPED = {
+    "rows": "Impressions measured (faded: a sum of weights).",
+    "positives": "Measured impressions with an outcome.",
+    "roc_auc": "Area under the ROC curve.",
+    "average_precision": "Average precision.",
+    "log_loss": "Mean natural log-loss.",
+    "brier": "Mean squared difference of probability and label.",
+    "normalised_entropy": "Log-loss over the entropy of the scope's label rate; below 1 beats the base rate.",
+    "ece": "Expected calibration error, 15 bins of equal mass.",
+    "mean_probability_over_rate": "Mean probability over label rate; 1 is right on average.",
+}
+_DECIDED = (
+    "accuracy", "majority_accuracy", "recall", "specificity", "precision", "f1", "gmean", "balanced_accuracy", "mcc",
+    "kappa",
+)  # fmt: skip
+_CLASSED = ("recall", "precision", "roc_auc", "average_precision")
+
+SERVICE: tuple[Metric, ...] = (
+    Metric("build", "info", "Versions of the service and its libraries, as labels.", (), at("pulse:versions")),
+    gauge("ready", "1 once the service takes events.", at("pulse:ready")),
+    gauge("loop_idle_seconds", "Time since the learning loop last turned; /health fails at http.stall_s.",
+          at("pulse:idle_s")),
+    gauge("report_age_seconds", "Age of the report that these figures come from.", at("pulse:report_age_s")),
+    counter("loop_seconds", "Wall time of the learning loop by what it did: poll (ask, wait for and decode records), "
+            "work (score and learn), flush (wait for the outputs), wait (a pace held it back).",
+            each("state:telemetry.loop_seconds"), "activity"),
+    counter("loop_cpu_seconds", "CPU time of the learning loop's thread; its rate is the loop's utilisation.",
+            at("state:telemetry.loop_cpu_seconds")),
+    gauge("consumer_lag_records", "Records of the partition not yet processed.", partitions("state:lag"),
+          "topic", "partition"),
+    gauge("consumer_lag_seconds", "How long the oldest record not yet processed has been known to wait.",
+          partitions("state:lag_s"), "topic", "partition"),
+    gauge("watermark_timestamp_seconds", "Event time that has been reached, seconds since 1970.",
+          micro("state:watermark_us")),
+    gauge("watermark_delay_seconds", "Wall clock minus event time reached; large while an old log is replayed.",
+          at("state:watermark_delay_s")),
+    histogram("score_seconds", "Time to take a search: labels that fell due learned, featurized, scored, held."),
+    histogram("event_to_score_seconds", "From a search's Kafka timestamp to its prediction handed to the producer; "
+              "the age of the log while an old one is replayed."),
+    histogram("label_to_learn_seconds", "From the moment an impression's label was due to when it was learned, by the "
+              "wall clock; the age of the log while an old one is replayed."),
+    counter("predictions_published", "Searches whose predictions were handed to the producer.",
+            at("state:predictions_published")),
+    counter("dead_letters", "Records sent to a dead-letter topic.", at("state:dead_letters")),
+    gauge("broker_away", "1 while the broker does not answer.", at("state:broker_away")),
+    counter("broker_outages", "Outages of the broker that ended.", at("state:broker_outages")),
+    counter("broker_outage_seconds", "How long they took together.", at("state:broker_outage_s")),
+    counter("records_lost", "Records that retention had deleted before they were read.", at("state:records_lost")),
+    counter("merge_unforced", "Merge decisions that times did not force: a partition that was caught up was passed "
+            "over.", at("state:merge_unforced")),
+)  # fmt: skip
+
+STREAM: tuple[Metric, ...] = (
+    counter("events", "Events taken, by type.", each("events", "search", "purchase"), "type"),
+    counter("bad_records", "Records that could not be read, by reason.", each("events.bad"), "reason"),
+    gauge("held_impressions", "Impressions that wait for a label.", at("examples.held")),
+    gauge("held_bytes", "Estimate of their memory, without shared strings.", at("state:held_bytes")),
+    gauge("reorder_held_events", "Events held back to mend the log's disorder.", at("state:reorder_held")),
+    counter("examples_in", "Impressions scored and held.", at("examples.in")),
+    counter("examples_matured", "Impressions whose label became due.", at("examples.matured")),
+    counter("examples_positive", "Matured impressions with an outcome.", at("examples.positive")),
+    counter("examples_label_known", "Impressions whose label was known when they were scored; kept out of the "
+            "metrics.", at("examples.label_known")),
+    counter("examples_orphans", "Purchases without a search.", at("examples.orphans")),
+    counter("examples_late", "Events behind the watermark.", at("examples.late")),
+    counter("examples_duplicates", "Events whose id had been seen.", at("examples.duplicates")),
+    counter("examples_dropped", "Impressions given up before their label was due, by reason.",
+            each("examples.dropped"), "reason"),
+    counter("beyond_bounds", "What went beyond a bound of memory, by which: hashed, folded, forgotten or forced.",
+            each("state:beyond_bounds"), "bound"),
+    gauge("feature_columns", "Columns of the feature table.", at("state:feature_columns")),
+    counter("features_withheld", "Searches whose purchase columns were left out, lest they give a label away.",
+            at("state:features_withheld")),
+)  # fmt: skip
+
+LEARNING: tuple[Metric, ...] = (
+    *(gauge(f"metric_{field}", text, scoped(field), "scope") for field, text in _SCOPED.items()),
+    *(gauge(f"decision_{field}", f"{field.replace('_', ' ').capitalize()} of the decisions at .5 and at the tuned "
+            "threshold.", decided(field), "scope", "at") for field in _DECIDED),
+    *(gauge(f"class_{field}", f"{field.replace('_', ' ').capitalize()} of a class against the rest (three or more "
+            "classes).", by_class(field), "scope", "class") for field in _CLASSED),
+    *(gauge(f"macro_{field}", f"{field.replace('_', ' ').capitalize()}, mean over the classes (three or more).",
+           macro(field), "scope") for field in (*_CLASSED, "gmean", "log_loss")),
+    gauge("raw_rows", "Measured impressions for which the learner had an answer.", at("metrics.raw.rows")),
+    gauge("raw_roc_auc", "Area under the ROC curve of the learner's own output.", at("metrics.raw.roc_auc")),
+    gauge("raw_average_precision", "Average precision of the learner's own output.",
+          at("metrics.raw.average_precision")),
+    counter("raw_abstentions", "Measured impressions for which the learner had no answer.",
+            at("metrics.raw.abstentions")),
+    gauge("threshold", "Decision threshold in force, by tier.", each("threshold"), "tier"),
+    gauge("model_version", "Version of the model in force; grows with every sample learned.",
+          at("state:model_version")),
+    *(gauge(f"ranking_{field}", text, picked(ours=f"ranking.{field}", logged=f"ranking.logged.{field}",
+            ours_window=f"ranking.window.{field}", logged_window=f"ranking.window.logged.{field}"), "order")
+      for field, text in (
+          ("mrr", "Mean reciprocal rank of the first bought item, by order of the items."),
+          ("ndcg_at_k", "nDCG of the first k items, by order of the items."),
+          ("hit_at_k", "Share of searches with a bought item among the first k, by order of the items."))),
+    gauge("ranking_searches", "Searches ranked, since the start and in the window.",
+         picked(lifetime="ranking.searches", window="ranking.window.searches"), "scope"),
+    gauge("exposure_searches", "Searches in the exposure window.", at("exposure.searches")),
+    gauge("exposure_slots", "Their top slots.", at("exposure.slots")),
+    gauge("exposure_purchases", "Impressions with an outcome in the exposure window, by tier.",
+         each("exposure.purchases"), "tier"),
+    gauge("exposure_revenue", "Price times quantity of their purchases, by tier.", each("exposure.revenue"), "tier"),
+    gauge("exposure_tail_share", "Share of top slots that our order gives to tail items.", at("exposure.tail_share")),
+    gauge("exposure_logged_tail_share", "The same for the order shown.", at("exposure.logged_tail_share")),
+    gauge("exposure_coverage", "Tail items in a top k over tail items shown.", at("exposure.coverage")),
+    gauge("exposure_gini", "Gini coefficient of top slots per item shown.", at("exposure.gini")),
+    counter("drift_alarms", "Changes that a detector reported, by what it watches.", each("drift.counts"), "watched"),
+    gauge("drift_mean", "Mean that a detector holds for current, by what it watches.",
+          picked(log_loss="drift.log_loss_mean", label_rate="drift.label_rate_mean"), "watched"),
+    gauge("oracle_roc_auc", "Area under the ROC curve of a simulated log's true probabilities.", at("oracle.roc_auc")),
+    gauge("oracle_log_loss", "Log-loss of a simulated log's true probabilities.", at("oracle.log_loss")),
+)  # fmt: skip
+
+BALANCING: tuple[Metric, ...] = (
+    gauge("class_rows", "Measured impressions of a class, by scope.", class_rows, "class", "scope"),
+    gauge("class_share", "Share of a class among measured impressions, by scope.", class_shares, "class", "scope"),
+    counter("samples", "Samples learned, by origin.", each("training.samples"), "origin"),
+    counter("samples_by_class", "Samples learned, by class.", each("training.by_class"), "class"),
+    gauge("samples_per_impression", "Samples learned per matured impression.", at("training.per_impression")),
+    gauge("training_positive_share", "Share of outcomes among the samples learned lately.",
+          at("training.positive_share")),
+    gauge("training_target_share", "Share of outcomes aimed at, after clamps.", at("training.target_share")),
+    counter("abstentions", "Impressions for which the learner had no answer.", at("training.abstentions")),
+)  # fmt: skip
+
+SECTIONS: dict[str, tuple[Metric, ...]] = {
+    "Service": SERVICE, "Stream": STREAM, "Learning": LEARNING, "Balancing": BALANCING
+}  # fmt: skip
+
+
+def metrics() -> Iterator[Metric]:
+    """Every metric, in the order of the documentation."""
+    for section in SECTIONS.values():
+        yield from section
+
+
+def document() -> str:
+    """`docs/metrics.md`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Written from `stream_balance/edge/metric_table.py` by `python -m stream_balance.edge.metric_table > "
+        "docs/metrics.md`; a test compares the two.",
+        "",
+        "A scrape of `/metrics` shows the last pinned report (at most `http.refresh_s` old while the loop turns). A "
+        "figure that is undefined is left out, never 0. What each figure means is told at length in "
+        "[report.md](report.md).",
+        "Beside these there are the standard `process_*`, `python_info` and `python_gc_*` metrics of the Prometheus "
+        "client. Counters begin at 0 with each start of the process.",
+    ]
+    for title, section in SECTIONS.items():
+        lines += ["", f"## {title}", "", "| metric | kind | labels | is |", "|---|---|---|---|"]
+        for metric in section:
+            labels = ", ".join(f"`{label}`" for label in metric.labels)
+            lines.append(f"| `{metric.shown_name}` | {metric.kind} | {labels} | {metric.text} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

@@ -1,0 +1,135 @@
+"""Metrics: what is shown is the table, the table is the documentation, and no figure of the report is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel
+
+from stream_balance.core import report as report_room
+from stream_balance.core.report import Report
+from stream_balance.edge import metric_table
+from stream_balance.edge.board import Board
+from stream_balance.edge.exporter import make_exposition, render
+from stream_balance.edge.metric_read import PREFIX
+from stream_balance.edge.telemetry import Telemetry
+from tests.conftest import ROOT
+
+# Sections whose every figure must be shown; the others are documents about the run.
+SHOWN = ("events", "examples", "metrics", "ranking", "exposure", "training", "threshold", "drift")
+STATE: dict[str, Any] = {
+    "lag": {"search-events/0": 3, "a/b/11": 4}, "lag_s": {"search-events/0": 1.5}, "watermark_us": 2_000_000,
+    "watermark_delay_s": 7.5, "held_bytes": 10, "reorder_held": 1, "feature_columns": 3, "features_withheld": 0,
+    "model_version": 9, "beyond_bounds": {"users_forgotten": 1}, "predictions_published": 5, "dead_letters": 2,
+    "broker_away": False, "broker_outages": 1, "broker_outage_s": 2.0, "records_lost": 0, "merge_unforced": 8,
+}  # fmt: skip
+
+
+def filled(model: type[BaseModel], numbers: Iterator[int]) -> dict[str, Any]:
+    """A document of the model with another number in each figure."""
+    document: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        key, kind = field.alias or name, str(field.annotation)
+        inner = next((each for each in vars(report_room).values() if _is_model(each) and _names(kind, each)), None)
+        if "dict" in kind:
+            document[key] = (
+                {"one": filled(inner, numbers)} if inner else {"none": next(numbers), "bought": next(numbers)}
+            )
+        elif inner is not None and "tuple" not in kind:
+            document[key] = filled(inner, numbers)
+        elif "tuple" not in kind and "str" not in kind:
+            document[key] = next(numbers)
+    return document
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == report_room.__name__
+
+
+def _names(kind: str, model: type[BaseModel]) -> bool:
+    return re.search(rf"\b{re.escape(model.__module__)}\.{model.__name__}\b", kind) is not None
+
+
+def leaves(document: Any) -> Iterator[float]:
+    if isinstance(document, dict):
+        for value in document.values():
+            yield from leaves(value)
+    else:
+        yield document
+
+
+def exposition(document: dict[str, Any], state: dict[str, Any]) -> str:
+    board = Board()
+    board.pin(document, state)
+    return render(make_exposition(board, {"python": "3"})).decode()
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return filled(Report, count(1_000_003))
+
+
+@pytest.mark.parametrize("section", SHOWN)
+def test_every_figure_of_the_report_is_shown(section: str, document: dict[str, Any]) -> None:
+    text = exposition(document, {})
+    shown = {sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+    missing = [value for value in leaves(document[section]) if value not in shown]
+    by_value = {value: path for path, value in paths(document)}
+    assert not missing, [by_value[value] for value in missing]
+
+
+def paths(document: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield from paths(value, f"{prefix}.{key}")
+    else:
+        yield prefix, document
+
+
+def test_an_undefined_figure_is_left_out() -> None:
+    text = exposition(Report().document(), {})
+    assert "stream_balance_metric_rows" in text
+    assert "stream_balance_metric_roc_auc" not in text
+    assert "NaN" not in text
+    assert "None" not in text
+
+
+def test_before_the_first_report_there_is_the_pulse() -> None:
+    text = render(make_exposition(Board(), {"python": "3"})).decode()
+    assert "stream_balance_ready 0.0" in text
+    assert "stream_balance_events" not in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_state_is_shown_with_its_labels(document: dict[str, Any]) -> None:
+    telemetry = Telemetry()
+    telemetry.score.observe(0.004)
+    text = exposition(document, STATE | {"telemetry": telemetry.snapshot()})
+    assert 'stream_balance_consumer_lag_records{partition="11",topic="a/b"} 4.0' in text
+    assert "stream_balance_watermark_timestamp_seconds 2.0" in text
+    assert 'stream_balance_score_seconds_bucket{le="0.0025"} 0.0' in text
+    assert 'stream_balance_score_seconds_bucket{le="0.005"} 1.0' in text
+    assert "stream_balance_score_seconds_count 1.0" in text
+
+
+def test_names_are_unique_well_formed_and_helped() -> None:
+    names = [metric.shown_name for metric in metric_table.metrics()]
+    assert len(set(names)) == len(names)
+    for metric in metric_table.metrics():
+        assert re.fullmatch(rf"{PREFIX}[a-z][a-z0-9_]*[a-z0-9]", metric.shown_name)
+        assert metric.text.endswith(".")
+        assert not metric.name.endswith(("_total", "_info", "_ms", "_minutes"))
+        assert set(metric.labels) <= {
+            "activity", "at", "bound", "class", "order", "origin", "partition", "reason", "scope", "tier", "topic",
+            "type", "watched",
+        }, "a label of bounded size, listed here"  # fmt: skip
+
+
+def test_the_documentation_is_the_table() -> None:
+    written = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert written == metric_table.document(), "run: python -m stream_balance.edge.metric_table > docs/metrics.md"
