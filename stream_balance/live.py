@@ -93,6 +93,7 @@ class LiveLoop:
         """Work until told to stop. Raises WorldError when the broker stays away longer than the settings bear."""
         self._sink.open()
         self._source.open()
+        self._tell("reading")
         board = self._session.board
         if board is not None:
             board.ready = True
@@ -114,6 +115,14 @@ class LiveLoop:
         self.settle()
         self._noted_at = -LAG_EVERY_S
         self._note_lag()
+        self._tell("settled")
+
+    def _tell(self, words: str) -> None:
+        """A log line with the next offset of every partition, in their order."""
+        offsets: dict[str, list[int]] = {}
+        for (topic, _), offset in sorted(self._source.positions().items()):
+            offsets.setdefault(topic, []).append(offset)
+        self._session.log.info(words, next_offsets=offsets)
 
     def settle(self) -> None:
         """Outputs acknowledged, then offsets committed: what is committed has been done."""

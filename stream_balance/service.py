@@ -19,11 +19,15 @@ from typing import Any, Protocol
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
 from stream_balance.edge.board import Board
+from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.http import HttpServer
+from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
 from stream_balance.edge.pace import Pace
+from stream_balance.edge.privacy import user_hasher
 from stream_balance.edge.telemetry import Telemetry
+from stream_balance.edge.watch import Watch
 from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
 
@@ -40,6 +44,11 @@ def versions() -> dict[str, str]:
 def make_pipeline(settings: Settings) -> Pipeline:
     """A pipeline of events: class 0 is no outcome, the others are the wire's."""
     return Pipeline(settings.core(), settings.seed, ("none", *settings.wire.classes))
+
+
+def make_codec(settings: Settings) -> Codec:
+    """The door, with user ids hidden if they are to be. Raises SettingsError for a key that cannot be used."""
+    return Codec(settings.wire, user_hasher(settings.privacy))
 
 
 class Record(Protocol):
@@ -85,12 +94,15 @@ class Session:
         dead_letters: DeadLetters | None = None,
         board: Board | None = None,
         publish: Callable[[Scored], None] | None = None,
+        log: Log | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.settings = settings
         self.board = board
         self.meter = Meter()
         self.telemetry = Telemetry()
+        self.log = silent_log() if log is None else log
+        self._watch = Watch()
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish
@@ -118,13 +130,23 @@ class Session:
     def keep_bad(self, record: Any, bad: BadRecord) -> None:
         """Count a record that could not be read, and keep it if somebody does."""
         self.pipeline.count_bad(bad.reason)
+        if self.pipeline.bad[bad.reason] == 1:
+            place = {"where": record.where} if hasattr(record, "where") else {}
+            self.log.warning("first bad record of its kind", reason=bad.reason, **place)
         if self._dead_letters is not None:
             self._dead_letters.keep(record, bad)
 
     def serve(self) -> None:
         """Show the board a turn of the loop; a report is made only when one is due."""
         if self.board is not None:
-            self.board.serve(lambda fresh: (self.report(digest=fresh), self.service_state()))
+            self.board.serve(self._look)
+
+    def _look(self, fresh: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Report and state for the board, and a log line for each change since the last look."""
+        report, state = self.report(digest=fresh), self.service_state()
+        for change in self._watch.look(report, state):
+            getattr(self.log, change.level)(change.event, **change.fields)
+        return report, state
 
     def service_state(self) -> dict[str, Any]:
         """What is not in the report: what the shell has noted, the pipeline's vitals, the loop's own speed."""

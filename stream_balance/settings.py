@@ -19,6 +19,8 @@ from stream_balance.core.settings import CoreSettings
 from stream_balance.edge.codec import WireSettings
 from stream_balance.edge.http import HttpSettings
 from stream_balance.edge.kafka import KafkaSettings
+from stream_balance.edge.log import LogSettings
+from stream_balance.edge.privacy import PrivacySettings
 from stream_balance.errors import SettingsError
 from stream_balance.simulation.shop import ShopSettings
 
@@ -26,12 +28,14 @@ ENV_PREFIX = "STREAM_BALANCE__"
 
 
 class Settings(CoreSettings):
-    """Everything that can be set: the core's rooms, the wire, Kafka, HTTP, the simulated shop, and the seed."""
+    """Everything that can be set: the core's rooms, those of the edge, the simulated shop, and the seed."""
 
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     wire: WireSettings = WireSettings()
     kafka: KafkaSettings = KafkaSettings()
     http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    privacy: PrivacySettings = PrivacySettings()
     shop: ShopSettings = ShopSettings()
 
     def core(self) -> CoreSettings:

@@ -25,10 +25,9 @@ from stream_balance.commands.options import (
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.edge.board import Board
-from stream_balance.edge.codec import Codec
 from stream_balance.edge.console import render_report
 from stream_balance.edge.logfile import read_lines
-from stream_balance.service import Session, drive, make_pipeline, rate_pace, serving
+from stream_balance.service import Session, drive, make_codec, make_pipeline, rate_pace, serving
 from stream_balance.simulation.shop import Shop
 
 
@@ -79,6 +78,6 @@ def demo(
                     live.update(Text("warming up"), refresh=True)
 
             pace = rate_pace(rate, stop) if rate > 0 else None
-            drive(read_lines(lines, Codec(settings.wire)), session, stop, pace=pace, on_turn=show)
+            drive(read_lines(lines, make_codec(settings)), session, stop, pace=pace, on_turn=show)
         report = session.end()
     write_report(report, report_to, f"demo, seed {settings.seed}, strategy {settings.balance.strategy}")

@@ -15,11 +15,10 @@ from stream_balance.commands.options import Config, Model, ReportTo, Seed, Set, 
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
-from stream_balance.edge.codec import Codec
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
-from stream_balance.service import Session, drive, event_pace, make_pipeline
+from stream_balance.service import Session, drive, event_pace, make_codec, make_pipeline
 from stream_balance.settings import Settings
 
 
@@ -47,7 +46,7 @@ def replay_events(
     """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`."""
     pipeline = make_pipeline(settings)
     with dead_letter_file(dead_letters) as kept:
-        reader = read_events(paths, Codec(settings.wire))
+        reader = read_events(paths, make_codec(settings))
         session = Session(pipeline, settings, dead_letters=kept)
         pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:

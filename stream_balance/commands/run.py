@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -21,11 +25,23 @@ from stream_balance.commands.options import (
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.edge.board import Board
-from stream_balance.edge.codec import Codec
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
+from stream_balance.edge.log import Log, LogSettings, make_log
+from stream_balance.errors import StreamBalanceError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
-from stream_balance.service import Session, make_pipeline, serving
+from stream_balance.service import Session, make_codec, make_pipeline, serving
+
+
+@contextmanager
+def ended_in(log: Log, settings: LogSettings) -> Iterator[None]:
+    """Where lines are read by machines, what ends the block is a line too; the command line says it in words."""
+    try:
+        yield
+    except StreamBalanceError as error:
+        if settings.format == "json":
+            log.error("ended by an error", error=str(error), exit_code=error.exit_code)
+        raise
 
 
 def run(
@@ -54,14 +70,22 @@ def run(
         model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
     )  # fmt: skip
     pipeline = make_pipeline(settings)
+    log = make_log(settings.log, sys.stderr)
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
-    with stop_on_signals() as stop, serving(board, settings) as server:
-        STDERR.print(f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False, soft_wrap=True)
-        source = KafkaSource(settings.kafka, Codec(settings.wire))
+    with stop_on_signals() as stop, serving(board, settings) as server, ended_in(log, settings.log):
+        if settings.log.format == "console":
+            STDERR.print(
+                f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False, soft_wrap=True
+            )
+        log.info(
+            "started", version=version("stream-balance"), seed=settings.seed, strategy=settings.balance.strategy,
+            model=settings.model.name, bootstrap=settings.kafka.bootstrap, url=server.url,
+        )  # fmt: skip
+        source = KafkaSource(settings.kafka, make_codec(settings))
         sink = KafkaSink(settings.kafka)
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
-            publish=prediction_publisher(sink, settings.wire.classes),
+            publish=prediction_publisher(sink, settings.wire.classes), log=log,
         )  # fmt: skip
         loop = LiveLoop(source, sink, session, stop, flush_max_s=settings.kafka.outage_max_s)
         try:
@@ -69,4 +93,5 @@ def run(
         finally:
             loop.close()
         report = session.end()
+        log.info("ended", events=pipeline.events, matured=report["examples"]["matured"])
     write_report(report, report_to, f"run: strategy {settings.balance.strategy}, model {settings.model.name}")

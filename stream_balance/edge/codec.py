@@ -8,7 +8,7 @@ keys the last counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,8 @@ _TIME_MAX_US = 253_402_300_799_999_999  # the last microsecond of year 9999
 class Codec:
     """Bytes to events and back. Counts how often its table of shared strings was started afresh (`afresh`).
 
+    `hide_user` takes the place of each user id that comes in.
+
     >>> codec = Codec(WireSettings())
     >>> data = b'{"event_id":"p","ts":"2026-03-01T09:30:00.000123Z","user_id":"u","item_id":"i"}'
     >>> codec.decode(data).ts_us
@@ -38,8 +40,9 @@ class Codec:
     stream_balance.errors.BadRecord: item_id is 7, expected a string
     """
 
-    def __init__(self, settings: WireSettings) -> None:
+    def __init__(self, settings: WireSettings, hide_user: Callable[[str], str] | None = None) -> None:
         self.settings = settings
+        self._hide_user = hide_user
         self.afresh = 0
         self._bytes_max = settings.record_bytes_max
         self._skew_us = round(settings.max_skew_s * 1e6)
@@ -131,7 +134,7 @@ class Codec:
         categories = [item.get("category") for item in items]
         positions = [item.get("position") for item in items]
         truths = tuple([item["truth"] for item in items if "truth" in item])
-        user_id = fields["user_id"]
+        user_id = self._user_id(fields)
         return Search(
             fields["event_id"],
             self._time_us(fields["ts"]),
@@ -154,7 +157,7 @@ class Codec:
             known = ", ".join(self._labels)
             raise BadRecord("unknown_label", f"label is {found(name)}, expected one of: {known}")
         share = self._strings.get
-        user_id, item_id = fields["user_id"], fields["item_id"]
+        user_id, item_id = self._user_id(fields), fields["item_id"]
         return Purchase(
             fields["event_id"],
             self._time_us(fields["ts"]),
@@ -165,6 +168,10 @@ class Codec:
             fields.get("quantity") or 1,
             label,
         )
+
+    def _user_id(self, fields: Mapping[str, Any]) -> str:
+        user_id: str = fields["user_id"]
+        return user_id if self._hide_user is None else self._hide_user(user_id)
 
     def _time_us(self, value: object) -> int:
         """ISO 8601 with an offset, or epoch milliseconds, as microseconds since the epoch."""
