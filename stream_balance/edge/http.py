@@ -18,6 +18,7 @@ from pydantic import Field
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.board import Board
 from stream_balance.edge.page import page as live_page
+from stream_balance.edge.page import runbook
 from stream_balance.errors import SettingsError, WorldError
 
 
@@ -43,6 +44,10 @@ def make_app(board: Board, exposition: Callable[[], bytes], settings: HttpSettin
     @app.get("/", include_in_schema=False)
     def page() -> Response:
         return Response(document, media_type="text/html; charset=utf-8")
+
+    @app.get("/runbook", include_in_schema=False)
+    def what_to_do() -> Response:
+        return Response(runbook(), media_type="text/html; charset=utf-8")
 
     @app.get("/metrics")
     def metrics() -> Response:
