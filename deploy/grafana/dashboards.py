@@ -1,5 +1,5 @@
-"""The three Grafana dashboards, from one table. `python deploy/grafana/dashboards.py` writes `dashboards/*.json`; one test
-compares them, another runs every query against a real Prometheus that scraped the real service.
+"""The three Grafana dashboards, from one table. `python deploy/grafana/dashboards.py` writes `dashboards/*.json`;
+a test compares them, another runs every query against a real Prometheus that scraped the real service.
 
 Few panels, each with a question it answers, thresholds where there is a border, and a link to the runbook.
 """
