@@ -15,6 +15,7 @@ from stream_balance.commands.options import Config, Model, ReportTo, Seed, Set, 
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
+from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
@@ -41,13 +42,15 @@ def replay_events(
     speed: float | None = None,
     mature_all: bool = False,
     dead_letters: Path | None = None,
+    halt_on_bad: bool = False,
     quiet: bool = True,
 ) -> dict[str, Any]:
     """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`."""
     pipeline = make_pipeline(settings)
     with dead_letter_file(dead_letters) as kept:
         reader = read_events(paths, make_codec(settings))
-        session = Session(pipeline, settings, dead_letters=kept)
+        bad_share = BadShare(settings.bad) if halt_on_bad else None
+        session = Session(pipeline, settings, dead_letters=kept, bad_share=bad_share)
         pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
             drive(reader, session, stop, pace=pace, on_turn=show)
@@ -79,6 +82,9 @@ def replay(
     dead_letters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep bad records here.", show_default=False)
     ] = None,
+    halt_on_bad: Annotated[
+        bool, typer.Option("--halt-on-bad", help="End when more of the latest records are bad than bad.share_max.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
     rows: Annotated[bool, typer.Option("--rows", help="LOG is a labelled table (CSV, .gz, .zst, Parquet).")] = False,
     label: Annotated[str | None, typer.Option(help="Label column (--rows).", show_default=False)] = None,
@@ -125,7 +131,8 @@ def replay(
                 )  # fmt: skip
         else:
             report = replay_events(
-                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet
-            )
+                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters,
+                halt_on_bad=halt_on_bad, quiet=quiet,
+            )  # fmt: skip
     name = ", ".join(str(path) for path in log)
     write_report(report, report_to, f"{name}: strategy {settings.balance.strategy}, model {settings.model.name}")

@@ -24,6 +24,7 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
@@ -55,6 +56,9 @@ def run(
     host: Host = None,
     port: Port = None,
     report_to: ReportTo = None,
+    accept_data_loss: Annotated[
+        bool, typer.Option("--accept-data-loss", help="Go on behind records that retention or a new topic took away.")
+    ] = False,
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="Leave once every partition is read to its end.")
     ] = False,
@@ -68,6 +72,7 @@ def run(
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
+        kafka__accept_data_loss=accept_data_loss or None,
     )  # fmt: skip
     pipeline = make_pipeline(settings)
     log = make_log(settings.log, sys.stderr)
@@ -81,11 +86,11 @@ def run(
             "started", version=version("stream-balance"), seed=settings.seed, strategy=settings.balance.strategy,
             model=settings.model.name, bootstrap=settings.kafka.bootstrap, url=server.url,
         )  # fmt: skip
-        source = KafkaSource(settings.kafka, make_codec(settings))
+        source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning)
         sink = KafkaSink(settings.kafka)
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
-            publish=prediction_publisher(sink, settings.wire.classes), log=log,
+            publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
         )  # fmt: skip
         loop = LiveLoop(source, sink, session, stop, flush_max_s=settings.kafka.outage_max_s)
         try:

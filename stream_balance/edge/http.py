@@ -56,7 +56,8 @@ def make_app(board: Board, exposition: Callable[[], bytes], settings: HttpSettin
     @app.get("/health")
     def health() -> Response:
         healthy = board.healthy()
-        body = {"status": "ok" if healthy else "stalled", "loop_idle_s": round(board.stalled_s(), 3)}
+        status = "stalled" if not healthy else "ok" if board.trouble is None else "trouble"
+        body = {"status": status, "trouble": board.trouble, "loop_idle_s": round(board.stalled_s(), 3)}
         return _json(body, 200 if healthy else 503)
 
     @app.get("/ready")
