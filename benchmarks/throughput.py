@@ -1,7 +1,8 @@
 """Throughput: impressions a second of the whole replay from bytes, against a bare River loop on the same features.
 
-Ours: decode, join, features, score, metrics, balance, learn. Bare: predict, learn, ROCAUC, on ready-made dicts of the
-same rows, in the order in which their labels came due. Both in this process, one after the other; CPU seconds.
+Ours: decode, join, features, score, metrics, balance, learn. Bare: predict, ROCAUC, and learn, on ready-made dicts: of
+the same rows in the order in which their labels came due, and of the very samples that our model learned, synthetic
+ones included, so that both models do the same work. Both in this process, in turns; CPU seconds.
 
     python benchmarks/throughput.py [--impressions 20000] [--models logistic ...] [--profile]
 """
@@ -12,7 +13,6 @@ import argparse
 import cProfile
 import math
 import pstats
-import random
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.join import Joiner, JoinSettings
 from stream_balance.core.lru import Share
 from stream_balance.core.pipeline import Pipeline
-from stream_balance.core.records import Columns, Examples, Purchase, Scored, Search
+from stream_balance.core.records import Columns, Examples, Floats, Purchase, Samples, Scored, Search
 from stream_balance.core.settings import CoreSettings, ModelSettings
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.wire import WireSettings
@@ -61,18 +61,36 @@ def events(impressions: int, seed: int = 0) -> Iterator[bytes]:
         waiting.sort(key=lambda pair: pair[:2])
 
 
+Row = dict[str, Any]
+Turn = tuple[list[tuple[Row, int]], list[tuple[Row, int]]]  # a matured search: rows to ask about, samples to learn
+
+
 class Recorder:
-    """Keeps the matured examples of a pipeline, so that the bare loop gets the same rows in the same order."""
+    """Keeps what a pipeline measured and learned, search by search, so that the bare loop does the same work."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.examples: list[Examples] = []
-        learn = pipeline.arm.learn
+        self.turns: list[Turn] = []
+        learn_examples, learn_samples = pipeline.arm.learn, pipeline.arm.model.learn
 
-        def remember(examples: Examples, *rest: Any) -> Any:
-            self.examples.append(examples)
-            return learn(examples, *rest)
+        def remember_examples(examples: Examples, columns: Columns, trail: Any) -> Any:
+            rows = zip(dicts(examples.scored.values, columns), examples.labels, strict=True)
+            self.turns.append((list(rows), []))
+            return learn_examples(examples, columns, trail)
 
-        pipeline.arm.learn = remember  # type: ignore[method-assign]
+        def remember_samples(samples: Samples, columns: Columns) -> None:
+            for x, y, times in zip(dicts(samples.rows, columns), samples.labels, samples.times, strict=True):
+                self.turns[-1][1].extend([(x, y)] * times)
+            learn_samples(samples, columns)
+
+        pipeline.arm.learn = remember_examples  # type: ignore[method-assign]
+        pipeline.arm.model.learn = remember_samples  # type: ignore[method-assign]
+
+
+def dicts(values: Floats, columns: Columns) -> list[Row]:
+    return [
+        {name: value for name, value in zip(columns.names, row, strict=False) if not math.isnan(value)}
+        for row in values.tolist()
+    ]
 
 
 def core(model: str, strategy: str) -> CoreSettings:
@@ -83,14 +101,14 @@ def core(model: str, strategy: str) -> CoreSettings:
     )
 
 
-def ours(log: list[bytes], model: str, strategy: str) -> tuple[float, Pipeline]:
+def ours(log: list[bytes], model: str, strategy: str) -> float:
     """CPU seconds of the whole way from bytes."""
     pipeline, codec = Pipeline(core(model, strategy), 0, ("none", "purchase")), Codec(WireSettings())
     started = time.process_time()
     for line in log:
         pipeline.push(codec.decode(line), line)
     pipeline.run_out()
-    return time.process_time() - started, pipeline
+    return time.process_time() - started
 
 
 def bare_model(model: str) -> base.Classifier:
@@ -101,33 +119,16 @@ def bare_model(model: str) -> base.Classifier:
     }[model]()
 
 
-def bare(rows: list[tuple[dict[str, Any], int]], model: str, samples: list[int]) -> float:
-    """CPU seconds of predict, ROCAUC, and `samples[i]` times learn."""
+def bare(turns: list[Turn], model: str) -> float:
+    """CPU seconds of predict and ROCAUC for each row, and learn for each sample."""
     classifier, auc = bare_model(model), metrics.ROCAUC()
     started = time.process_time()
-    for (x, y), times in zip(rows, samples, strict=True):
-        auc.update(y, classifier.predict_proba_one(x).get(1, 0.0))
-        for _ in range(times):
+    for rows, samples in turns:
+        for x, y in rows:
+            auc.update(y, classifier.predict_proba_one(x).get(1, 0.0))
+        for x, y in samples:
             classifier.learn_one(x, y)
     return time.process_time() - started
-
-
-def as_dicts(examples: list[Examples], columns: Columns) -> list[tuple[dict[str, Any], int]]:
-    rows = []
-    for each in examples:
-        for row, label in zip(each.scored.values.tolist(), each.labels, strict=True):
-            rows.append(({n: v for n, v in zip(columns.names, row, strict=False) if not math.isnan(v)}, label))
-    return rows
-
-
-def spread(pipeline: Pipeline, rows: list[tuple[dict[str, Any], int]]) -> list[int]:
-    """How often the bare loop learns each row, so that it learns as many samples of each class as we did."""
-    rng, totals = random.Random(0), [sum(y == c for _, y in rows) for c in (0, 1)]
-    found = []
-    for _, y in rows:
-        wanted = pipeline.arm.by_class[y] / max(totals[y], 1)
-        found.append(int(wanted) + (rng.random() < wanted % 1))
-    return found
 
 
 def held_bytes(items: int, searches: int) -> float:
@@ -154,6 +155,7 @@ def main() -> None:
         "--models", nargs="+", default=["logistic", "hoeffding_adaptive_tree", "adaptive_random_forest"]
     )
     parser.add_argument("--strategies", nargs="+", default=["none", "smote_under"])
+    parser.add_argument("--runs", type=int, default=3, help="of each side, in turns; the fastest counts")
     parser.add_argument("--profile", action="store_true", help="say where our time goes")
     options = parser.parse_args()
     print(f"{'model':26}{'strategy':13}{'ours/s':>9}{'bare/s':>9}{'ratio':>7}{'samples/impression':>20}{'columns':>9}")
@@ -166,13 +168,13 @@ def main() -> None:
             for line in log:
                 recording.push(codec.decode(line), line)
             recording.run_out()
-            rows = as_dicts(recorder.examples, recording.featurizer.columns)
-            samples = [1] * len(rows) if strategy == "none" else spread(recording, rows)
-            cost, pipeline = min((ours(log, model, strategy) for _ in range(3)), key=lambda pair: pair[0])
-            reference = min(bare(rows, model, samples) for _ in range(3))
-            learned = pipeline.arm.version / len(rows)
+            turns = recorder.turns
+            count = sum(len(rows) for rows, _ in turns)
+            learned = sum(len(samples) for _, samples in turns) / count
+            costs = [(ours(log, model, strategy), bare(turns, model)) for _ in range(options.runs)]
+            cost, reference = (min(each) for each in zip(*costs, strict=True))
             print(
-                f"{model:26}{strategy:13}{len(rows) / cost:9,.0f}{len(rows) / reference:9,.0f}"
+                f"{model:26}{strategy:13}{count / cost:9,.0f}{count / reference:9,.0f}"
                 f"{reference / cost:7.2f}{learned:20.2f}{len(recording.featurizer.columns):9}",
                 flush=True,
             )

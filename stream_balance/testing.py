@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from stream_balance.core.records import FeatureValue, Purchase, Scored, Search
+from stream_balance.core.records import (
+    ORIGINS,
+    Arrivals,
+    FeatureValue,
+    Floats,
+    Origin,
+    Purchase,
+    Samples,
+    Scored,
+    Search,
+)
 
 SECOND_US = 1_000_000
 
@@ -93,3 +104,46 @@ def make_scored(
         width=features.shape[1],
         block=np.hstack([features, rest]).tobytes(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of `Samples`, for tests that look at them one by one."""
+
+    row: Floats
+    label: int
+    origin: Origin = "observed"
+    offset: tuple[float, ...] = (0.0,)
+    times: int = 1
+
+
+def together(samples: Sequence[Sample]) -> Samples:
+    """Samples of equal width as a model takes them.
+
+    >>> each_of(together([Sample(np.zeros(2), 1, times=3)]))[0].times
+    3
+    """
+    return Samples(
+        np.array([sample.row for sample in samples]),
+        [sample.label for sample in samples],
+        bytes([ORIGINS.index(sample.origin) for sample in samples]),
+        [sample.times for sample in samples],
+        [sample.offset for sample in samples],
+    )
+
+
+def each_of(samples: Samples | None) -> list[Sample]:
+    """Samples one by one; none of None."""
+    if samples is None:
+        return []
+    columns = (samples.rows, samples.labels, samples.origins, samples.offsets, samples.times)
+    return [
+        Sample(row, label, ORIGINS[origin], offset, times)
+        for row, label, origin, offset, times in zip(*columns, strict=True)
+    ]
+
+
+def make_arrivals(values: Floats, labels: Sequence[int], tiers: bytes | None = None) -> Arrivals:
+    """Rows that arrive for learning, (n, d), served .5; of the head unless said otherwise."""
+    n = len(labels)
+    return Arrivals(values, labels, bytes(n) if tiers is None else tiers, np.full((n, max(1, *labels, 1)), 0.5))

@@ -8,6 +8,7 @@ calibrator learns on real, unsampled examples.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from random import Random
 
@@ -15,11 +16,12 @@ import numpy as np
 
 from stream_balance.core.arms.registry import make_model
 from stream_balance.core.balance import make_strategy
-from stream_balance.core.calibrate import Calibrator, RatioCorrection, Threshold, logits, unbend
+from stream_balance.core.calibrate import Calibrator, RatioCorrection, logits, unbend
 from stream_balance.core.digest import Trail
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import ORIGINS, TIERS, Columns, Examples, Floats, Sample
+from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, Samples
 from stream_balance.core.settings import CoreSettings
+from stream_balance.core.threshold import Threshold
 from stream_balance.core.window import Window
 
 TRAINED_DECAY = 0.999  # per sample: what "lately" means for the share of positives among the samples learned
@@ -74,43 +76,40 @@ class Arm:
         scored = examples.scored
         labels, tiers, values = examples.labels, scored.tiers, scored.values
         probability = scored.probability
-        self.calibrator.learn_many(self._logits(scored.raw), tiers, labels)
+        self.calibrator.learn_many(scored.raw, tiers, labels, self._logits)
         self.threshold.observe(probability, labels, tiers)
-        self._train(values, labels, tiers, columns, trail)
+        self._train(Arrivals(values, labels, tiers, probability), columns, trail)
         self.window.add_many(values, labels, tiers, scored.ts_us)
         self.examples += len(labels)
         return _losses(probability, labels)
 
-    def _train(self, values: Floats, labels: Sequence[int], tiers: bytes, columns: Columns, trail: Trail) -> None:
-        strategy, rng = self.strategy, self._rng
-        real, learned = [0] * self.classes, [0] * self.classes
-        # Planned under the shares before this search, all rows alike.
-        plan_of = strategy.plan
-        plans = [plan_of(label, tier, rng) for label, tier in zip(labels, tiers, strict=True)]
-        drawn: list[Sample] = []
-        for i, plan in enumerate(plans):
-            if plan.copies:
-                drawn += strategy.draw(values[i], labels[i], tiers[i], plan, self.window, columns, rng)
-        if drawn:
-            self.model.learn_all(drawn, columns)
-            self._count(drawn, learned, trail)
+    def _train(self, arrivals: Arrivals, columns: Columns, trail: Trail) -> None:
+        learned = [0] * self.classes
+        samples = self.strategy.draw(arrivals, self.window, columns, self._rng)
+        if samples is not None:
+            self.model.learn(samples, columns)
+            self._count(samples, learned, trail)
+        labels = arrivals.labels
         self.rates.observe_many(labels)
-        for label in labels:
-            real[label] += 1
-        self.ratio.observe(real, learned)
+        self.ratio.observe([labels.count(label) for label in range(self.classes)], learned)
 
-    def _count(self, drawn: list[Sample], learned: list[int], trail: Trail) -> None:
-        parts = []
-        for sample in drawn:
-            times = sample.times
-            parts.append(b"%s%d,%d,%s;" % (sample.row.tobytes(), sample.label, times, sample.origin.encode()))
-            learned[sample.label] += times
-            self.samples[sample.origin] += times
-        trail.add_bytes(b"".join(parts))
-        total, positive = sum(learned), sum(learned[1:])
+    def _count(self, samples: Samples, learned: list[int], trail: Trail) -> None:
+        origins, labels, times = samples.origins, samples.labels, samples.times
+        trail.add_bytes(samples.rows.tobytes() + origins + array("q", labels + times).tobytes())
+        total = sum(times)
+        if total == len(labels):
+            for label in range(self.classes):
+                learned[label] = labels.count(label)
+            for place, origin in enumerate(ORIGINS):
+                self.samples[origin] += origins.count(place)
+        else:
+            for label, place, n in zip(labels, origins, times, strict=True):
+                learned[label] += n
+                self.samples[ORIGINS[place]] += n
+        positive = total - learned[0]
         self.version += total
-        for label, times in enumerate(learned):
-            self.by_class[label] += times
+        for label, n in enumerate(learned):
+            self.by_class[label] += n
         keep = TRAINED_DECAY**total
         self._trained[0] = self._trained[0] * keep + (1 - keep)
         self._trained[1] = self._trained[1] * keep + (1 - keep) * positive / total

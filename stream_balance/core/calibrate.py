@@ -1,23 +1,25 @@
-"""Calibrate: from a learner's logits to probabilities of the stream as it is, and to a decision threshold.
+"""Calibrate: from a learner's logits to probabilities of the stream as it is.
 
-In: logits at scoring time, labels at maturity; only real examples. Out: probabilities, (n, C-1), and thresholds.
-Training on a bent stream moves the logit (by the offset, and by what synthetic rows do to p(x|y)); three parts put it
-right: `RatioCorrection` for models that cannot learn with an offset, `Calibrator` for all, `Threshold` for decisions.
+In: logits at scoring time, labels at maturity; only real examples. Out: probabilities, (n, C-1).
+Training on a bent stream moves the logit (by the offset, and by what synthetic rows do to p(x|y)); two parts put it
+right: `RatioCorrection` for models that cannot learn with an offset, `Calibrator` for all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from stream_balance.core.fading import FadingShares
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 
 LOGIT_MAX = 16.0
+_LOWEST = 1.0 / (1.0 + math.exp(LOGIT_MAX))
+_HIGHEST = 1.0 - _LOWEST
 _SLOPE_MIN, _SLOPE_MAX, _SHIFT_MAX = 0.05, 10.0, 20.0  # a calibrator never turns the order of scores around
 
 
@@ -34,25 +36,14 @@ class CalibratorSettings(RoomSettings):
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
 
 
-class ThresholdSettings(RoomSettings):
-    """From which probability on an outcome is predicted."""
-
-    rule: Literal["prior", "gmean_window"] = "prior"
-    decay: float = Field(default=0.999, gt=0, lt=1)  # of the rate in `prior`, per example of a tier
-    base_rate: float = Field(default=0.02, gt=0, lt=1)  # the rate before any example
-    base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
-    window_rows: PositiveInt = 2_000  # `gmean_window` looks at so many real examples of a tier
-    refresh_rows: PositiveInt = 200  # and again after so many
-
-
 def logits(probability: Floats) -> Floats:
     """Log odds, clipped to +-16; NaN stays NaN.
 
     >>> logits(np.array([0.5, 1.0])).tolist()
     [0.0, 16.0]
     """
-    clipped = np.minimum(np.maximum(probability, 1e-12), 1 - 1e-12)
-    found: Floats = np.minimum(np.maximum(np.log(clipped / (1 - clipped)), -LOGIT_MAX), LOGIT_MAX)
+    clipped = np.minimum(np.maximum(probability, _LOWEST), _HIGHEST)
+    found: Floats = np.log(clipped / (1.0 - clipped))
     return found
 
 
@@ -71,36 +62,6 @@ def unbend(probability: Floats, offset: Sequence[float]) -> Floats:
     rest = np.maximum(1.0 - probability.sum(axis=1, keepdims=True), 0.0)
     found: Floats = weighted / (rest + weighted.sum(axis=1, keepdims=True))
     return found
-
-
-class _Rate:
-    """Decayed share of each class 1..C-1; its weight starts at the first guess's and grows to 1 / (1 - decay)."""
-
-    __slots__ = ("decay", "rates", "weight")
-
-    def __init__(self, decay: float, base_rate: float, base_weight: float, outcomes: int) -> None:
-        self.decay = decay
-        self.weight = base_weight
-        self.rates = [base_rate / outcomes] * outcomes
-
-    def observe(self, label: int) -> None:
-        self.weight = self.weight * self.decay + 1.0
-        step = 1.0 / self.weight
-        rates = self.rates
-        for i, rate in enumerate(rates):
-            rates[i] = rate - step * rate
-        if label:
-            rates[label - 1] += step
-
-    def observe_none(self, n: int) -> None:
-        """As `observe(0)` n times, up to rounding."""
-        faded = self.decay**n
-        before = self.weight * faded
-        self.weight = before + (1.0 - faded) / (1.0 - self.decay)
-        self.rates = [rate * before / self.weight for rate in self.rates]
-
-    def state(self) -> list[float]:
-        return [self.weight, *self.rates]
 
 
 class RatioCorrection:
@@ -231,18 +192,20 @@ class Calibrator:
         rate = settings.base_rate / (classes - 1)
         rates = [rate] if classes == 2 else [1.0 - settings.base_rate, *[rate] * (classes - 1)]
         self._maps = [[_Platt(settings, math.log(r / (1.0 - r))) for r in rates] for _ in TIERS]
-        self._rate = _Rate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
+        self._rate = FadingShares(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
         self._block_rows = settings.block_rows
-        self._waiting: list[tuple[Floats, bytes, tuple[int, ...]]] = []
+        self._waiting: list[tuple[Floats, bytes, Sequence[int]]] = []
         self._waiting_rows = 0
+        self._table: Floats | None = None  # of the maps as they are; made when asked for
 
     def apply(self, logits: Floats, tiers: bytes) -> Floats:
         """Served probabilities, (n, C-1), of logits of classes 1..C-1, each against the rest, (n, C-1)."""
-        columns = self._columns(logits)
-        slopes = np.array([[each.slope for each in maps] for maps in self._maps])
-        shifts = np.array([[each.intercept for each in maps] for maps in self._maps])
-        at = np.frombuffer(tiers, dtype=np.uint8)
-        found = _sigmoid(slopes[at] * columns + shifts[at])
+        if self._table is None:
+            slopes = [[each.slope for each in maps] for maps in self._maps]
+            shifts = [[each.intercept for each in maps] for maps in self._maps]
+            self._table = np.array([slopes, shifts]).transpose(1, 0, 2)  # tier, slope and intercept, map
+        table = self._table[np.frombuffer(tiers, dtype=np.uint8)]
+        found = _sigmoid(table[:, 0] * self._columns(logits) + table[:, 1])
         if self.classes > 2:
             found = found[:, 1:] / found.sum(axis=1, keepdims=True)
         absent = np.isnan(found[:, 0])
@@ -261,25 +224,28 @@ class Calibrator:
         """One real example of a stream of two classes: the logit it was served with, and what it turned out to be."""
         self._rate.observe(label)
         if not math.isnan(logit):
+            self._table = None
             self._maps[tier][0].learn(logit, label > 0)
 
-    def learn_many(self, logits: Floats, tiers: bytes, labels: Sequence[int]) -> None:
-        """A matured search, (n, C-1). Folded in once `block_rows` have come together, with one step a tier."""
-        if any(labels):
-            for label in labels:
-                self._rate.observe(label)
-        else:
-            self._rate.observe_none(len(labels))
-        self._waiting.append((logits, tiers, tuple(labels)))
+    def learn_many(
+        self, scores: Floats, tiers: bytes, labels: Sequence[int], logits_of: Callable[[Floats], Floats] | None = None
+    ) -> None:
+        """A matured search: logits, (n, C-1), or scores that `logits_of` turns into logits when they are folded in.
+
+        Folded in once `block_rows` have come together, with one step a tier.
+        """
+        self._rate.observe_all(labels)
+        self._waiting.append((scores, tiers, labels))
         self._waiting_rows += len(labels)
         if self._waiting_rows >= self._block_rows:
-            self._fold()
+            self._fold(logits_of)
 
-    def _fold(self) -> None:
-        columns = self._columns(np.concatenate([each[0] for each in self._waiting]))
+    def _fold(self, logits_of: Callable[[Floats], Floats] | None) -> None:
+        scores = np.concatenate([each[0] for each in self._waiting])
+        columns = self._columns(scores if logits_of is None else logits_of(scores))
         at = np.frombuffer(b"".join(each[1] for each in self._waiting), dtype=np.uint8)
         outcomes = np.array([label for each in self._waiting for label in each[2]])
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting, self._waiting_rows, self._table = [], 0, None
         known = ~np.isnan(columns[:, 0])
         for tier, maps in enumerate(self._maps):
             mine = known & (at == tier)
@@ -299,73 +265,3 @@ class Calibrator:
         """All parameters and rates."""
         waiting = [list(each) for each in self._waiting]
         return [self._rate.state(), [[each.state() for each in maps] for maps in self._maps], waiting]
-
-
-class Threshold:
-    """Predict an outcome where the probability of all outcomes together reaches `value(tier)`.
-
-    `prior`: the decayed rate of outcomes before the row. `gmean_window`: the cut with the best geometric mean of recall
-    and specificity on the latest real examples of the tier; the prior until both kinds are among them.
-
-    >>> Threshold(ThresholdSettings()).value(tier=0)
-    0.02
-    """
-
-    def __init__(self, settings: ThresholdSettings) -> None:
-        self._settings = settings
-        self._rates = [_Rate(settings.decay, settings.base_rate, settings.base_weight, 1) for _ in TIERS]
-        self._recent: list[list[tuple[float, bool]]] = [[] for _ in TIERS]
-        self._since = [0] * len(TIERS)
-        self._best: list[float | None] = [None] * len(TIERS)
-
-    def value(self, tier: int) -> float:
-        """The threshold in force."""
-        best = self._best[tier]
-        return self._rates[tier].rates[0] if best is None else best
-
-    def observe(self, probabilities: Floats, labels: Sequence[int], tiers: bytes) -> None:
-        """A matured search: probabilities as they were served, (n, C-1), and the labels."""
-        if any(labels):
-            for label, tier in zip(labels, tiers, strict=True):
-                self._rates[tier].observe(int(label > 0))
-        else:
-            for tier in range(len(TIERS)):
-                if count := tiers.count(tier):
-                    self._rates[tier].observe_none(count)
-        if self._settings.rule == "gmean_window":
-            self._remember(probabilities, labels, tiers)
-
-    def _remember(self, probabilities: Floats, labels: Sequence[int], tiers: bytes) -> None:
-        for probability, label, tier in zip(probabilities.sum(axis=1).tolist(), labels, tiers, strict=True):
-            recent = self._recent[tier]
-            recent.append((probability, label > 0))
-            self._since[tier] += 1
-            if self._since[tier] >= self._settings.refresh_rows:
-                self._since[tier] = 0
-                del recent[: -self._settings.window_rows]
-                self._best[tier] = best_gmean_cut(recent)
-
-    def digest_state(self) -> object:
-        """Rates, the remembered examples and the cuts found."""
-        recent = [[list(pair) for pair in each] for each in self._recent]
-        return [[rate.state() for rate in self._rates], recent, list(self._since), list(self._best)]
-
-
-def best_gmean_cut(examples: Sequence[tuple[float, bool]]) -> float | None:
-    """The probability from which on predicting positive maximises recall x specificity; None with one class only.
-
-    >>> best_gmean_cut([(0.1, False), (0.2, False), (0.3, True), (0.4, False)])
-    0.3
-    """
-    table = np.array(examples, dtype=np.float64).reshape(-1, 2)
-    positives = table[:, 1].sum()
-    negatives = len(table) - positives
-    if not positives or not negatives:
-        return None
-    table = table[np.argsort(-table[:, 0], kind="stable")]
-    hits = table[:, 1].cumsum()
-    false_alarms = np.arange(1, len(table) + 1) - hits
-    product = hits / positives * (1.0 - false_alarms / negatives)
-    # A cut lies between different probabilities only.
-    product[:-1][table[:-1, 0] == table[1:, 0]] = -1.0
-    return float(table[int(product.argmax()), 0])

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 from river.drift import ADWIN
 
-from stream_balance.core.records import RoomSettings
+from stream_balance.core.records import Floats, RoomSettings
 from stream_balance.core.report import Alarm, Drift, DriftCounts
 
 LOSS, RATE = "log_loss", "label_rate"
@@ -30,6 +30,37 @@ class DriftSettings(RoomSettings):
     alarms_max: PositiveInt = 50  # latest alarms kept; older ones only stay in the counts
 
 
+class _Watch:
+    """One detector, fed in runs: it can only raise an alarm at every `check_rows`-th of its rows."""
+
+    def __init__(self, settings: DriftSettings) -> None:
+        detector: Any = ADWIN  # untyped
+        self.detector = detector(delta=settings.delta, clock=settings.check_rows)
+        self._check_rows = settings.check_rows
+        self._until_check = settings.check_rows
+
+    def alarms(self, values: list[float]) -> list[int]:
+        """Watch values; how many of them had been seen at each alarm."""
+        found = []
+        update, start, n = self.detector.update, 0, len(values)
+        while start < n:
+            stop = min(n, start + self._until_check)
+            for value in values[start:stop]:
+                update(value)
+            self._until_check -= stop - start
+            start = stop
+            if not self._until_check:
+                self._until_check = self._check_rows
+                if self.detector.drift_detected:
+                    found.append(stop)
+        return found
+
+    def held(self) -> list[float]:
+        """What the digest says of it."""
+        one = self.detector
+        return [float(one.width), one.total, one.variance, one.n_detections, self._until_check]
+
+
 class DriftWatch:
     """Watches log-loss and label rate, row by row in the order in which rows mature.
 
@@ -37,30 +68,20 @@ class DriftWatch:
     """
 
     def __init__(self, settings: DriftSettings) -> None:
-        self._scale = 1.0 / settings.loss_max
-        detector: Any = ADWIN  # untyped
-        self._loss = detector(delta=settings.delta, clock=settings.check_rows)
-        self._rate = detector(delta=settings.delta, clock=settings.check_rows)
+        self._loss_max = settings.loss_max
+        self._loss, self._rate = _Watch(settings), _Watch(settings)
         self._counts = {LOSS: 0, RATE: 0}
         self._alarms: deque[tuple[str, int, int]] = deque(maxlen=settings.alarms_max)
         self._position = 0
 
-    def observe(self, losses: Iterable[float], labels: Iterable[int], ts_us: int) -> None:
-        """Watch one matured search: the log-loss and class id of each row. A loss that is NaN is passed over."""
-        values = losses.tolist() if isinstance(losses, np.ndarray) else losses
-        loss, rate, scale, position = self._loss, self._rate, self._scale, self._position
-        watch_loss, watch_rate = loss.update, rate.update
-        for value, label in zip(values, labels, strict=True):
-            position += 1
-            scaled = value * scale
-            if scaled == scaled:  # noqa: PLR0124  # false for NaN only, and cheaper than a call
-                watch_loss(scaled if scaled < 1.0 else 1.0)
-                if loss.drift_detected:
-                    self._alarm(LOSS, ts_us, position)
-            watch_rate(1.0 if label else 0.0)
-            if rate.drift_detected:
-                self._alarm(RATE, ts_us, position)
-        self._position = position
+    def observe(self, losses: Floats, labels: Sequence[int], ts_us: int) -> None:
+        """Watch one matured search: the log-loss, (n,), and the class id of each row. A NaN counts as the largest."""
+        scaled = np.fmin(losses, self._loss_max) / self._loss_max
+        outcomes = [1.0 if label else 0.0 for label in labels] if any(labels) else [0.0] * len(labels)
+        for kind, watch, values in ((LOSS, self._loss, scaled.tolist()), (RATE, self._rate, outcomes)):
+            for place in watch.alarms(values):
+                self._alarm(kind, ts_us, self._position + place)
+        self._position += len(outcomes)
 
     def _alarm(self, kind: str, ts_us: int, position: int) -> None:
         self._counts[kind] += 1
@@ -68,15 +89,20 @@ class DriftWatch:
 
     def metrics(self) -> Drift:
         """Counts, the means the detectors hold for current, and the latest alarms."""
-        loss = self._loss.estimation / self._scale if self._loss.width else math.nan
+        loss, rate = self._loss.detector, self._rate.detector
         return Drift(
             counts=DriftCounts(**self._counts),
-            log_loss_mean=loss,
-            label_rate_mean=self._rate.estimation if self._rate.width else math.nan,
+            log_loss_mean=loss.estimation * self._loss_max if loss.width else math.nan,
+            label_rate_mean=rate.estimation if rate.width else math.nan,
             alarms=tuple(Alarm(kind=kind, ts_us=ts_us, position=place) for kind, ts_us, place in self._alarms),
         )
 
     def digest_state(self) -> object:
         """Counts, alarms, and what the detectors hold."""
-        held = [[float(one.width), one.total, one.variance, one.n_detections] for one in (self._loss, self._rate)]
-        return [self._position, self._counts, [list(alarm) for alarm in self._alarms], held]
+        return [
+            self._position,
+            self._counts,
+            [list(alarm) for alarm in self._alarms],
+            self._loss.held(),
+            self._rate.held(),
+        ]

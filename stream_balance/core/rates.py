@@ -71,12 +71,14 @@ class Rates:
     def observe_many(self, labels: Sequence[int]) -> None:
         """Count real examples, in their order."""
         n = len(labels)
-        if any(labels) or self._rows + n >= self._block_rows:
+        if self._rows + n >= self._block_rows:
             for label in labels:
                 self.observe(label)
             return
-        self.total[0] += n
-        self._current[0] += n
+        for label in range(self.classes):
+            count = labels.count(label)
+            self.total[label] += count
+            self._current[label] += count
         self._rows += n
 
     def shares(self) -> list[float]:

@@ -9,7 +9,7 @@ Labels are class ids: 0 is "no outcome", 1..C-1 are outcomes. Probabilities are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -214,14 +214,39 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A row for the model, never for a metric. `row` is (d,) float64; it is learned `times` times."""
+class Arrivals:
+    """n real rows to be learned now: one matured search. `values` is (n, d), `probability` (n, C-1) as served."""
 
-    row: Floats
-    label: int
-    origin: Origin
-    offset: tuple[float, ...] = (0.0,)
-    times: int = 1
+    values: Floats
+    labels: Sequence[int]
+    tiers: bytes
+    probability: Floats
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """k rows for the model, never for a metric; learned in their order, row i `times[i]` times.
+
+    `rows` is (k, d) float64; `origins[i]` is the place of the row's origin in ORIGINS; `offsets[i]` holds, for classes
+    1..C-1, what balancing has added to the log odds.
+    """
+
+    rows: Floats
+    labels: list[int]
+    origins: bytes
+    times: list[int]
+    offsets: list[tuple[float, ...]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, row: Floats, label: int, *, times: int = 1, offset: tuple[float, ...] = (0.0,)) -> Samples:
+        """One observed row, (d,)."""
+        return cls(row[None, :], [label], b"\0", [times], [offset])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from stream_balance.core.balance import BalanceSettings
-from stream_balance.core.calibrate import CalibratorSettings, ThresholdSettings
+from stream_balance.core.calibrate import CalibratorSettings
 from stream_balance.core.drift import DriftSettings
 from stream_balance.core.features import FeatureSettings
 from stream_balance.core.join import JoinSettings
@@ -13,6 +13,7 @@ from stream_balance.core.order import OrderSettings
 from stream_balance.core.rates import RateSettings
 from stream_balance.core.records import RoomSettings
 from stream_balance.core.scorecard import MetricSettings
+from stream_balance.core.threshold import ThresholdSettings
 from stream_balance.core.tiers import TierSettings
 from stream_balance.core.window import WindowSettings
 

@@ -6,6 +6,7 @@ Bounded by count (`size_max` per class and tier) and by age; counts what it lets
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from pydantic import PositiveFloat, PositiveInt
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 
 _FIRST_CAPACITY = 64
+
+WAITING_ROWS = 256  # of class 0 that are taken in together
 
 
 class WindowSettings(RoomSettings):
@@ -82,6 +85,9 @@ class Window:
         self._age_us = round(settings.age_max_s * 1e6)
         self._rings: list[_Ring | None] = []  # at label * tiers + tier
         self._sequence = 0
+        # Rows of whole searches of which those of class 0 wait: values, labels, tiers, ts_us, sequence before them.
+        self._waiting: list[tuple[Floats, Sequence[int], bytes, int, int]] = []
+        self._waiting_rows = 0
         self._newest_us: int | None = None
         self.evicted_by_count = 0
         self.evicted_by_age = 0
@@ -96,6 +102,13 @@ class Window:
 
     def add(self, row: Floats, label: int, tier: int, ts_us: int) -> None:
         """Remember one row, shape (d,). The window keeps a copy."""
+        self._settle()
+        self._sequence += 1
+        self._put(row, label, tier, ts_us, self._sequence)
+        if self._newest_us is None or ts_us > self._newest_us:
+            self._newest_us = ts_us
+
+    def _put(self, row: Floats, label: int, tier: int, ts_us: int, sequence: int) -> None:
         index = label * len(TIERS) + tier
         rings = self._rings
         ring = rings[index] if index < len(rings) else None
@@ -121,31 +134,48 @@ class Window:
         else:
             ring.values[place, :width] = row
             ring.values[place, width:] = np.nan
-        self._sequence += 1
-        ring.stamps[place] = (ts_us, self._sequence)
-        if self._newest_us is None or ts_us > self._newest_us:
-            self._newest_us = ts_us
+        ring.stamps[place] = (ts_us, sequence)
 
     def add_many(self, values: Floats, labels: Sequence[int], tiers: bytes, ts_us: int) -> None:
-        """Remember a matured search: `values` (n, d), its labels and tiers, as `add` for each row would, but faster."""
+        """Remember a matured search: `values` (n, d), its labels and tiers, as `add` for each row would, but faster.
+
+        Rows of class 0 are taken in together with those of later searches, at the latest when somebody asks for them.
+        """
         n = len(values)
-        if n < 4 or any(labels) or n > self._size_max:
-            for index in range(n):
-                self.add(values[index], labels[index], tiers[index], ts_us)
-            return
-        stamps = np.empty((n, 2), dtype=np.int64)
-        stamps[:, 0] = ts_us
-        stamps[:, 1] = np.arange(self._sequence + 1, self._sequence + n + 1)
-        self._sequence += n
         if self._newest_us is None or ts_us > self._newest_us:
             self._newest_us = ts_us
+        if any(labels):
+            for place, label in enumerate(labels):
+                if label:
+                    self._put(values[place], label, tiers[place], ts_us, self._sequence + place + 1)
+        waiting = self._waiting
+        if waiting and waiting[0][0].shape[1] != values.shape[1]:
+            self._settle()
+        waiting.append((values, labels, tiers, ts_us, self._sequence))
+        self._sequence += n
+        self._waiting_rows += n
+        if self._waiting_rows >= min(WAITING_ROWS, self._size_max):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take in the rows of class 0 that wait."""
+        if not self._waiting:
+            return
+        waiting, rows = self._waiting, self._waiting_rows
+        values = np.concatenate([each[0] for each in waiting])
+        tiers = np.frombuffer(b"".join([each[2] for each in waiting]), dtype=np.uint8)
+        negative = np.fromiter(chain.from_iterable([each[1] for each in waiting]), dtype=np.int64, count=rows) == 0
+        stamps = np.empty((rows, 2), dtype=np.int64)
+        sizes = [len(each[2]) for each in waiting]
+        stamps[:, 0] = np.repeat([each[3] for each in waiting], sizes)
+        stamps[:, 1] = np.arange(waiting[0][4] + 1, waiting[0][4] + rows + 1)
+        waiting.clear()
+        self._waiting_rows = 0
         for tier in range(len(TIERS)):
-            count = tiers.count(tier)
-            if count == n:
-                self._extend(tier, values, stamps)
-            elif count:
-                mine = (np.frombuffer(tiers, dtype=np.uint8) == tier).nonzero()[0]
-                self._extend(tier, values.take(mine, axis=0), stamps.take(mine, axis=0))
+            mine = np.flatnonzero(negative & (tiers == tier))
+            for first in range(0, len(mine), self._size_max):  # a ring takes at most what it holds at once
+                part = mine[first : first + self._size_max]
+                self._extend(tier, values[part], stamps[part])
 
     def _extend(self, index: int, values: Floats, stamps: npt.NDArray[np.int64]) -> None:
         n, width = values.shape
@@ -174,6 +204,8 @@ class Window:
 
     def _shown(self, label: int, tier: int) -> _Ring | None:
         """The ring of a class and tier without the rows that are too old; None where there was never a row."""
+        if not label:
+            self._settle()
         index = label * len(TIERS) + tier
         ring = self._rings[index] if index < len(self._rings) else None
         if ring is not None and self._newest_us is not None:
@@ -187,6 +219,7 @@ class Window:
 
     def counts(self) -> dict[int, tuple[int, ...]]:
         """Rows by class, then by tier."""
+        self._settle()
         classes = (len(self._rings) + len(TIERS) - 1) // len(TIERS)
         return {label: tuple(self.size(label, tier) for tier in range(len(TIERS))) for label in range(classes)}
 
@@ -223,6 +256,7 @@ class Window:
 
     def digest_state(self) -> object:
         """Each class and tier: its rows, oldest first, with their times; and the counters."""
+        self._settle()
         shown = [
             [index, ring.values[order], ring.stamps[order]]
             for index, ring in enumerate(self._rings)

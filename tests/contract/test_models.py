@@ -14,8 +14,9 @@ import pytest
 from river import linear_model, naive_bayes, optim, preprocessing
 
 from stream_balance.core.arms import MODELS, Model, make_model
-from stream_balance.core.records import Columns, Sample
+from stream_balance.core.records import Columns, Samples
 from stream_balance.errors import SettingsError
+from stream_balance.testing import Sample, together
 
 NAMES = [*MODELS, "river.tree:HoeffdingTreeClassifier"]
 MANY = [name for name in NAMES if name not in MODELS or MODELS[name][1]]
@@ -50,7 +51,7 @@ def stream(n: int, classes: int = 2, seed: int = 0, absent: float = 0.0, nominal
 def taught(name: str, samples: list[Sample], columns: Columns, classes: int = 2) -> Model:
     model = make_model(name, classes, seed=7)
     for sample in samples:
-        model.learn(sample, columns)
+        model.learn(together([sample]), columns)
     return model
 
 
@@ -115,7 +116,7 @@ def test_a_binary_model_is_refused_for_three_classes_or_wrapped(name: str) -> No
     model = make_model(name, classes=3, one_vs_rest=True)
     assert model.predict(np.zeros((2, 4)), columns).abstained.all()
     for sample in stream(900, classes=3):
-        model.learn(sample, columns)
+        model.learn(together([sample]), columns)
     test = stream(300, classes=3, seed=1)
     probability = model.predict(np.array([sample.row for sample in test]), columns).probability
     assert probability.shape == (300, 2)
@@ -131,8 +132,8 @@ def test_predicting_changes_no_later_answer(name: str) -> None:
     asked, left = make_model(name, seed=3), make_model(name, seed=3)
     for sample in samples:
         asked.predict(rows, columns)
-        asked.learn(sample, columns)
-        left.learn(sample, columns)
+        asked.learn(together([sample]), columns)
+        left.learn(together([sample]), columns)
     np.testing.assert_array_equal(asked.predict(rows, columns).probability, left.predict(rows, columns).probability)
 
 
@@ -142,8 +143,8 @@ def test_a_pickled_model_goes_on_as_before(name: str) -> None:
     model = taught(name, samples[:300], columns)
     other = pickle.loads(pickle.dumps(model))
     for sample in samples[300:]:
-        model.learn(sample, columns)
-        other.learn(sample, columns)
+        model.learn(together([sample]), columns)
+        other.learn(together([sample]), columns)
     rows = np.array([sample.row for sample in samples])
     np.testing.assert_array_equal(model.predict(rows, columns).probability, other.predict(rows, columns).probability)
     assert repr(model.digest_state()) == repr(other.digest_state())
@@ -173,9 +174,9 @@ def test_times_are_repetitions(name: str) -> None:
     columns, samples = table(), stream(60)
     once, thrice = make_model(name), make_model(name)
     for sample in samples:
-        thrice.learn(Sample(sample.row, sample.label, "copied", times=3), columns)
+        thrice.learn(together([Sample(sample.row, sample.label, "copied", times=3)]), columns)
         for _ in range(3):
-            once.learn(sample, columns)
+            once.learn(together([sample]), columns)
     rows = np.array([sample.row for sample in samples])
     np.testing.assert_allclose(
         once.predict(rows, columns).probability, thrice.predict(rows, columns).probability, rtol=1e-12
@@ -207,7 +208,7 @@ def test_logistic_is_river_s_progressive_loop(name: str, tolerance: float, absen
     model = make_model(name)
     for i, sample in enumerate(samples):
         if i - delay >= 1:
-            model.learn(samples[i - delay - 1], columns)
+            model.learn(together([samples[i - delay - 1]]), columns)
         scores = model.predict(sample.row[None, :], columns)
         if i > delay:
             assert abs(scores.probability[0, 0] - expected[i]) <= tolerance
@@ -237,8 +238,8 @@ def test_fast_and_river_logistic_agree_on_all_there_is() -> None:
         row[rng.random(len(row)) < 0.1] = np.nan
         label = int(rng.random() < 0.3)
         sample = Sample(row, label, "observed", (float(rng.normal()),), int(rng.integers(1, 5)))
-        fast.learn(sample, columns)
-        slow.learn(sample, columns)
+        fast.learn(together([sample]), columns)
+        slow.learn(together([sample]), columns)
         rows = np.vstack([row, np.full(len(row), np.nan), row * 1.5 if i % 9 == 0 and len(row) == 4 else row])
         np.testing.assert_allclose(
             fast.predict(rows, columns).probability, slow.predict(rows, columns).probability, rtol=0, atol=1e-9
@@ -255,8 +256,8 @@ def test_an_offset_is_learned_with_and_served_without() -> None:
     labels = rng.random(len(rows)) < truth
     for row, label in zip(rows, labels, strict=True):
         if label or rng.random() < 0.1:
-            honest.learn(Sample(row, int(label), "observed", (math.log(10.0),)), columns)
-            bent.learn(Sample(row, int(label), "observed"), columns)
+            honest.learn(Samples.of(row, int(label), offset=(math.log(10.0),)), columns)
+            bent.learn(Samples.of(row, int(label)), columns)
     assert honest.predict(rows, columns).probability.mean() == pytest.approx(labels.mean(), rel=0.1)
     assert bent.predict(rows, columns).probability.mean() > 4 * labels.mean()
 
@@ -306,9 +307,9 @@ def test_samples_at_once_are_samples_one_by_one(seed: int) -> None:
     ]
     single, block = make_model("logistic"), make_model("logistic")
     for sample in samples:
-        single.learn(sample, columns)
+        single.learn(together([sample]), columns)
     for start in range(0, 60, 17):
-        block.learn_all(samples[start : start + 17], columns)
+        block.learn(together(samples[start : start + 17]), columns)
     np.testing.assert_allclose(
         block.predict(rows, columns).probability, single.predict(rows, columns).probability, rtol=1e-9
     )

@@ -11,9 +11,10 @@ import pytest
 
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, Strategy, make_strategy
 from stream_balance.core.rates import Rates, RateSettings
-from stream_balance.core.records import Columns, Plan, Sample
+from stream_balance.core.records import Columns, Plan
 from stream_balance.core.window import Window, WindowSettings
 from stream_balance.errors import SettingsError
+from stream_balance.testing import Sample, each_of, make_arrivals
 
 pytestmark = pytest.mark.parametrize("name", list(STRATEGIES))
 
@@ -47,9 +48,7 @@ ROW = np.array([10.0, 10.5, 1.0])
 
 
 def drawn(strategy: Strategy, window: Window, seed: int = 0, row: np.ndarray = ROW, label: int = 1) -> list[Sample]:
-    rng = Random(seed)
-    plan = strategy.plan(label, 0, rng)
-    return strategy.draw(row, label, 0, plan, window, table(), rng)
+    return each_of(strategy.draw(make_arrivals(row[None, :], (label,)), window, table(), Random(seed)))
 
 
 def planned(plan: Plan) -> int:
@@ -63,8 +62,10 @@ def learned(samples: list[Sample]) -> int:
 def test_plans_and_samples_add_up(name: str) -> None:
     strategy, window, rng = strategy_at(name, [0.9, 0.1]), window_of(60), Random(3)
     for label in (0, 1) * 100:
+        state = rng.getstate()
         plan = strategy.plan(label, 0, rng)
-        samples = strategy.draw(ROW, label, 0, plan, window, table(), rng)
+        rng.setstate(state)
+        samples = each_of(strategy.draw(make_arrivals(ROW[None, :], (label,)), window, table(), rng))
         assert learned(samples) == planned(plan)
         assert sum(sample.times for sample in samples if sample.origin == "interpolated") == plan.synthetic * label
         assert [sample.origin for sample in samples][:1] == ["observed"][: planned(plan)]
@@ -200,9 +201,8 @@ def test_a_tier_with_enough_rows_uses_its_own(name: str) -> None:
 
 def test_one_class_only_is_learned_without_end(name: str) -> None:
     strategy, rng = strategy_at(name, [1.0, 0.0]), Random(0)
-    total = sum(
-        learned(strategy.draw(ROW, 0, 0, strategy.plan(0, 0, rng), window_of(0), table(), rng)) for _ in range(999)
-    )
+    arrivals = make_arrivals(ROW[None, :], (0,))
+    total = sum(learned(each_of(strategy.draw(arrivals, window_of(0), table(), rng))) for _ in range(999))
     assert 0 < total <= 999
 
 

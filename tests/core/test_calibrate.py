@@ -11,19 +11,12 @@ import pytest
 
 from stream_balance.core.arms import make_model
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
-from stream_balance.core.calibrate import (
-    Calibrator,
-    CalibratorSettings,
-    RatioCorrection,
-    Threshold,
-    ThresholdSettings,
-    best_gmean_cut,
-    logits,
-    unbend,
-)
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection, logits, unbend
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Columns
+from stream_balance.core.threshold import Threshold, ThresholdSettings, best_gmean_cut
 from stream_balance.core.window import Window, WindowSettings
+from stream_balance.testing import each_of, make_arrivals
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -52,14 +45,14 @@ def served(strategy_name: str, model_name: str, rows: int = 12_000, seed: int = 
         probabilities.append(probability[:, 0])
         outcomes.append(labels)
         calibrator.learn_many(logit, tiers, labels)
+        window.add_many(values, labels, tiers, start)
+        drawn = strategy.draw(make_arrivals(values, labels, tiers), window, columns, chance)
+        rates.observe_many(labels)
         samples = [0, 0]
-        for row, label, tier in zip(values, labels, tiers, strict=True):
-            window.add(row, label, tier, start)
-            plan = strategy.plan(label, tier, chance)
-            rates.observe(label)
-            for sample in strategy.draw(row, label, tier, plan, window, columns, chance):
-                model.learn(sample, columns)
-                samples[label] += sample.times
+        if drawn is not None:
+            model.learn(drawn, columns)
+            for sample in each_of(drawn):
+                samples[sample.label] += sample.times
         correction.observe([20 - sum(labels), sum(labels)], samples)
     return np.concatenate(probabilities), np.concatenate(outcomes)
 

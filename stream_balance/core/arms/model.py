@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from stream_balance.core.records import Columns, Floats, Sample, Scores
+from stream_balance.core.records import Columns, Floats, Samples, Scores
 
 
 class Model(Protocol):
-    """A classifier of classes 0..C-1 that learns one sample at a time.
+    """A classifier of classes 0..C-1 that learns samples in their order.
 
     The cold start is the same for all: until a model has learned a sample, and wherever it names no class or no
     number, it abstains: NaN in the row, True in `abstained`. A class that it does not name has probability 0.
     """
 
-    supports_offset: bool  # learns with `Sample.offset` in its logit and answers without it
+    supports_offset: bool  # learns with `Samples.offsets` in its logit and answers without it
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
         """Probabilities of classes 1..C-1 for n rows, (n, d). Changes nothing that a later answer depends on."""
         ...
 
-    def learn(self, sample: Sample, columns: Columns) -> None:
-        """Learn the sample's row `times` times."""
-        ...
-
-    def learn_all(self, samples: Sequence[Sample], columns: Columns) -> None:
-        """Learn samples, one or more, in their order: as `learn` of each would, up to rounding."""
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """Learn one or more rows, in their order."""
         ...
 
     def digest_state(self) -> object:
@@ -43,37 +38,41 @@ def abstention(n: int, classes: int) -> Scores:
 
 
 Row = dict[str, float | str]
+NumbersAndLevels = tuple[dict[str, float], dict[str, float]]
 
 
-def named_levels(row: list[float], columns: Columns) -> Row:
-    """Present values by column name; nominal ones as the name of their level."""
-    names = columns.names
-    found: Row = _present(row, names)  # type: ignore[assignment]  # strings are added below
-    for i in columns.nominal_indices:
-        if i < len(row) and not math.isnan(row[i]):
-            found[names[i]] = columns.level_names[i][int(row[i])]
+def named_levels(values: Floats, columns: Columns) -> list[Row]:
+    """Present values of each row, (n, d), by column name and in column order; nominal ones as their level's name."""
+    width, names = values.shape[1], columns.names
+    nominal = [i for i in columns.nominal_indices if i < width]
+    found: list[Row] = _present(values, names)  # type: ignore[assignment]  # strings are added below
+    for i in nominal:
+        name, level_names = names[i], columns.level_names[i]
+        for row in found:
+            if name in row:
+                row[name] = level_names[int(row[name])]
     return found
 
 
-def _present(row: list[float], names: list[str]) -> dict[str, float]:
-    """Values that are not absent, by name. Most rows have them all, which one sum tells."""
-    if math.isnan(sum(row)):
-        return {names[i]: value for i, value in enumerate(row) if not math.isnan(value)}
-    return dict(zip(names, row, strict=False))
+def numbers_and_levels(values: Floats, columns: Columns) -> list[NumbersAndLevels]:
+    """By row: present numeric values by column name; {"column=level": 1.0} for each present nominal value."""
+    width, names = values.shape[1], columns.names
+    nominal = [i for i in columns.nominal_indices if i < width]
+    rows = _present(values, names)
+    if not nominal:
+        return [(row, {}) for row in rows]
+    named = [(names[i], columns.level_names[i]) for i in nominal]
+    return [
+        (row, {f"{name}={levels[int(row.pop(name))]}": 1.0 for name, levels in named if name in row}) for row in rows
+    ]
 
 
-def numbers_and_levels(row: list[float], columns: Columns) -> tuple[dict[str, float], dict[str, float]]:
-    """Present numeric values by column name; and {"column=level": 1.0} for each present nominal value."""
-    names = columns.names
-    if not columns.nominal_indices:
-        return _present(row, names), {}
-    nominal = columns.nominal
-    numbers, levels = {}, {}
-    for i, value in enumerate(row):
-        if math.isnan(value):
-            continue
-        if nominal[i]:
-            levels[f"{names[i]}={columns.level_names[i][int(value)]}"] = 1.0
-        else:
-            numbers[names[i]] = value
-    return numbers, levels
+def _present(values: Floats, names: list[str]) -> list[dict[str, float]]:
+    """Values that are not absent, by name. The rows of one search mostly lack the same columns."""
+    absent = np.isnan(values)
+    lacking = absent.any(axis=0)
+    if (lacking == absent.all(axis=0)).all():
+        columns = np.flatnonzero(~lacking)
+        known = [names[i] for i in columns.tolist()]
+        return [dict(zip(known, row, strict=True)) for row in values[:, columns].tolist()]
+    return [{names[i]: value for i, value in enumerate(row) if not math.isnan(value)} for row in values.tolist()]

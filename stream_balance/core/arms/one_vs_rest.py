@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from stream_balance.core.arms.model import Model
-from stream_balance.core.records import Columns, Floats, Sample, Scores
+from stream_balance.core.records import Columns, Floats, Samples, Scores
 
 
 class OneVsRest:
@@ -32,15 +30,12 @@ class OneVsRest:
         total[abstained] = 1.0
         return Scores(table[:, 1:] / total[:, None], abstained)
 
-    def learn(self, sample: Sample, columns: Columns) -> None:
-        """Each part learns whether the sample is of its class."""
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """Each part learns which of the samples are of its class."""
+        offsets: list[tuple[float, ...]] = [(0.0,)] * len(samples)
         for label, part in enumerate(self._parts):
-            part.learn(Sample(sample.row, int(label == sample.label), sample.origin, (0.0,), sample.times), columns)
-
-    def learn_all(self, samples: Sequence[Sample], columns: Columns) -> None:
-        """One after the other."""
-        for sample in samples:
-            self.learn(sample, columns)
+            mine = [int(each == label) for each in samples.labels]
+            part.learn(Samples(samples.rows, mine, samples.origins, samples.times, offsets), columns)
 
     def digest_state(self) -> object:
         """The parts', by class."""

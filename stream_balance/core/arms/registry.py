@@ -6,11 +6,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from river import base, ensemble, forest, tree
+from river import base, ensemble
 
 from stream_balance.core.arms.fast_logistic import FastLogistic
 from stream_balance.core.arms.model import Model
 from stream_balance.core.arms.one_vs_rest import OneVsRest
+from stream_balance.core.arms.quick_trees import QuickAdaptiveTree, QuickForest, QuickTree
 from stream_balance.core.arms.river_models import RiverLinear, RiverModel, RiverNaiveBayes
 from stream_balance.errors import SettingsError
 
@@ -28,15 +29,15 @@ def _linear_svm(classes: int, seed: int) -> Model:
 
 
 def _hoeffding_adaptive_tree(classes: int, seed: int) -> Model:
-    return RiverModel(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), classes)
+    return RiverModel(QuickAdaptiveTree(seed=seed), classes)
 
 
 def _adaptive_random_forest(classes: int, seed: int) -> Model:
-    return RiverModel(forest.ARFClassifier(seed=seed), classes)
+    return RiverModel(QuickForest(seed=seed), classes)
 
 
 def _leveraging_bagging(classes: int, seed: int) -> Model:
-    return RiverModel(ensemble.LeveragingBaggingClassifier(tree.HoeffdingTreeClassifier(), seed=seed), classes)
+    return RiverModel(ensemble.LeveragingBaggingClassifier(QuickTree(), seed=seed), classes)
 
 
 def _naive_bayes(classes: int, seed: int) -> Model:

@@ -14,7 +14,7 @@ from river import linear_model, naive_bayes, optim, preprocessing
 from river.utils.math import softmax
 
 from stream_balance.core.arms.model import abstention, named_levels, numbers_and_levels
-from stream_balance.core.records import Columns, Floats, Sample, Scores
+from stream_balance.core.records import Columns, Floats, Samples, Scores
 
 
 class RiverModel:
@@ -33,31 +33,29 @@ class RiverModel:
         if not self.learned:
             return scores
         classes = range(1, self.classes)
-        for i, row in enumerate(values.tolist()):
-            answer = self._ask(row, columns)
+        for i, x in enumerate(self._read(values, columns)):
+            answer = self._ask(x)
             if sum(answer.values()) > 0:  # not where it names no class, or a NaN
                 scores.probability[i] = [answer.get(c, 0.0) for c in classes]
                 scores.abstained[i] = False
         return scores
 
-    def learn(self, sample: Sample, columns: Columns) -> None:
-        """`learn_one`, as often as the sample says."""
-        row = sample.row.tolist()
-        for _ in range(sample.times):
-            self._teach(row, sample, columns)
-        self.learned += sample.times
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """`learn_one`, as often as each sample says."""
+        for i, x in enumerate(self._read(samples.rows, columns)):
+            for _ in range(samples.times[i]):
+                self._teach(x, samples.labels[i], samples.offsets[i])
+        self.learned += sum(samples.times)
 
-    def learn_all(self, samples: Sequence[Sample], columns: Columns) -> None:
-        """One after the other."""
-        for sample in samples:
-            self.learn(sample, columns)
+    def _read(self, values: Floats, columns: Columns) -> Sequence[Any]:
+        return named_levels(values, columns)
 
-    def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
-        answer: dict[Any, float] = self.classifier.predict_proba_one(named_levels(row, columns)) or {}
+    def _ask(self, x: Any) -> dict[Any, float]:
+        answer: dict[Any, float] = self.classifier.predict_proba_one(x) or {}
         return answer
 
-    def _teach(self, row: list[float], sample: Sample, columns: Columns) -> None:
-        self.classifier.learn_one(named_levels(row, columns), sample.label)
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...]) -> None:
+        self.classifier.learn_one(x, label)
 
     def digest_state(self) -> object:
         """How many samples were learned; the running hash of predictions and samples covers the rest."""
@@ -78,25 +76,28 @@ class RiverLinear(RiverModel):
         self.supports_offset = loss == "log"
         self._scaler: Any = preprocessing.StandardScaler()
 
-    def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
-        numbers, levels = numbers_and_levels(row, columns)
+    def _read(self, values: Floats, columns: Columns) -> Sequence[Any]:
+        return numbers_and_levels(values, columns)
+
+    def _ask(self, x: Any) -> dict[Any, float]:
+        numbers, levels = x
         scaled = self._scaler.transform_one(numbers)
         scaled.update(levels)
         answer: dict[Any, float] = self.classifier.predict_proba_one(scaled)
         return answer
 
-    def _teach(self, row: list[float], sample: Sample, columns: Columns) -> None:
-        numbers, levels = numbers_and_levels(row, columns)
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...]) -> None:
+        numbers, levels = x
         self._scaler.learn_one(numbers)
         scaled = self._scaler.transform_one(numbers)
         scaled.update(levels)
-        offset = sample.offset[0] if self.supports_offset else 0.0
-        if not offset:
-            self.classifier.learn_one(scaled, sample.label)
+        shift = offset[0] if self.supports_offset else 0.0
+        if not shift:
+            self.classifier.learn_one(scaled, label)
             return
-        self.classifier.intercept += offset
-        self.classifier.learn_one(scaled, sample.label)
-        self.classifier.intercept -= offset
+        self.classifier.intercept += shift
+        self.classifier.learn_one(scaled, label)
+        self.classifier.intercept -= shift
 
 
 class RiverNaiveBayes(RiverModel):
@@ -111,8 +112,12 @@ class RiverNaiveBayes(RiverModel):
         super().__init__(gaussian(), classes)
         self._levels = multinomial()
 
-    def _ask(self, row: list[float], columns: Columns) -> dict[Any, float]:
-        numbers, levels = numbers_and_levels(row, columns)
+    def _read(self, values: Floats, columns: Columns) -> Sequence[Any]:
+        nominal = bool(columns.nominal_indices)
+        return [(numbers, levels, nominal) for numbers, levels in numbers_and_levels(values, columns)]
+
+    def _ask(self, x: Any) -> dict[Any, float]:
+        numbers, levels, _ = x
         if not levels:
             answer: dict[Any, float] = self.classifier.predict_proba_one(numbers)
             return answer
@@ -121,8 +126,8 @@ class RiverNaiveBayes(RiverModel):
             joint[label] += float(likelihood) - float(np.log(self._levels.p_class(label)))  # the prior counts once
         return dict(softmax(joint))
 
-    def _teach(self, row: list[float], sample: Sample, columns: Columns) -> None:
-        numbers, levels = numbers_and_levels(row, columns)
-        self.classifier.learn_one(numbers, sample.label)
-        if columns.nominal_indices:
-            self._levels.learn_one(levels, sample.label)
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...]) -> None:
+        numbers, levels, nominal = x
+        self.classifier.learn_one(numbers, label)
+        if nominal:
+            self._levels.learn_one(levels, label)

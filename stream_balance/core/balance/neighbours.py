@@ -2,8 +2,8 @@
 
 Chawla et al., "SMOTE: synthetic minority over-sampling technique" (2002); nominal columns as in its section 6.1
 (SMOTE-NC). Differences, each for a stream: the base is the row that arrives; distances are taken in units of each
-column's standard deviation among the rows offered, so that a price does not drown a rating. In those units the median
-standard deviation, SMOTE-NC's penalty for a different level, is 1.
+column's standard deviation among the rows offered (refreshed every few draws), so that a price does not drown a rating.
+In those units the median standard deviation, SMOTE-NC's penalty for a different level, is 1.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from stream_balance.core.records import Columns, Floats
 
+Pool = tuple[int, int | None]  # class and tier that rows come from; None = all tiers
+SCALE_DRAWS = 16  # a scale is worked out anew after so many draws
+
 
 class Interpolator:
-    """Makes rows beside a row. Stateless but for the number of neighbours.
+    """Makes rows beside a row. Remembers the scale of each pool of rows for `SCALE_DRAWS` draws.
 
     >>> beside = Interpolator(neighbours=1).beside(
     ...     np.array([0.0]), np.array([[0.0], [1.0], [9.0]]), 2, Columns(), Random(1)
@@ -29,37 +32,55 @@ class Interpolator:
 
     def __init__(self, neighbours: int) -> None:
         self._neighbours = neighbours
+        self._scales: dict[Pool, tuple[int, Floats]] = {}  # draws since, and the weight of each column
 
-    def beside(self, row: Floats, rows: Floats, wanted: int, columns: Columns, rng: Random) -> Floats:
+    def beside(
+        self, row: Floats, rows: Floats, wanted: int, columns: Columns, rng: Random, pool: Pool | None = None
+    ) -> Floats:
         """`wanted` rows, (wanted, d), between `row` (d,) and its neighbours among `rows` (n >= 1, any width).
 
         A numeric value lies between those of both rows, and is absent (NaN) where either is absent in `row`, or
         as in `row` where the neighbour lacks it. A nominal value is the most frequent among the neighbours.
+        `pool` names where `rows` come from; without it their scale is worked out anew.
         """
         rows = fitted(rows, len(row))
         nominal = [column for column in columns.nominal_indices if column < len(row)]
-        nearest = self._nearest(row, rows, nominal)
+        nearest = self._nearest(row, rows, nominal, self._scale(rows, pool))
         near = rows[nearest]
         towards = [int(len(near) * rng.random()) for _ in range(wanted)]
         gaps = np.array([rng.random() for _ in range(wanted)])
-        step = near - row
+        step: Floats = near - row
         step[np.isnan(step)] = 0.0
-        found = step[towards]
+        found: Floats = step[towards]
         found *= gaps[:, None]
         found += row
         for column in nominal:
             found[:, column] = _mode(near[:, column])
         return found
 
-    def _nearest(self, row: Floats, rows: Floats, nominal: list[int]) -> npt.NDArray[np.intp]:
+    def _scale(self, rows: Floats, pool: Pool | None) -> Floats:
+        if pool is None:
+            return weights(rows)
+        scale: Floats
+        draws, scale = self._scales.get(pool, (SCALE_DRAWS, rows[0]))
+        if draws >= SCALE_DRAWS or len(scale) != rows.shape[1]:
+            draws, scale = 0, weights(rows)
+        self._scales[pool] = draws + 1, scale
+        return scale
+
+    def _nearest(self, row: Floats, rows: Floats, nominal: list[int], scale: Floats) -> npt.NDArray[np.intp]:
         """Indices of the nearest rows, nearest first; a row equal to `row` is left out once: it may be `row` itself."""
-        squares = squared_distances(row, rows, nominal)
+        squares = squared_distances(row, rows, nominal, scale)
         k = min(self._neighbours + 1, len(rows))
         # A stable order: equal distances are taken oldest first on every machine.
         order = np.argsort(squares, kind="stable")[:k]
         if k > 1 and squares[order[0]] == 0.0:
             return order[1:]
         return order[: self._neighbours]
+
+    def digest_state(self) -> object:
+        """The scales in use, by pool in the order of first use."""
+        return [[*pool, draws, scale] for pool, (draws, scale) in self._scales.items()]
 
 
 def fitted(rows: Floats, width: int) -> Floats:
@@ -71,21 +92,26 @@ def fitted(rows: Floats, width: int) -> Floats:
     return wide
 
 
-def squared_distances(row: Floats, rows: Floats, nominal: list[int]) -> Floats:
-    """Squared distance of `row` (d,) to each of `rows` (n, d), in standard deviations of the columns of `rows`.
+def weights(rows: Floats) -> Floats:
+    """1 / variance of each column of `rows` (n, d) over its present values; 0 for a column without variance."""
+    variance = _variance(rows)
+    found: Floats = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
+    return found
+
+
+def squared_distances(row: Floats, rows: Floats, nominal: list[int], scale: Floats) -> Floats:
+    """Squared distance of `row` (d,) to each of `rows` (n, d), columns weighted by `scale` (see `weights`).
 
     A different level counts 1, as does a value that one of both lacks; what both lack counts 0, and so does a column
     that is constant in `rows`: it tells no neighbour from another.
     """
     squares = rows - row
     squares *= squares
-    variance = _variance(rows)
-    weight = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
     if not nominal:
-        found: Floats = squares @ weight
+        found: Floats = squares @ scale
         if not np.isnan(found).any():
             return found
-    squares *= weight
+    squares *= scale
     absent = np.isnan(squares)
     if absent.any():
         squares[absent] = 1.0

@@ -17,10 +17,11 @@ from pydantic import Field, PositiveInt
 
 from stream_balance.core.balance.neighbours import Interpolator
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import Columns, Floats, Plan, RoomSettings, Sample
+from stream_balance.core.records import ORIGINS, Arrivals, Columns, Floats, Plan, RoomSettings, Samples
 from stream_balance.core.window import Window
 
 DEFAULT_TARGET_SHARE = 0.2
+OBSERVED, COPIED, INTERPOLATED, GENERATED = range(len(ORIGINS))
 
 
 class BalanceSettings(RoomSettings):
@@ -98,35 +99,47 @@ class Strategy:
         low, high, chance = self._choices[label]
         return high if chance and rng.random() < chance else low
 
-    def draw(  # the verb of the room, called in one place
-        self, row: Floats, label: int, tier: int, plan: Plan, window: Window, columns: Columns, rng: Random
-    ) -> list[Sample]:
-        """The samples that `plan` asks for: `row` itself, copies of it, rows beside it. Empty when it is dropped.
+    def draw(self, arrivals: Arrivals, window: Window, columns: Columns, rng: Random) -> Samples | None:
+        """The samples of a matured search: each row that is kept, the rows beside it, its copies. None = no sample.
 
-        Samples share memory with `row`, (d,), and never change it. Whether `row` is already in the window makes no
-        difference: a row is not its own neighbour.
+        All rows are planned first, under the shares before this search. Arrivals stay as they are. Whether they are in
+        the window already makes no difference: a row is not its own neighbour.
         """
-        copies, synthetic, offset = plan.copies, plan.synthetic, plan.offset
-        if not copies:
-            return []
-        samples = [Sample(row, label, "observed", offset)]
-        if synthetic:
-            beside = self._beside(row, label, tier, synthetic, window, columns, rng)
-            samples.extend(Sample(each, label, "interpolated", offset) for each in beside)
-            copies += synthetic - len(beside)  # where nothing can be interpolated, the odds are kept by copies
-        if copies > 1:
-            samples.append(Sample(row, label, "copied", offset, copies - 1))
-        return samples
+        if self._version != self._rates.version:
+            self._refresh()
+        labels, values, chosen, chance_of = arrivals.labels, arrivals.values, self._choices, rng.random
+        plans = [
+            high if chance and chance_of() < chance else low for low, high, chance in [chosen[each] for each in labels]
+        ]
+        picked = _Picked(values)
+        for i, plan in enumerate(plans):
+            if plan.copies:
+                picked.add(i, labels[i], OBSERVED, 1, plan.offset)
+                if plan.synthetic or plan.copies > 1:
+                    self._multiply(arrivals, i, plan, picked, window, columns, rng)
+        return picked.samples()
 
-    def _beside(  # its inner half
+    def _multiply(  # the rest of `draw` for one row
+        self, arrivals: Arrivals, i: int, plan: Plan, picked: _Picked, window: Window, columns: Columns, rng: Random
+    ) -> None:
+        label, copies = arrivals.labels[i], plan.copies
+        if plan.synthetic:
+            beside = self._beside(arrivals.values[i], label, arrivals.tiers[i], plan.synthetic, window, columns, rng)
+            picked.add_new(beside, label, INTERPOLATED, plan.offset)
+            copies += plan.synthetic - len(beside)  # where nothing can be interpolated, copies keep the odds
+        if copies > 1:
+            picked.add(i, label, COPIED, copies - 1, plan.offset)
+
+    def _beside(
         self, row: Floats, label: int, tier: int, wanted: int, window: Window, columns: Columns, rng: Random
-    ) -> list[Floats]:
+    ) -> Floats:
+        """At most `wanted` new rows beside `row`, (k, d)."""
         settings = self.settings
         pool: int | None = tier if window.size(label, tier) >= settings.tier_min else None
         if window.size(label, pool) < settings.minority_min:
-            return []
+            return values_of_none(row)
         rows = window.latest(label, pool, settings.neighbour_rows_max)
-        return list(self._interpolator.beside(row, rows, wanted, columns, rng))
+        return self._interpolator.beside(row, rows, wanted, columns, rng, (label, pool))
 
     def multipliers(self) -> tuple[float, ...]:
         """By class: the expected number of samples of one example, after clamps."""
@@ -144,5 +157,49 @@ class Strategy:
         return [weight / sum(weights) for weight in weights]
 
     def digest_state(self) -> object:
-        """The multipliers; everything else follows from settings, rates and window."""
-        return [self.name, np.array(self.multipliers())]
+        """The multipliers and the scales of distances; everything else follows from settings, rates and window."""
+        return [self.name, np.array(self.multipliers()), self._interpolator.digest_state()]
+
+
+def values_of_none(row: Floats) -> Floats:
+    """No rows of the width of `row`."""
+    return np.empty((0, len(row)))
+
+
+class _Picked:
+    """Collects samples in order; the matrix is made once."""
+
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+        self._new: list[Floats] = []
+        self._next = len(values)
+        self._places: list[int] = []
+        self._labels: list[int] = []
+        self._origins = bytearray()
+        self._times: list[int] = []
+        self._offsets: list[tuple[float, ...]] = []
+
+    def add(self, place: int, label: int, origin: int, times: int, offset: tuple[float, ...]) -> None:
+        self._places.append(place)
+        self._labels.append(label)
+        self._origins.append(origin)
+        self._times.append(times)
+        self._offsets.append(offset)
+
+    def add_new(self, rows: Floats, label: int, origin: int, offset: tuple[float, ...]) -> None:
+        k = len(rows)
+        self._new.append(rows)
+        self._places += range(self._next, self._next + k)
+        self._next += k
+        self._labels += [label] * k
+        self._origins += bytes([origin]) * k
+        self._times += [1] * k
+        self._offsets += [offset] * k
+
+    def samples(self) -> Samples | None:
+        if not self._places:
+            return None
+        offered = np.concatenate((self._values, *self._new)) if self._new else self._values
+        return Samples(
+            offered.take(self._places, axis=0), self._labels, bytes(self._origins), self._times, self._offsets
+        )
