@@ -30,6 +30,7 @@ EXTRA: dict[str, set[str]] = {
     "core/balance/": {"stream_balance.core.balance", "stream_balance.core.window", "stream_balance.core.rates"},
     "core/arms/": {"stream_balance.core.arms"},
     "core/features.py": {"stream_balance.core.lru"},
+    "core/join.py": {"stream_balance.core.held"},
     "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
     "core/ranking.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
     "core/drift.py": {"stream_balance.core.report"},

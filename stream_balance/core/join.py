@@ -23,6 +23,7 @@ from operator import attrgetter
 
 from pydantic import PositiveFloat, PositiveInt
 
+from stream_balance.core.held import Packed, pack, unpack
 from stream_balance.core.records import Event, Examples, Purchase, RoomSettings, Scored, Search
 
 _BEGINNING_US = -(2**63)
@@ -324,6 +325,29 @@ class Joiner:
             _remove(items, purchase.item_id, outcome)
             if not items:
                 del self._buyers[purchase.user_id]
+
+    def __getstate__(self) -> tuple[dict[str, object], Packed, list[tuple[int, int]]]:
+        """What is saved: the held searches as columns, the late ones last; the indexes over them are made anew."""
+        made = ("_by_id", "_by_user", "_queue", "_late")
+        rest = {name: value for name, value in self.__dict__.items() if name not in made}
+        held = [*self._queue, *(scored for _, _, scored in self._late)]
+        return rest, pack(held), [(ts_us, arrival) for ts_us, arrival, _ in self._late]
+
+    def __setstate__(self, state: tuple[dict[str, object], Packed, list[tuple[int, int]]]) -> None:
+        rest, packed, late = state
+        self.__dict__.update(rest)
+        held = unpack(packed)
+        in_order = len(held) - len(late)
+        self._queue = deque(held[:in_order])
+        self._late = [(*key, scored) for key, scored in zip(late, held[in_order:], strict=True)]
+        self._by_id = {scored.event_id: scored for scored in held}
+        self._by_user = {}
+        for scored in held:
+            others = self._by_user.setdefault(scored.user_id, scored)
+            if isinstance(others, list):
+                insort(others, scored, key=_by_time)
+            elif others is not scored:
+                self._by_user[scored.user_id] = sorted((others, scored), key=_by_time)
 
     def digest_state(self) -> object:
         """Everything that steers what comes next: held searches by (ts, arrival), purchases by arrival."""
