@@ -13,13 +13,17 @@ The rules:
 - What goes out is whole runs, so one offset per lane says what is still to do, and a restart there changes nothing.
 
 What is not forced by times (a caught-up lane was passed over) is counted, and told to `on_unforced`, for a journal.
+Two readings of the same lanes differ in nothing else, so a journal that has the next offsets behind each `take` with
+such a decision is enough to repeat it: `follow` goes from entry to entry, at each with only the records before its
+offsets in sight. A lane that stops there does not block, whether it had more by then or not; of the records in sight
+the same heads meet as did then, so the same go first.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stream_balance.core import order
@@ -65,6 +69,11 @@ class _Lane:
     caught_up: bool = False
     bytes: int = 0  # of the buffered values
     buffer: deque[Polled] = field(default_factory=deque)
+    limit: int | None = None  # while a journal is followed: nothing from this offset on is in sight
+
+    def is_spent(self) -> bool:
+        """Everything in sight of the journal's entry has been handed out."""
+        return self.limit is not None and (self.buffer[0].offset if self.buffer else self.position) >= self.limit
 
 
 class Merge:
@@ -95,8 +104,50 @@ class Merge:
         self._heads: list[tuple[int, int]] = []  # heap of (time of the lane's head, index of the lane)
         self._blocking = set(range(len(self._lanes)))  # lanes with nothing buffered, more to come
         self._bad: deque[Polled] = deque()  # met at the front of a lane, not yet handed out
+        self._plan: deque[Mapping[LaneKey, int]] = deque()  # entries of the journal still to be followed
         self.unforced = 0  # groups handed out although a caught-up lane might still have brought something before them
         self.runs_cut = 0
+
+    def follow(self, plan: Iterable[Mapping[LaneKey, int]]) -> None:
+        """Take the order that was taken before: `plan` has the next offsets behind each decision, oldest first.
+
+        A lane that an entry does not name was not there yet. Call it after `start_at`, before the first `feed`.
+        """
+        self._plan = deque(plan)
+        self._next_entry()
+
+    def plan(self) -> list[Mapping[LaneKey, int]]:
+        """What is left of the journal that is followed; empty when its end was reached."""
+        return list(self._plan)
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the journal still says what comes next."""
+        return bool(self._plan)
+
+    def missing(self) -> list[tuple[LaneKey, int, int]]:
+        """(lane, where it ends, offset in the journal) of lanes that have ended before what was once read of them."""
+        return [
+            (lane.key, lane.position, lane.limit)
+            for lane in self._lanes
+            if lane.limit is not None and lane.caught_up and not lane.buffer and not lane.is_spent()
+        ]
+
+    def _next_entry(self) -> None:
+        """Take up the first entry that leaves something to do, or none."""
+        while self._plan:
+            entry = self._plan[0]
+            for lane in self._lanes:
+                lane.limit = entry.get(lane.key, 0)
+            if not all(lane.is_spent() for lane in self._lanes):
+                break
+            self._plan.popleft()
+        else:
+            for lane in self._lanes:
+                lane.limit = None
+        self._heads.clear()
+        for index in range(len(self._lanes)):
+            self._settle(index)
 
     def feed(self, key: LaneKey, records: Iterable[Polled], *, position: int, caught_up: bool) -> None:
         """Append what was fetched, in offset order. `position` is the offset the next fetch starts at (gaps count)."""
@@ -110,6 +161,13 @@ class Merge:
         lane.caught_up = caught_up
         if was_empty:
             self._settle(index)
+        if self._plan and lane.is_spent():
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        """Go on to the journal's next entry once all in sight of this one has been handed out."""
+        if all(lane.is_spent() for lane in self._lanes):
+            self._next_entry()
 
     def take(self, records_max: int) -> list[Polled]:
         """The next records in total order: whole groups, until there are `records_max` of them or no more can go."""
@@ -121,6 +179,9 @@ class Merge:
                 break
             out.extend(group)
             self._hand_out_bad(out)
+            if self._plan:
+                self._turn_over()
+                self._hand_out_bad(out)
         return out
 
     def _hand_out_bad(self, out: list[Polled]) -> None:
@@ -135,9 +196,11 @@ class Merge:
             lane.bytes -= len(buffer[0].value)
             self._bad.append(buffer.popleft())
         self._blocking.discard(index)
+        if lane.is_spent():
+            return
         if buffer:
             heapq.heappush(self._heads, (buffer[0].event.ts_us, index))  # type: ignore[union-attr]  # good by the loop above
-        elif not lane.caught_up:
+        elif lane.limit is not None or not lane.caught_up:
             self._blocking.add(index)
 
     def _next_group(self) -> list[Polled] | None:
@@ -150,12 +213,12 @@ class Merge:
             size, known = self._run(index, ts_us)
             runs.append((index, size))
             if not known:
-                if not self._lanes[index].caught_up:
+                if self._plan or not self._lanes[index].caught_up:
                     for popped, _ in runs:
                         heapq.heappush(self._heads, (ts_us, popped))
                     return None
                 forced = False
-        if not forced:
+        if not forced and not self._plan:
             self._note_unforced(ts_us)
         group: list[Polled] = []
         for index, size in runs:
@@ -168,14 +231,18 @@ class Merge:
         """Length of the run at a lane's head, bad records within it included, and whether its end is known."""
         size = 0
         size_bytes = 0
-        for record in self._lanes[index].buffer:
+        lane = self._lanes[index]
+        for record in lane.buffer:
             if record.event is not None and record.event.ts_us != ts_us:
+                return size, True
+            if lane.limit is not None and record.offset >= lane.limit:
                 return size, True
             if size >= self._run_max or size_bytes >= self._run_bytes_max:
                 return size, True
             size += 1
             size_bytes += len(record.value)
-        return size, size >= self._run_max or size_bytes >= self._run_bytes_max
+        known = size >= self._run_max or size_bytes >= self._run_bytes_max
+        return size, known or (lane.limit is not None and lane.position >= lane.limit)
 
     def _pull(self, index: int, size: int, group: list[Polled]) -> None:
         lane = self._lanes[index]
@@ -202,8 +269,8 @@ class Merge:
         return self._lanes[self._index[key]].caught_up
 
     def all_done(self) -> bool:
-        """Every lane caught up, nothing buffered."""
-        return not self._bad and all(lane.caught_up and not lane.buffer for lane in self._lanes)
+        """Every lane caught up, nothing buffered, no journal to follow."""
+        return not self._bad and not self._plan and all(lane.caught_up and not lane.buffer for lane in self._lanes)
 
     def buffered(self, key: LaneKey) -> tuple[int, int]:
         """Records and bytes of values held for a lane."""
