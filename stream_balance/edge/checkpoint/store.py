@@ -1,0 +1,194 @@
+"""Store: the checkpoints of one folder. In: headers and states. Out: the newest whole one; older ones as a reserve.
+
+A checkpoint is written under a temporary name, synced, renamed, and the folder synced; until then the one before
+counts. A file that turns out damaged is passed over, loudly, for the one before it.
+"""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from stream_balance.edge.checkpoint import format as fmt
+from stream_balance.edge.checkpoint.allow import AllowList, NotAllowed, load, save
+from stream_balance.edge.checkpoint.disk import Disk, disk_error
+from stream_balance.edge.checkpoint.format import Damaged, Header, Summing, Trailer
+from stream_balance.edge.checkpoint.migrations import MIGRATIONS, Migration, Path
+from stream_balance.errors import SettingsError, WorldError
+
+Tell = Callable[[str], None]
+_CHECKPOINT = re.compile(r"checkpoint-(\d{10})\.sbc")
+_TEMPORARY = re.compile(r"checkpoint-\d{10}\.tmp")
+
+
+def file_name(sequence: int) -> str:
+    """The file of a checkpoint."""
+    return f"checkpoint-{sequence:010d}.sbc"
+
+
+def temporary_name(sequence: int) -> str:
+    """Its name while it is written."""
+    return f"checkpoint-{sequence:010d}.tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint read back."""
+
+    header: Header
+    state: Any
+
+
+class Store:
+    """Checkpoints of one folder, newest last. `tell` is told of what a person should know.
+
+    `passed_over` counts damaged files met while loading.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        allowed: AllowList,
+        *,
+        key: bytes | None = None,
+        tell: Tell = lambda _: None,
+        migrations: Mapping[int, Migration] = MIGRATIONS,
+    ) -> None:
+        self._disk = disk
+        self._allowed = allowed
+        self._key = key
+        self._tell = tell
+        self._migrations = migrations
+        self.passed_over = 0
+
+    # Reading
+
+    def sequences(self) -> list[int]:
+        """The numbers of the checkpoints there are, oldest first."""
+        with self._words("cannot be listed"):
+            return [int(match[1]) for name in self._disk.names() if (match := _CHECKPOINT.fullmatch(name))]
+
+    def header(self, sequence: int) -> tuple[Header, int]:
+        """Header and size in bytes, unchecked. Raises Damaged."""
+        name = file_name(sequence)
+        with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
+            return fmt.read_header(source, name), self._disk.size(name)
+
+    def verify(self, sequence: int) -> tuple[Header, Trailer]:
+        """Read the whole file and check its sum and signature. Raises Damaged or SettingsError."""
+        name = file_name(sequence)
+        with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
+            trailer = fmt.check(source, self._disk.size(name), name, self._key)
+            source.seek(0)
+            return fmt.read_header(source, name), trailer
+
+    def newest(self, check: Callable[[Header, str], None] = lambda _header, _name: None) -> Loaded | None:
+        """The newest whole checkpoint; None if there is none at all. `check(header, name)` may refuse it.
+
+        Raises WorldError if there are only damaged ones, SettingsError for one that may not be taken.
+        """
+        sequences = self.sequences()
+        for sequence in reversed(sequences):
+            name = file_name(sequence)
+            try:
+                header, _ = self.verify(sequence)
+            except Damaged as error:
+                self.passed_over += 1
+                self._tell(f"{error}; the checkpoint before it is taken")
+                continue
+            check(header, name)
+            # A process that was killed between rename and sync left a name that is not yet safe.
+            with self._words(f"{name} cannot be synced"):
+                self._disk.sync_file(name)
+                self._disk.sync_names()
+            return self.load(sequence)
+        if sequences:
+            raise WorldError(
+                f"checkpoint.dir {self._disk.where!r}: none of the {len(sequences)} checkpoints is whole. Restore one "
+                "from a backup, or name an empty folder to begin again."
+            )
+        return None
+
+    def load(self, sequence: int) -> Loaded:
+        """Header and state of a file that has been verified. Raises SettingsError for a state that cannot be taken."""
+        name = file_name(sequence)
+        with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
+            header = fmt.read_header(source, name)
+            path = Path(header.format, fmt.FORMAT, self._migrations)
+            collecting = gc.isenabled()
+            gc.disable()  # a million new objects, none of them garbage
+            try:
+                return Loaded(header, path.change(load(source, self._allowed, path.moved())))
+            except NotAllowed as error:
+                raise SettingsError(
+                    f"{name} names {error.name!r}, which is not on the list of what a checkpoint may hold. If it is "
+                    "part of your model, add its module to checkpoint.trusted_modules; if not, do not trust the file."
+                ) from None
+            # A pickle that does not fit the classes of today can fail in any way.
+            except (
+                pickle.PickleError,
+                AttributeError,
+                ImportError,
+                TypeError,
+                ValueError,
+                LookupError,
+                EOFError,
+            ) as error:
+                raise SettingsError(
+                    f"{name} is whole, but its state is not one of this version ({type(error).__name__}: {error}). "
+                    "Start the version that wrote it, or name an empty folder to begin again."
+                ) from error
+            finally:
+                if collecting:
+                    gc.enable()
+
+    # Writing
+
+    def write(self, header: Header, state: Any) -> Callable[[], int]:
+        """Ready to write under the temporary name: the returned function does it, syncs, and gives the size in bytes.
+
+        It may be called in a forked child: what takes locks is done before.
+        """
+        name, target = temporary_name(header.sequence), Summing(self._key)
+
+        def run() -> int:
+            output = self._disk.create(name)
+            try:
+                target.attach(output)
+                size = fmt.write(target, header, lambda into: save(state, into, self._allowed))
+                output.sync()
+            finally:
+                output.close()
+            return size
+
+        return run
+
+    def install(self, sequence: int) -> None:
+        """Make a written checkpoint the newest. Raises OSError."""
+        self._disk.rename(temporary_name(sequence), file_name(sequence))
+        self._disk.sync_names()
+
+    def prune(self, keep: int) -> list[int]:
+        """Remove all but the last `keep`; return what is left. Raises OSError."""
+        sequences = self.sequences()
+        for sequence in sequences[:-keep]:
+            self._disk.remove(file_name(sequence))
+        return sequences[-keep:]
+
+    def clear_temporary(self) -> None:
+        """Remove what killed writers left. Raises OSError."""
+        for name in self._disk.names():
+            if _TEMPORARY.fullmatch(name):
+                self._disk.remove(name)
+
+    @contextmanager
+    def _words(self, did: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise disk_error(self._disk, did, error) from error

@@ -1,0 +1,232 @@
+"""Checkpoint files: whole or refused; the one before is taken for a damaged one; settings and versions must agree."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_balance.edge.checkpoint import compat
+from stream_balance.edge.checkpoint import format as fmt
+from stream_balance.edge.checkpoint.allow import AllowList
+from stream_balance.edge.checkpoint.disk import LocalDisk
+from stream_balance.edge.checkpoint.format import Damaged, Header
+from stream_balance.edge.checkpoint.lock import FolderLock
+from stream_balance.edge.checkpoint.migrations import Migration
+from stream_balance.edge.checkpoint.store import Store, file_name
+from stream_balance.errors import SettingsError, WorldError
+from stream_balance.saving import state_settings
+from stream_balance.settings import Settings
+
+KEY = b"0123456789abcdef"
+
+
+def store_of(folder: Path, **more: Any) -> Store:
+    return Store(LocalDisk(folder), AllowList(), **more)
+
+
+def header_of(sequence: int, **more: Any) -> Header:
+    settings = state_settings(Settings())
+    versions = {"river": "0.26.1", "numpy": "2.4.0", "python": "3.11.7"}
+    position, sum_ = {"offsets": {"s/0": 7}}, compat.settings_hash(settings)
+    header = Header(sequence, "2026-03-01T00:00:00+00:00", "kafka", position, settings, sum_, versions, {"search": 3})
+    return replace(header, **more)
+
+
+def made(store: Store, *sequences: int, state: Any = None, **more: Any) -> None:
+    for sequence in sequences:
+        store.write(header_of(sequence, **more), state if state is not None else {"n": sequence})()
+        store.install(sequence)
+
+
+def test_what_was_written_comes_back(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    assert store.newest() is None
+    state = {"rows": [bytes(100_000), "x" * 3_000_000], "n": 1.5}
+    made(store, 1, state=state)
+    loaded = store.newest()
+    assert loaded is not None
+    assert loaded.state == state
+    assert loaded.header == header_of(1)
+    assert [path.name for path in tmp_path.iterdir()] == [file_name(1)]
+
+
+def test_the_last_ones_are_kept(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    made(store, 1, 2, 3, 5, 8)
+    assert store.prune(3) == [3, 5, 8]
+    assert store.sequences() == [3, 5, 8]
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["unsigned", "signed"])
+def test_a_file_cut_anywhere_or_with_any_byte_changed_is_damaged(tmp_path: Path, key: bytes | None) -> None:
+    store = store_of(tmp_path, key=key)
+    made(store, 1, state=list(range(50)))
+    path = tmp_path / file_name(1)
+    whole = path.read_bytes()
+    rng = random.Random(1)
+    for size in {*range(40), *range(len(whole) - 90, len(whole)), *rng.sample(range(len(whole)), 50)}:
+        path.write_bytes(whole[:size])
+        with pytest.raises(Damaged):
+            store.verify(1)
+    # The signature itself is held against the key, not against the sum.
+    signature = range(len(whole) - 40, len(whole) - 8)
+    for place in {*range(20), *range(len(whole) - 90, len(whole)), *rng.sample(range(len(whole)), 200)}:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        if place not in signature:
+            with pytest.raises(Damaged):
+                store.verify(1)
+        elif key is not None:
+            with pytest.raises(SettingsError, match="another key"):
+                store.verify(1)
+
+
+def test_a_damaged_one_is_passed_over_loudly_for_the_one_before(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = store_of(tmp_path, tell=told.append)
+    made(store, 1, 2, 3)
+    for sequence, keep in ((3, 100), (2, 0)):
+        path = tmp_path / file_name(sequence)
+        path.write_bytes(path.read_bytes()[:keep])
+    loaded = store.newest()
+    assert loaded is not None
+    assert loaded.state == {"n": 1}
+    assert [file_name(3) in told[0], file_name(2) in told[1], store.passed_over] == [True, True, 2]
+    (tmp_path / file_name(1)).write_bytes(b"")
+    with pytest.raises(WorldError, match="none of the 3 checkpoints is whole"):
+        store.newest()
+
+
+def test_only_what_our_key_signed_is_taken(tmp_path: Path) -> None:
+    made(store_of(tmp_path), 1)
+    with pytest.raises(SettingsError, match="not signed"):
+        store_of(tmp_path, key=KEY).newest()
+    made(store_of(tmp_path, key=KEY), 2)
+    with pytest.raises(SettingsError, match="another key"):
+        store_of(tmp_path, key=KEY[::-1]).newest()
+    loaded = store_of(tmp_path, key=KEY).newest()
+    assert loaded is not None
+    assert loaded.header.sequence == 2
+
+
+def test_a_newer_format_is_refused_by_name_and_not_passed_over(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    made(store, 1)
+    made(store, 2, format=fmt.FORMAT + 1)
+    with pytest.raises(SettingsError, match=f"format {fmt.FORMAT + 1}, this version knows formats up to {fmt.FORMAT}"):
+        store.newest()
+
+
+def test_an_older_format_goes_the_way_of_its_migrations(tmp_path: Path) -> None:
+    steps = {
+        fmt.FORMAT - 2: Migration(change=lambda state: {**state, "a": 1}),
+        fmt.FORMAT - 1: Migration(
+            moved={("old.place", "Fifo"): ("collections", "deque")}, change=lambda state: {**state, "b": state["a"] + 1}
+        ),
+    }
+    store = store_of(tmp_path, migrations=steps)
+    made(store, 1, format=fmt.FORMAT - 2)
+    loaded = store.newest()
+    assert loaded is not None
+    assert loaded.state == {"n": 1, "a": 1, "b": 2}
+    with pytest.raises(SettingsError, match=f"no way from {fmt.FORMAT - 2}"):
+        store_of(tmp_path).newest()
+
+
+def test_a_state_of_unknown_classes_is_refused_by_name(tmp_path: Path) -> None:
+    made(Store(LocalDisk(tmp_path), AllowList(["pathlib"])), 1, state=Path("x"))
+    with pytest.raises(SettingsError, match=r"names 'pathlib\.PosixPath'.*trusted_modules"):
+        store_of(tmp_path).newest()
+
+
+def test_other_settings_are_refused_with_what_differs() -> None:
+    defaults = state_settings(Settings())
+    now = state_settings(
+        Settings.model_validate({"seed": 3, "join": {"window_s": 60}, "wire": {"classes": ["a", "b"]}})
+    )
+    with pytest.raises(SettingsError) as refused:
+        compat.check_settings(header_of(1), now, defaults, "c")
+    told = str(refused.value)
+    assert "seed was 0, is 3" in told
+    assert "core.join.window_s was 1800.0, is 60.0" in told
+    assert 'wire.classes was ["bought"], is ["a", "b"]' in told
+    assert "empty folder" in told
+
+
+def test_operational_settings_may_change() -> None:
+    now = Settings.model_validate(
+        {"http": {"port": 1}, "kafka": {"bootstrap": "b:1"}, "log": {"level": "error"}, "checkpoint": {"keep": 9}}
+    )
+    compat.check_settings(header_of(1), state_settings(now), state_settings(Settings()), "c")
+
+
+def test_a_setting_that_came_later_counts_as_its_default() -> None:
+    header = header_of(1)
+    older = json.loads(json.dumps(header.settings))
+    del older["core"]["drift"]
+    header = replace(header, settings=older, settings_hash=compat.settings_hash(older))
+    defaults = state_settings(Settings())
+    compat.check_settings(header, defaults, defaults, "c")
+    changed = json.loads(json.dumps(defaults))
+    name, value = next((k, v) for k, v in changed["core"]["drift"].items() if isinstance(v, float))
+    changed["core"]["drift"][name] = value / 2
+    with pytest.raises(SettingsError, match=f"core.drift.{name}"):
+        compat.check_settings(header, changed, defaults, "c")
+
+
+def test_another_kind_of_input_is_refused() -> None:
+    with pytest.raises(SettingsError, match="belongs to a run over Kafka, this is a replay of a log"):
+        compat.check_input(header_of(1), "log", "c")
+
+
+@pytest.mark.parametrize(
+    ("now", "refused"),
+    [
+        ({}, ""),
+        ({"numpy": "2.9.9"}, ""),
+        ({"river": "0.26.9"}, ""),
+        ({"river": "0.27.0"}, "river 0.26.1 (here 0.27.0)"),
+        ({"numpy": "3.0.0"}, "numpy 2.4.0 (here 3.0.0)"),
+        ({"python": "3.12.1"}, "python 3.11.7 (here 3.12.1)"),
+    ],
+)
+def test_libraries_too_far_apart_are_refused_and_near_ones_told(now: dict[str, str], refused: str) -> None:
+    header = header_of(1)
+    versions = header.versions | now
+    if refused:
+        with pytest.raises(SettingsError) as error:
+            compat.check_versions(header, versions, "c", accept=False)
+        assert refused in str(error.value)
+        assert "accept_versions" in str(error.value)
+    different = compat.check_versions(header, versions, "c", accept=True)
+    assert len(different) == len(now)
+
+
+def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\nfrom stream_balance.edge.checkpoint.lock import FolderLock\n"
+        "lock = FolderLock(pathlib.Path(sys.argv[1]))\nprint('held', flush=True)\nsys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(WorldError, match=f"in use by process {holder.pid} on .* since "):
+            FolderLock(tmp_path)
+        holder.kill()
+        holder.wait()
+        lock = FolderLock(tmp_path)  # it ends with its process
+    assert lock.is_held()
+    (tmp_path / "lock").unlink()
+    assert not lock.is_held()
+    lock.release()
