@@ -38,6 +38,10 @@ Host = Annotated[str | None, typer.Option(help="HTTP address.", show_default="12
 ReportTo = Annotated[
     str | None, typer.Option("--report", metavar="FILE|-", help="Write the report as JSON; - is standard output.")
 ]
+CheckpointDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep checkpoints here, and go on from the last one.", show_default=False),
+]
 
 
 def gather(

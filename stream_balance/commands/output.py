@@ -18,12 +18,17 @@ from stream_balance.errors import WorldError
 STDERR = Console(stderr=True)
 
 
+def tell(words: str) -> None:
+    """A warning for the person at the terminal."""
+    STDERR.print(f"warning: {words}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def write_report(report: dict[str, Any], target: str | None, title: str) -> None:
     """Print the table (to standard error if standard output gets the JSON) and write the JSON if asked."""
     Console(stderr=target == "-").print(render_report(report, title))
     warning = one_class_warning(report)
     if warning is not None:
-        STDERR.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+        tell(warning)
     if target is None:
         return
     document = orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -11,14 +11,25 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stream_balance.commands.options import Config, Model, ReportTo, Seed, Set, Strategy, TargetShare, gather
-from stream_balance.commands.output import STDERR, dead_letter_file, write_report
+from stream_balance.commands.options import (
+    CheckpointDir,
+    Config,
+    Model,
+    ReportTo,
+    Seed,
+    Set,
+    Strategy,
+    TargetShare,
+    gather,
+)
+from stream_balance.commands.output import STDERR, dead_letter_file, tell, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
-from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
+from stream_balance.reading import SavedReading
+from stream_balance.saving import Saving, saving
 from stream_balance.service import Session, drive, event_pace, make_codec, make_pipeline
 from stream_balance.settings import Settings
 
@@ -42,18 +53,25 @@ def replay_events(
     speed: float | None = None,
     mature_all: bool = False,
     dead_letters: Path | None = None,
-    halt_on_bad: bool = False,
     quiet: bool = True,
+    saved: Saving | None = None,
 ) -> dict[str, Any]:
-    """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`."""
-    pipeline = make_pipeline(settings)
+    """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`;
+    with `saved` it goes on from there, and saves on the way and at the end.
+    """
+    pipeline = (saved.pipeline if saved is not None else None) or make_pipeline(settings)
     with dead_letter_file(dead_letters) as kept:
         reader = read_events(paths, make_codec(settings))
-        bad_share = BadShare(settings.bad) if halt_on_bad else None
-        session = Session(pipeline, settings, dead_letters=kept, bad_share=bad_share)
+        session = Session(pipeline, settings, dead_letters=kept)
         pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
-            drive(reader, session, stop, pace=pace, on_turn=show)
+            if saved is None:
+                drive(reader, session, stop, pace=pace, on_turn=show)
+            else:
+                flush = kept.sync if kept is not None else lambda: None
+                reading = SavedReading(reader, saved, pipeline, lambda record: record.data, flush=flush)
+                drive(reading, session, stop, pace=pace, on_turn=show)
+                reading.finish()
         if mature_all:
             pipeline.run_out()
         return session.end()
@@ -82,8 +100,9 @@ def replay(
     dead_letters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep bad records here.", show_default=False)
     ] = None,
-    halt_on_bad: Annotated[
-        bool, typer.Option("--halt-on-bad", help="End when more of the latest records are bad than bad.share_max.")
+    checkpoint_dir: CheckpointDir = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of --checkpoint-dir.")
     ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
     rows: Annotated[bool, typer.Option("--rows", help="LOG is a labelled table (CSV, .gz, .zst, Parquet).")] = False,
@@ -110,29 +129,41 @@ def replay(
 
     stream-balance replay searches.jsonl purchases.jsonl --speed 60
 
+    stream-balance replay shop.jsonl.zst --checkpoint-dir state --resume
+
     stream-balance replay table.csv --rows --label bought --positive yes --drop id
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, model__one_vs_rest=one_vs_rest or None, freeze_after_events=freeze_after,
     )  # fmt: skip
-    with stop_on_signals() as stop:
-        if rows:
-            if label is None:
-                raise SettingsError("--rows needs --label COLUMN: the column that holds the outcome.")
-            if len(log) != 1:
-                raise SettingsError(f"--rows takes one table, {len(log)} were given.")
-            flags = TableFlags(label, positive, classes, time_column, tuple(drop or ()), tuple(types or ()), delimiter)
+    if resume and checkpoint_dir is None:
+        raise SettingsError("--resume needs --checkpoint-dir DIR: where the checkpoints are.")
+    flags = None
+    if rows:
+        if label is None:
+            raise SettingsError("--rows needs --label COLUMN: the column that holds the outcome.")
+        if len(log) != 1:
+            raise SettingsError(f"--rows takes one table, {len(log)} were given.")
+        flags = TableFlags(label, positive, classes, time_column, tuple(drop or ()), tuple(types or ()), delimiter)
+    # How a table is read is part of what its state means.
+    more = {"table": {"delay_rows": label_delay_rows, **flags.settings().model_dump(mode="json")}} if flags else None
+    kind = "table" if flags else "log"
+    with (
+        stop_on_signals() as stop,
+        saving(settings, checkpoint_dir, kind, tell, more=more, may_resume=resume) as saved,
+    ):  # fmt: skip
+        if flags:
             reader = read_rows(log[0], flags.settings())
             with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
                 report = replay_table(
                     reader, settings, stop, label_delay_rows=label_delay_rows, mature_all=mature_all,
-                    dead_letters=dead_letters, on_turn=show,
+                    dead_letters=dead_letters, on_turn=show, saved=saved,
                 )  # fmt: skip
         else:
             report = replay_events(
-                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters,
-                halt_on_bad=halt_on_bad, quiet=quiet,
+                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet,
+                saved=saved,
             )  # fmt: skip
     name = ", ".join(str(path) for path in log)
     write_report(report, report_to, f"{name}: strategy {settings.balance.strategy}, model {settings.model.name}")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from stream_balance.commands.options import (
+    CheckpointDir,
     Config,
     Host,
     Model,
@@ -24,13 +25,13 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.log import Log, LogSettings, make_log
 from stream_balance.errors import StreamBalanceError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
+from stream_balance.saving import Saving, saving
 from stream_balance.service import Session, make_codec, make_pipeline, serving
 
 
@@ -45,6 +46,20 @@ def ended_in(log: Log, settings: LogSettings) -> Iterator[None]:
         raise
 
 
+def tell_begin(log: Log, saved: Saving | None) -> None:
+    """Where the state comes from."""
+    if saved is None:
+        log.warning("no checkpoints", why="checkpoint.dir is not set", so="a restart begins again")
+    elif saved.loaded is None:
+        log.info("begins afresh", folder="empty")
+    else:
+        header = saved.loaded.header
+        log.info(
+            "goes on", checkpoint=header.sequence, written=header.created, journal_entries=len(saved.plan),
+            **header.counts,
+        )  # fmt: skip
+
+
 def run(
     config: Config = None,
     assignments: Set = None,
@@ -56,28 +71,30 @@ def run(
     host: Host = None,
     port: Port = None,
     report_to: ReportTo = None,
-    accept_data_loss: Annotated[
-        bool, typer.Option("--accept-data-loss", help="Go on behind records that retention or a new topic took away.")
-    ] = False,
+    checkpoint_dir: CheckpointDir = None,
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="Leave once every partition is read to its end.")
     ] = False,
 ) -> None:
     """Read search and purchase events from Kafka, learn, publish scores; until SIGTERM or Ctrl-C.
 
-    What it makes of complete topics equals what `replay` makes of the log.
+    What it makes of complete topics equals what `replay` makes of the log. With a checkpoint folder it goes on where
+    it was, however it ended, as if it had never ended.
 
-    Example: stream-balance run -c settings.toml
+    Example: stream-balance run -c settings.toml --checkpoint-dir state
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
-        kafka__accept_data_loss=accept_data_loss or None,
+        checkpoint__dir=checkpoint_dir,
     )  # fmt: skip
-    pipeline = make_pipeline(settings)
     log = make_log(settings.log, sys.stderr)
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
-    with stop_on_signals() as stop, serving(board, settings) as server, ended_in(log, settings.log):
+    with (
+        stop_on_signals() as stop, ended_in(log, settings.log),
+        saving(settings, settings.checkpoint.dir, "kafka", log.warning) as saved, serving(board, settings) as server,
+    ):  # fmt: skip
+        pipeline = (saved.pipeline if saved is not None else None) or make_pipeline(settings)
         if settings.log.format == "console":
             STDERR.print(
                 f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False, soft_wrap=True
@@ -86,13 +103,14 @@ def run(
             "started", version=version("stream-balance"), seed=settings.seed, strategy=settings.balance.strategy,
             model=settings.model.name, bootstrap=settings.kafka.bootstrap, url=server.url,
         )  # fmt: skip
-        source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning)
+        tell_begin(log, saved)
+        source = KafkaSource(settings.kafka, make_codec(settings))
         sink = KafkaSink(settings.kafka)
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
-            publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
+            publish=prediction_publisher(sink, settings.wire.classes), log=log,
         )  # fmt: skip
-        loop = LiveLoop(source, sink, session, stop, flush_max_s=settings.kafka.outage_max_s)
+        loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
         try:
             loop.run(until_caught_up=until_caught_up)
         finally:

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from stream_balance.commands.output import dead_letter_file
 from stream_balance.core.pipeline import Pipeline, row_as_search
-from stream_balance.edge.table import ColumnType, TableReader, TableSettings
+from stream_balance.edge.table import ColumnType, LabelledRow, TableReader, TableSettings
 from stream_balance.errors import SettingsError
+from stream_balance.reading import SavedReading
+from stream_balance.saving import Saving
 from stream_balance.service import Session
 from stream_balance.settings import Settings
 
@@ -60,14 +62,19 @@ def replay_table(
     mature_all: bool = False,
     dead_letters: Path | None = None,
     on_turn: Callable[[int], None] | None = None,
+    saved: Saving | None = None,
 ) -> dict[str, Any]:
-    """Replay a labelled table; return the report as a document."""
+    """Replay a labelled table; return the report as a document. With `saved` it goes on from there, and saves."""
     features = settings.features.model_copy(update={"builtin": False, "state": False})
     settings = settings.model_copy(update={"features": features})
-    pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
+    pipeline = saved.pipeline if saved is not None else None
+    if pipeline is None:
+        pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
     with dead_letter_file(dead_letters) as kept:
         session = Session(pipeline, settings, dead_letters=kept)
-        for count, row in enumerate(reader, 1):
+        flush = kept.sync if kept is not None else lambda: None
+        reading = SavedReading(reader, saved, pipeline, _content, flush=flush) if saved is not None else None
+        for count, row in enumerate(reader if reading is None else reading, 1):
             if row.bad is not None:
                 session.keep_bad(row, row.bad)
             else:
@@ -76,6 +83,12 @@ def replay_table(
                 on_turn(count)
             if stop.is_set():
                 break
+        if reading is not None:
+            reading.finish()
         if mature_all:
             pipeline.run_out()
         return session.end()
+
+
+def _content(row: LabelledRow) -> bytes:
+    return repr((row.index, row.ts_us, row.label, row.features, row.data)).encode()

@@ -5,6 +5,7 @@ A line holds `path`, `line`, `reason`, `message` and the record's bytes: as `tex
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +74,14 @@ class DeadLetterFile:
         except OSError as error:
             raise WorldError(f"dead-letter file {str(self.path)!r} cannot be written: {error.strerror}.") from error
         self.kept += 1
+
+    def sync(self) -> None:
+        """What was kept so far is safe."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise WorldError(f"dead-letter file {str(self.path)!r} cannot be written: {error.strerror}.") from error
 
     def close(self) -> None:
         """Flush and let go of the file. May be called twice."""

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
-Activity = Literal["poll", "work", "flush", "wait"]
-ACTIVITIES: tuple[Activity, ...] = ("poll", "work", "flush", "wait")
+Activity = Literal["poll", "work", "flush", "checkpoint", "wait"]
+ACTIVITIES: tuple[Activity, ...] = ("poll", "work", "flush", "checkpoint", "wait")
 
 SCORE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 EVENT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)

@@ -1,0 +1,152 @@
+"""Saving: opens the checkpoint folder that the settings name, for `run` and `replay`. In: settings. Out: what was saved
+there, if anything, and the keeper that goes on saving. The folder is ours alone while the block runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.edge.checkpoint import CheckpointSettings, compat
+from stream_balance.edge.checkpoint.allow import AllowList
+from stream_balance.edge.checkpoint.disk import LocalDisk
+from stream_balance.edge.checkpoint.format import Header
+from stream_balance.edge.checkpoint.keeper import About, Keeper
+from stream_balance.edge.checkpoint.lock import FolderLock
+from stream_balance.edge.checkpoint.store import Loaded, Store, Tell
+from stream_balance.edge.checkpoint.writer import ForkWriter, InlineWriter
+from stream_balance.errors import SettingsError
+from stream_balance.service import versions
+from stream_balance.settings import Settings
+
+_FACTORY = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
+KEY_BYTES_MIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """An open folder: `keeper` saves; `loaded` is what was there; `plan` the merge decisions taken after it."""
+
+    settings: CheckpointSettings
+    keeper: Keeper
+    loaded: Loaded | None
+    plan: list[dict[str, int]]
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The saved pipeline, with all it has learned and holds."""
+        if self.loaded is None:
+            return None
+        pipeline: Pipeline = self.loaded.state["pipeline"]
+        return pipeline
+
+    @property
+    def position(self) -> dict[str, Any] | None:
+        """Where its input goes on."""
+        return None if self.loaded is None else self.loaded.header.position
+
+
+def state_settings(settings: Settings, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings that a state depends on; `more` is what else it was made with (how a table is read)."""
+    return {
+        "core": settings.core().model_dump(mode="json"),
+        "seed": settings.seed,
+        "wire": {"classes": list(settings.wire.classes)},
+        "privacy": {"hash_user_ids": settings.privacy.hash_user_ids},
+        **(more or {}),
+    }
+
+
+def trusted_modules(settings: Settings) -> list[str]:
+    """Modules whose classes may be in the state: those of configured factories, and those listed."""
+    found = list(settings.checkpoint.trusted_modules)
+    values: list[Any] = [settings.core().model_dump(mode="json")]
+    while values:
+        value = values.pop()
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, str) and (match := _FACTORY.fullmatch(value)):
+            found.append(match[1])
+    return found
+
+
+def read_key(settings: CheckpointSettings) -> bytes | None:
+    """The signing key; a trailing line end is cut off. Raises SettingsError."""
+    if settings.hmac_key_file is None:
+        return None
+    path = str(settings.hmac_key_file)
+    try:
+        key = settings.hmac_key_file.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise SettingsError(f"checkpoint.hmac_key_file {path!r} cannot be read: {error.strerror}.") from error
+    if len(key) < KEY_BYTES_MIN:
+        raise SettingsError(
+            f"checkpoint.hmac_key_file {path!r} has {len(key)} bytes, expected at least {KEY_BYTES_MIN}. Make one "
+            "with 'openssl rand -hex 32'."
+        )
+    return key
+
+
+def open_store(folder: Path, settings: Settings, tell: Tell = lambda _: None) -> tuple[LocalDisk, Store]:
+    """The checkpoints of a folder, for reading and writing."""
+    disk = LocalDisk(folder)
+    allowed = AllowList(trusted_modules(settings))
+    return disk, Store(disk, allowed, key=read_key(settings.checkpoint), tell=tell)
+
+
+@contextmanager
+def saving(
+    settings: Settings,
+    folder: Path | None,
+    input_: str,
+    tell: Tell,
+    *,
+    more: Mapping[str, Any] | None = None,
+    may_resume: bool = True,
+) -> Iterator[Saving | None]:
+    """The folder, locked and read; None without a folder. Raises WorldError if another process has it, SettingsError
+    if what is there cannot go on under these settings, or may not (`may_resume`).
+    """
+    if folder is None:
+        yield None
+        return
+    disk, store = open_store(folder, settings, tell)
+    lock = FolderLock(folder)
+    try:
+        if not may_resume and store.sequences():
+            raise SettingsError(
+                f"checkpoint folder {str(folder)!r} holds checkpoints. Add --resume to go on from the last one, or "
+                "name an empty folder to begin again."
+            )
+        about = About(input_, state_settings(settings, more), versions())
+        loaded = store.newest(_checker(about, settings, tell))
+        chosen = settings.checkpoint
+        writer = ForkWriter(chosen.write_max_s) if chosen.writer == "fork" else InlineWriter()
+        keeper = Keeper(store, disk, writer, chosen, about, is_ours=lock.is_held, tell=tell)
+        try:
+            yield Saving(chosen, keeper, loaded, keeper.resume(loaded))
+        finally:
+            keeper.close()
+    finally:
+        lock.release()
+
+
+def _checker(about: About, settings: Settings, tell: Tell) -> Callable[[Header, str], None]:
+    defaults = state_settings(Settings())
+
+    def check(header: Header, name: str) -> None:
+        compat.check_input(header, about.input, name)
+        compat.check_settings(header, about.settings, defaults, name)
+        different = compat.check_versions(header, about.versions, name, accept=settings.checkpoint.accept_versions)
+        if different:
+            listed = ", ".join(different)
+            tell(f"{name} was written with other versions ({listed}): figures may differ in their last bits")
+
+    return check
