@@ -2,9 +2,10 @@
 
 Ours: decode, join, features, score, metrics, balance, learn. Bare: predict, ROCAUC, and learn, on ready-made dicts: of
 the same rows in the order in which their labels came due, and of the very samples that our model learned, synthetic
-ones included, so that both models do the same work. Both in this process, in turns; CPU seconds.
+ones included, so that both models do the same work. Both in this process, in turns; CPU seconds. Rows have ten more
+columns than the items have features: position, price, and what is known of item, user and category.
 
-    python benchmarks/throughput.py [--impressions 20000] [--models logistic ...] [--profile]
+    python benchmarks/throughput.py [--impressions 20000] [--models logistic ...] [--features 20 ...] [--profile]
 """
 
 from __future__ import annotations
@@ -31,21 +32,20 @@ from stream_balance.edge.codec import Codec
 from stream_balance.edge.wire import WireSettings
 
 ITEMS = 20
-NUMBERS = 8  # with position, price, category and the state columns, the row has 20
 
 
-def events(impressions: int, seed: int = 0) -> Iterator[bytes]:
-    """A log with `ITEMS` items a search, `NUMBERS` numeric features an item, about 2 % bought a little later."""
+def events(impressions: int, features: int, seed: int = 0) -> Iterator[bytes]:
+    """A log with `ITEMS` items a search, `features` numeric features an item, some 3 % bought a little later."""
     rng = np.random.default_rng(seed)
     codec = Codec(WireSettings())
     waiting: list[tuple[int, int, Purchase]] = []
     ts_us = 1_772_000_000_000_000
-    weights = rng.normal(size=NUMBERS) * 0.7
+    weights = rng.normal(size=features) * 2 / math.sqrt(features)
     for s in range(impressions // ITEMS):
         ts_us += int(rng.integers(1, 30_000)) * 1000  # the log is many attribution windows long
         while waiting and waiting[0][0] <= ts_us:
             yield codec.encode_purchase(waiting.pop(0)[2])
-        values = rng.normal(size=(ITEMS, NUMBERS)).round(4)
+        values = rng.normal(size=(ITEMS, features)).round(4)
         ids = tuple(f"item-{int(i)}" for i in rng.zipf(1.3, ITEMS).clip(0, 5000))
         search = Search(
             event_id=f"s-{s}", ts_us=ts_us, user_id=f"user-{rng.integers(2000)}", item_ids=ids,
@@ -148,6 +148,25 @@ def held_bytes(items: int, searches: int) -> float:
     return used / (items * searches)
 
 
+def compare(log: list[bytes], features: int, model: str, strategy: str, runs: int) -> None:
+    """Print one line of the table."""
+    recording = Pipeline(core(model, strategy), 0, ("none", "purchase"))
+    recorder, codec = Recorder(recording), Codec(WireSettings())
+    for line in log:
+        recording.push(codec.decode(line), line)
+    recording.run_out()
+    turns = recorder.turns
+    count = sum(len(rows) for rows, _ in turns)
+    learned = sum(len(samples) for _, samples in turns) / count
+    costs = [(ours(log, model, strategy), bare(turns, model)) for _ in range(runs)]
+    cost, reference = (min(each) for each in zip(*costs, strict=True))
+    print(
+        f"{features:8} {model:24}{strategy:12}{count / cost:9,.0f}{count / reference:9,.0f}"
+        f"{reference / cost:7.2f}{learned:20.2f}",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--impressions", type=int, default=20_000)
@@ -155,33 +174,22 @@ def main() -> None:
         "--models", nargs="+", default=["logistic", "hoeffding_adaptive_tree", "adaptive_random_forest"]
     )
     parser.add_argument("--strategies", nargs="+", default=["none", "smote_under"])
+    parser.add_argument("--features", type=int, nargs="+", default=[20, 8], help="numeric features of an item")
     parser.add_argument("--runs", type=int, default=3, help="of each side, in turns; the fastest counts")
     parser.add_argument("--profile", action="store_true", help="say where our time goes")
     options = parser.parse_args()
-    print(f"{'model':26}{'strategy':13}{'ours/s':>9}{'bare/s':>9}{'ratio':>7}{'samples/impression':>20}{'columns':>9}")
-    for model in options.models:
-        count = options.impressions // (5 if model == "adaptive_random_forest" else 1)
-        log = list(events(count))
-        for strategy in options.strategies:
-            recording = Pipeline(core(model, strategy), 0, ("none", "purchase"))
-            recorder, codec = Recorder(recording), Codec(WireSettings())
-            for line in log:
-                recording.push(codec.decode(line), line)
-            recording.run_out()
-            turns = recorder.turns
-            count = sum(len(rows) for rows, _ in turns)
-            learned = sum(len(samples) for _, samples in turns) / count
-            costs = [(ours(log, model, strategy), bare(turns, model)) for _ in range(options.runs)]
-            cost, reference = (min(each) for each in zip(*costs, strict=True))
-            print(
-                f"{model:26}{strategy:13}{count / cost:9,.0f}{count / reference:9,.0f}"
-                f"{reference / cost:7.2f}{learned:20.2f}{len(recording.featurizer.columns):9}",
-                flush=True,
-            )
-            if options.profile:
-                profile = cProfile.Profile()
-                profile.runcall(ours, log, model, strategy)
-                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+    print(
+        f"{'features':>8} {'model':24}{'strategy':12}{'ours/s':>9}{'bare/s':>9}{'ratio':>7}{'samples/impression':>20}"
+    )
+    for features in options.features:
+        for model in options.models:
+            log = list(events(options.impressions // (5 if model == "adaptive_random_forest" else 1), features))
+            for strategy in options.strategies:
+                compare(log, features, model, strategy, options.runs)
+                if options.profile:
+                    profile = cProfile.Profile()
+                    profile.runcall(ours, log, model, strategy)
+                    pstats.Stats(profile).sort_stats("tottime").print_stats(25)
     for items, searches in ((20, 2_000), (1, 20_000)):
         print(f"held, {items:2} items a search: {held_bytes(items, searches):.0f} bytes per impression")
 

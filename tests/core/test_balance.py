@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from stream_balance.core.balance import BalanceSettings, make_strategy
-from stream_balance.core.balance.neighbours import Interpolator, squared_distances, weights
+from stream_balance.core.balance.neighbours import Interpolator, scale_of, squared_distances
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Columns
 
@@ -66,7 +66,7 @@ def test_distances_are_in_standard_deviations_with_penalties(absent: float) -> N
     rows[:, 3] = 7
     rows[rng.random(rows.shape) < absent] = np.nan
     for row in rows[:10]:
-        found = squared_distances(row, rows, [2], weights(rows))
+        found = squared_distances(row, rows, scale_of(rows, [2]))
         expected = [slow_distance(row, other, np.nanstd(rows, axis=0), [2]) for other in rows]
         np.testing.assert_allclose(found, expected)
 
@@ -75,8 +75,8 @@ def test_a_constant_column_drowns_no_other() -> None:
     rows = np.random.default_rng(3).normal(size=(300, 3))
     rows[:, 2] = 0.1
     row = np.array([0.0, 0.0, 77.0])
-    whole = squared_distances(row, rows, [], weights(rows))
-    np.testing.assert_allclose(whole, squared_distances(row[:2], rows[:, :2], [], weights(rows[:, :2])))
+    whole = squared_distances(row, rows, scale_of(rows, []))
+    np.testing.assert_allclose(whole, squared_distances(row[:2], rows[:, :2], scale_of(rows[:, :2], [])))
 
 
 def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
@@ -98,5 +98,5 @@ def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
 def test_whether_the_row_is_in_the_window_already_makes_no_difference() -> None:
     rows = np.random.default_rng(2).normal(size=(40, 3))
     offers = (rows, np.vstack([rows[1:], rows[:1] + 50])[:39])
-    with_row, without = (Interpolator(5)._nearest(rows[0], each, [], weights(each)) for each in offers)
+    with_row, without = (Interpolator(5)._nearest(rows[0], each, scale_of(each, [])) for each in offers)
     assert sorted(with_row - 1) == sorted(without)

@@ -9,6 +9,7 @@ In those units the median standard deviation, SMOTE-NC's penalty for a different
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -32,7 +33,7 @@ class Interpolator:
 
     def __init__(self, neighbours: int) -> None:
         self._neighbours = neighbours
-        self._scales: dict[Pool, tuple[int, Floats]] = {}  # draws since, and the weight of each column
+        self._scales: dict[Pool, tuple[int, Scale]] = {}  # draws since it was made
 
     def beside(
         self, row: Floats, rows: Floats, wanted: int, columns: Columns, rng: Random, pool: Pool | None = None
@@ -45,8 +46,8 @@ class Interpolator:
         """
         rows = fitted(rows, len(row))
         nominal = [column for column in columns.nominal_indices if column < len(row)]
-        nearest = self._nearest(row, rows, nominal, self._scale(rows, pool))
-        near = rows[nearest]
+        nearest = self._nearest(row, rows, self._scale(rows, nominal, pool))
+        near: Floats = rows[nearest]
         towards = [int(len(near) * rng.random()) for _ in range(wanted)]
         gaps = np.array([rng.random() for _ in range(wanted)])
         step: Floats = near - row
@@ -55,32 +56,31 @@ class Interpolator:
         found *= gaps[:, None]
         found += row
         for column in nominal:
-            found[:, column] = _mode(near[:, column])
+            found[:, column] = _mode(near[:, column].tolist())
         return found
 
-    def _scale(self, rows: Floats, pool: Pool | None) -> Floats:
+    def _scale(self, rows: Floats, nominal: list[int], pool: Pool | None) -> Scale:
         if pool is None:
-            return weights(rows)
-        scale: Floats
-        draws, scale = self._scales.get(pool, (SCALE_DRAWS, rows[0]))
-        if draws >= SCALE_DRAWS or len(scale) != rows.shape[1]:
-            draws, scale = 0, weights(rows)
+            return scale_of(rows, nominal)
+        draws, scale = self._scales.get(pool, (SCALE_DRAWS, None))
+        if scale is None or draws >= SCALE_DRAWS or scale.width != rows.shape[1]:
+            draws, scale = 0, scale_of(rows, nominal)
         self._scales[pool] = draws + 1, scale
         return scale
 
-    def _nearest(self, row: Floats, rows: Floats, nominal: list[int], scale: Floats) -> npt.NDArray[np.intp]:
+    def _nearest(self, row: Floats, rows: Floats, scale: Scale) -> npt.NDArray[np.intp]:
         """Indices of the nearest rows, nearest first; a row equal to `row` is left out once: it may be `row` itself."""
-        squares = squared_distances(row, rows, nominal, scale)
+        squares = squared_distances(row, rows, scale)
         k = min(self._neighbours + 1, len(rows))
         # A stable order: equal distances are taken oldest first on every machine.
-        order = np.argsort(squares, kind="stable")[:k]
+        order = squares.argsort(kind="stable")[:k]
         if k > 1 and squares[order[0]] == 0.0:
             return order[1:]
         return order[: self._neighbours]
 
     def digest_state(self) -> object:
         """The scales in use, by pool in the order of first use."""
-        return [[*pool, draws, scale] for pool, (draws, scale) in self._scales.items()]
+        return [[*pool, draws, scale.weights, scale.width] for pool, (draws, scale) in self._scales.items()]
 
 
 def fitted(rows: Floats, width: int) -> Floats:
@@ -92,36 +92,47 @@ def fitted(rows: Floats, width: int) -> Floats:
     return wide
 
 
-def weights(rows: Floats) -> Floats:
-    """1 / variance of each column of `rows` (n, d) over its present values; 0 for a column without variance."""
-    variance = _variance(rows)
-    found: Floats = np.divide(1.0, variance, out=np.zeros_like(variance), where=variance > 0)
-    return found
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How columns count in a distance: those that tell some rows from others."""
+
+    width: int
+    numbers: npt.NDArray[np.intp]  # numeric columns, m
+    weights: Floats  # 1 / variance of each, (m,); 0 for one without variance
+    levels: list[int]  # nominal columns
 
 
-def squared_distances(row: Floats, rows: Floats, nominal: list[int], scale: Floats) -> Floats:
-    """Squared distance of `row` (d,) to each of `rows` (n, d), columns weighted by `scale` (see `weights`).
+def scale_of(rows: Floats, nominal: list[int]) -> Scale:
+    """The scale of `rows`, (n, d). Left out is what is the same in all: constant and never absent, or always absent."""
+    variance, absent = _variance(rows), np.isnan(rows)
+    always = np.asarray(absent.all(axis=0))
+    useful = ~always & ((variance > 0) | absent.any(axis=0))
+    useful[nominal] = False
+    numbers = np.flatnonzero(useful)
+    spread = variance[numbers]
+    weights = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+    return Scale(rows.shape[1], numbers, weights, [column for column in nominal if not always[column]])
 
-    A different level counts 1, as does a value that one of both lacks; what both lack counts 0, and so does a column
-    that is constant in `rows`: it tells no neighbour from another.
+
+def squared_distances(row: Floats, rows: Floats, scale: Scale) -> Floats:
+    """Squared distance of `row` (d,) to each of `rows` (n, d), numeric columns in standard deviations.
+
+    A different level counts 1, as does a value that one of both lacks; what both lack counts 0.
     """
-    squares = rows - row
+    numbers = scale.numbers
+    squares = (rows if len(numbers) == rows.shape[1] else rows.take(numbers, axis=1)) - row.take(numbers)
     squares *= squares
-    if not nominal:
-        found: Floats = squares @ scale
-        if not np.isnan(found).any():
-            return found
-    squares *= scale
-    absent = np.isnan(squares)
-    if absent.any():
-        squares[absent] = 1.0
-        squares[np.isnan(rows) & np.isnan(row)] = 0.0
-    for column in nominal:
-        differs = rows[:, column] != row[column]
-        if np.isnan(row[column]):
-            differs = ~np.isnan(rows[:, column])
-        squares[:, column] = differs
-    found = squares.sum(axis=1)
+    found: Floats = squares @ scale.weights
+    if math.isnan(float(found.sum())):
+        squares *= scale.weights
+        squares[np.isnan(squares)] = 1.0
+        lacking = numbers[np.isnan(row.take(numbers))]
+        if len(lacking):
+            squares[:, np.isnan(row.take(numbers))] = ~np.isnan(rows.take(lacking, axis=1))
+        found = squares.sum(axis=1)
+    for column in scale.levels:
+        levels, level = rows[:, column], row[column]
+        found += ~np.isnan(levels) if math.isnan(level) else levels != level
     return found
 
 
@@ -146,11 +157,11 @@ def _real(variance: Floats, mean: Floats) -> Floats:
     return np.where(variance > 1e-24 * mean * mean, variance, 0.0)
 
 
-def _mode(values: Floats) -> float:
+def _mode(values: list[float]) -> float:
     """The most frequent value, the nearest row's among equals; absent counts as a value."""
-    best, most = float("nan"), 0
-    for value in values.tolist():
-        count = int(np.isnan(values).sum()) if math.isnan(value) else int((values == value).sum())
-        if count > most:
-            best, most = value, count
-    return best
+    counts: dict[float | None, int] = {}
+    for value in values:
+        key = value if value == value else None  # noqa: PLR0124  # not NaN
+        counts[key] = counts.get(key, 0) + 1
+    best = max(counts, key=counts.__getitem__)  # the first to be counted among equals
+    return math.nan if best is None else best

@@ -111,12 +111,18 @@ class Strategy:
         plans = [
             high if chance and chance_of() < chance else low for low, high, chance in [chosen[each] for each in labels]
         ]
+        kept = [i for i, plan in enumerate(plans) if plan.copies]
+        if not kept:
+            return None
+        once = [plan.copies + plan.synthetic <= 1 for plan in plans]
+        if all(once):
+            offsets, n = [plans[i].offset for i in kept], len(kept)
+            return Samples(values.take(kept, axis=0), [labels[i] for i in kept], bytes(n), [1] * n, offsets)
         picked = _Picked(values)
-        for i, plan in enumerate(plans):
-            if plan.copies:
-                picked.add(i, labels[i], OBSERVED, 1, plan.offset)
-                if plan.synthetic or plan.copies > 1:
-                    self._multiply(arrivals, i, plan, picked, window, columns, rng)
+        for i in kept:
+            picked.add(i, labels[i], OBSERVED, 1, plans[i].offset)
+            if not once[i]:
+                self._multiply(arrivals, i, plans[i], picked, window, columns, rng)
         return picked.samples()
 
     def _multiply(  # the rest of `draw` for one row
