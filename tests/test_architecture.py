@@ -28,7 +28,7 @@ EXTRA: dict[str, set[str]] = {
     "core/calibrate.py": {"stream_balance.core.fading"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {"stream_balance.core.balance", "stream_balance.core.window", "stream_balance.core.rates"},
-    "core/arms/": {"stream_balance.core.arms"},
+    "core/arms/": {"stream_balance.core.arms", "stream_balance.core.arrays"},
     "core/features.py": {"stream_balance.core.lru"},
     "core/join.py": {"stream_balance.core.held"},
     "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
@@ -40,6 +40,7 @@ EXTRA: dict[str, set[str]] = {
 # A library may be imported only below these.
 LIBRARIES = {
     "river": ("core/arms/", "core/drift.py", "core/scorecard.py", "core/features.py"),
+    "sklearn": ("core/arms/booster_fit.py",),
     "torch": ("gan/",),
     "kafka": ("edge/kafka.py", "edge/kafka/client.py"),
     "prometheus_client": ("edge/exporter.py",),

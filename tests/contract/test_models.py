@@ -175,8 +175,7 @@ def test_times_are_repetitions(name: str) -> None:
     once, thrice = make_model(name), make_model(name)
     for sample in samples:
         thrice.learn(together([Sample(sample.row, sample.label, "copied", times=3)]), columns)
-        for _ in range(3):
-            once.learn(together([sample]), columns)
+        once.learn(together([Sample(sample.row, sample.label, "copied")] * 3), columns)
     rows = np.array([sample.row for sample in samples])
     np.testing.assert_allclose(
         once.predict(rows, columns).probability, thrice.predict(rows, columns).probability, rtol=1e-12

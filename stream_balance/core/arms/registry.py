@@ -9,10 +9,13 @@ from typing import Any
 from river import base, ensemble
 
 from stream_balance.core.arms.fast_logistic import FastLogistic
+from stream_balance.core.arms.linear import Linear
 from stream_balance.core.arms.model import Model
 from stream_balance.core.arms.one_vs_rest import OneVsRest
 from stream_balance.core.arms.quick_trees import QuickAdaptiveTree, QuickForest, QuickTree
+from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.river_models import RiverLinear, RiverModel, RiverNaiveBayes
+from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.errors import SettingsError
 
 
@@ -44,6 +47,18 @@ def _naive_bayes(classes: int, seed: int) -> Model:
     return RiverNaiveBayes(classes)
 
 
+def _linear(classes: int, seed: int) -> Model:
+    return Linear(classes)
+
+
+def _replay_mlp(classes: int, seed: int) -> Model:
+    return ReplayMLP(classes, seed)
+
+
+def _window_booster(classes: int, seed: int) -> Model:
+    return WindowBooster(classes, seed)
+
+
 # name -> (maker of (classes, seed), knows more than two classes)
 MODELS: dict[str, tuple[Callable[[int, int], Model], bool]] = {
     "logistic": (_fast_logistic, False),
@@ -53,6 +68,9 @@ MODELS: dict[str, tuple[Callable[[int, int], Model], bool]] = {
     "adaptive_random_forest": (_adaptive_random_forest, True),
     "leveraging_bagging": (_leveraging_bagging, True),
     "naive_bayes": (_naive_bayes, True),
+    "linear": (_linear, True),
+    "replay_mlp": (_replay_mlp, True),
+    "window_booster": (_window_booster, True),
 }
 
 

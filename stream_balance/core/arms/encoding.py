@@ -1,0 +1,193 @@
+"""Encoding: rows of mixed columns as numbers near 1, for models that are sums. In: (n, d) rows. Out: (n, w) matrices.
+
+A numeric column is one slot, standardised by decayed moments and clipped; absent is 0, and a column that was ever
+absent gets a second slot that says so. A level of a nominal column is a slot that is 1 where the row has it; slots are
+given to levels as they come, up to a bound, beyond which levels share.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_balance.core.records import Columns, Floats
+
+DECAY = 0.9995  # per row: the moments follow a drift within some 2,000 rows
+CLIP = 4.0  # standard deviations
+LEVELS_MAX = 64  # slots of one nominal column
+_TINY = 1e-24  # a variance below this (relative to the squared mean) is rounding
+
+Ints = npt.NDArray[np.intp]
+
+
+class Encoder:
+    """Learns moments and slots from rows, encodes rows. `width` grows with columns and levels and never shrinks.
+
+    >>> columns = Columns()
+    >>> columns.add("price"), columns.add("brand", nominal=True)
+    (0, 1)
+    >>> encoder = Encoder()
+    >>> rows = np.array([[1.0, 0.0], [3.0, 1.0]])
+    >>> encoder.learn(rows, columns)
+    >>> encoder.encode(rows).round(2).tolist()
+    [[-1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, decay: float = DECAY, clip: float = CLIP, levels_max: int = LEVELS_MAX) -> None:
+        self.width = 0
+        self._decay, self._clip, self._levels_max = decay, clip, levels_max
+        self._known = 0  # columns
+        self._numeric: Ints = np.zeros(0, dtype=np.intp)  # columns, and their slots
+        self._slots: Ints = np.zeros(0, dtype=np.intp)
+        self._flags: Ints = np.zeros(0, dtype=np.intp)  # by numeric column: the slot that says "absent", or -1
+        self._levels: dict[int, Ints] = {}  # by nominal column: code -> slot, or -1
+        self._given: dict[int, list[int]] = {}  # by nominal column: its slots
+        self._count: Floats = np.zeros(0)  # decayed, by numeric column
+        self._mean: Floats = np.zeros(0)
+        self._variance: Floats = np.zeros(0)
+        self._scale: Floats = np.zeros(0)  # 1 / standard deviation, 0 where there is none
+        self._plain = True  # every slot is a numeric column's, in order
+
+    # -- learning
+
+    def learn(self, rows: Floats, columns: Columns) -> None:
+        """Count n >= 1 rows, oldest first; give slots to what is new in them."""
+        if rows.shape[1] > self._known:
+            self._meet(rows.shape[1], columns)
+        if self._levels:
+            for column, slots in self._levels.items():
+                if column < rows.shape[1]:
+                    self._meet_levels(column, slots, rows[:, column])
+        numbers = rows if self._plain and rows.shape[1] == self._known else self._numbers(rows)
+        if numbers.shape[1]:
+            self._moments(numbers)
+
+    def _meet(self, width: int, columns: Columns) -> None:
+        fresh = range(self._known, width)
+        numeric = [column for column in fresh if not columns.nominal[column]]
+        for column in fresh:
+            if columns.nominal[column]:
+                self._levels[column], self._given[column] = np.full(1, -1, dtype=np.intp), []
+        self._numeric = np.append(self._numeric, numeric).astype(np.intp)
+        self._slots = np.append(self._slots, np.arange(self.width, self.width + len(numeric)))
+        self._flags = np.append(self._flags, np.full(len(numeric), -1))
+        self.width += len(numeric)
+        zeros = np.zeros(len(numeric))
+        self._count, self._mean = np.append(self._count, zeros), np.append(self._mean, zeros)
+        self._variance, self._scale = np.append(self._variance, zeros), np.append(self._scale, zeros)
+        self._known = width
+        self._plain = len(self._numeric) == width == self.width
+
+    def _meet_levels(self, column: int, slots: Ints, codes: Floats) -> None:
+        present = codes[~np.isnan(codes)].astype(np.intp)
+        if not len(present):
+            return
+        highest = int(present.max())
+        if highest >= len(slots):
+            slots = np.append(slots, np.full(max(highest + 1, 2 * len(slots)) - len(slots), -1))
+            self._levels[column] = slots
+        given = self._given[column]
+        for code in present[slots[present] < 0].tolist():
+            if slots[code] < 0:  # a code may be there twice
+                if len(given) < self._levels_max:
+                    given.append(self.width)
+                    self.width += 1
+                    slots[code] = given[-1]
+                else:
+                    slots[code] = given[code % len(given)]
+        self._plain = False
+
+    def _numbers(self, rows: Floats) -> Floats:
+        if rows.shape[1] < self._known:
+            wide = np.full((len(rows), self._known), np.nan)
+            wide[:, : rows.shape[1]] = rows
+            rows = wide
+        return rows if len(self._numeric) == rows.shape[1] else rows[:, self._numeric]
+
+    def _moments(self, numbers: Floats) -> None:
+        """Decayed count, mean and variance, the rows' own moments joined to the ones before (Chan et al. 1979)."""
+        n = len(numbers)
+        if n == 1 and not math.isnan(np.add.reduce(numbers[0])):
+            self._join_row(numbers[0])
+            return
+        present = ~np.isnan(numbers)
+        whole: npt.NDArray[np.bool_] = np.all(present, axis=0)
+        if not whole.all():
+            self._flag(~whole)
+        weights = self._decay ** np.arange(n - 1, -1, -1.0)[:, None] * present
+        count = weights.sum(axis=0)
+        divisor = np.maximum(count, _TINY)
+        reference = np.where(
+            self._count > 0, self._mean, np.nan_to_num(numbers[present.argmax(axis=0), range(numbers.shape[1])])
+        )
+        moved = np.where(present, numbers - reference, 0.0)
+        mean = (weights * moved).sum(axis=0) / divisor
+        variance = (weights * (moved - mean) ** 2 * present).sum(axis=0) / divisor
+        before = self._count * self._decay**n
+        after = before + count
+        share = np.where(after > 0, count / np.maximum(after, _TINY), 0.0)
+        self._variance = self._variance * (1 - share) + variance * share + share * (1 - share) * mean**2
+        self._mean = reference + share * mean
+        self._count = after
+        self._rescale()
+
+    def _join_row(self, row: Floats) -> None:
+        """The same for one row without absent values."""
+        self._count *= self._decay
+        self._count += 1.0
+        share = 1.0 / self._count
+        moved = row - self._mean
+        if (self._count == 1.0).any():
+            first = self._count == 1.0
+            self._mean[first], moved[first] = row[first], 0.0
+        step = share * moved
+        self._mean += step
+        moved *= step
+        self._variance += moved
+        self._variance *= 1.0 - share
+        self._rescale()
+
+    def _rescale(self) -> None:
+        usable = self._variance > _TINY * (1.0 + self._mean * self._mean)
+        self._scale = usable / np.sqrt(np.where(usable, self._variance, 1.0))
+
+    def _flag(self, absent: npt.NDArray[np.bool_]) -> None:
+        for column in np.flatnonzero(absent & (self._flags < 0)).tolist():
+            self._flags[column] = self.width
+            self.width += 1
+            self._plain = False
+
+    # -- encoding
+
+    def encode(self, rows: Floats) -> Floats:
+        """(n, width) of n rows of any width; a level without a slot is as an absent one."""
+        if self._plain and rows.shape[1] == self._known:
+            scaled = rows - self._mean
+            scaled *= self._scale
+            found: Floats = np.minimum(np.maximum(scaled, -self._clip), self._clip)
+            if math.isnan(np.add.reduce(found, axis=None)):
+                found[np.isnan(found)] = 0.0
+            return found
+        numbers = self._numbers(rows[:, : self._known])
+        encoded = np.zeros((len(rows), self.width))
+        absent = np.isnan(numbers)
+        scaled = np.clip((numbers - self._mean) * self._scale, -self._clip, self._clip)
+        scaled[absent] = 0.0
+        encoded[:, self._slots] = scaled
+        flagged = self._flags >= 0
+        if flagged.any():
+            encoded[:, self._flags[flagged]] = absent[:, flagged]
+        for column, slots in self._levels.items():
+            if column < rows.shape[1]:
+                codes = rows[:, column]
+                known = codes < len(slots)
+                at = slots[codes[known].astype(np.intp)]
+                encoded[np.flatnonzero(known)[at >= 0], at[at >= 0]] = 1.0
+        return encoded
+
+    def digest_state(self) -> object:
+        """Moments and slots."""
+        levels = [[column, slots] for column, slots in sorted(self._levels.items())]
+        return [self.width, self._count, self._mean, self._variance, self._slots, self._flags, levels]

@@ -1,0 +1,72 @@
+"""Learner: what our own arms share. In: samples, rows. Out: probabilities, from log odds against class 0."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_balance.core.arms.model import abstention
+from stream_balance.core.records import Columns, Floats, Samples, Scores
+
+Bools = npt.NDArray[np.bool_]
+LOGIT_MAX = 30.0  # beyond it a probability is 0 or 1 for all that follows
+
+
+class Learner(ABC):
+    """A `Model` whose answer is a softmax of log odds, and that learns a search's rows as matrices."""
+
+    supports_offset: bool = False
+
+    def __init__(self, classes: int) -> None:
+        if classes < 2:
+            raise ValueError(f"a classifier needs at least 2 classes, {classes} were given")
+        self.classes = classes
+        self.learned = 0
+
+    @abstractmethod
+    def logits(self, values: Floats) -> Floats | None:
+        """Log odds of classes 1..C-1 against class 0, (n, C-1); None while nothing can be said."""
+
+    @abstractmethod
+    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+        """Learn n >= 1 rows in their order and count them in `learned`; `made`, (n,): they are no observations."""
+
+    @abstractmethod
+    def digest_state(self) -> object:
+        """All of it, in plain values."""
+
+    def predict(self, values: Floats, columns: Columns) -> Scores:
+        """Probabilities of classes 1..C-1, (n, C-1)."""
+        found = self.logits(values) if self.learned else None
+        if found is None:
+            return abstention(len(values), self.classes)
+        return Scores(probabilities(found), np.zeros(len(values), dtype=np.bool_))
+
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """Learn rows, each as often as it says."""
+        rows, labels = samples.rows, samples.labels
+        made = np.frombuffer(samples.origins, dtype=np.uint8) > 0
+        offsets = np.array(samples.offsets)
+        if max(samples.times) > 1:
+            again = np.repeat(np.arange(len(labels)), samples.times)
+            rows, made, offsets = rows[again], made[again], offsets[again]
+            labels = [labels[i] for i in again.tolist()]
+        self.learn_rows(rows, labels, made, offsets, columns)
+
+
+def probabilities(logits: Floats) -> Floats:
+    """Softmax against class 0, (n, C-1) to (n, C-1).
+
+    >>> probabilities(np.zeros((1, 3))).tolist()
+    [[0.25, 0.25, 0.25]]
+    """
+    bounded = np.minimum(np.maximum(logits, -LOGIT_MAX), LOGIT_MAX)
+    found: Floats
+    if bounded.shape[1] == 1:
+        found = 1.0 / (1.0 + np.exp(-bounded))
+        return found
+    odds = np.exp(bounded)
+    found = odds / (1.0 + odds.sum(axis=1, keepdims=True))
+    return found

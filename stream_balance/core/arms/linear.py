@@ -1,0 +1,100 @@
+"""Linear: logistic regression by gradient steps on decayed standardisation, rare classes weighted, and told so.
+
+A row of class c counts k_c times as much as one of the commonest class, k_c being what brings the class's odds to the
+target (He & Garcia, "Learning from imbalanced data", 2009, section 3.2). The model learns with the offset ln(k_c / k_0)
+in its logits and answers without it, so that its probabilities refer to the stream as it is (King & Zeng, "Logistic
+regression in rare events data", 2001, equation 7, as a prior instead of a correction). Three or more classes: a softmax
+against class 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from stream_balance.core.arms.encoding import Encoder
+from stream_balance.core.arms.learner import Bools, Learner
+from stream_balance.core.arms.shares import DecayedShares
+from stream_balance.core.records import Columns, Floats
+
+RATE = 0.02
+TARGET_SHARE = 0.2  # of each rare class, against the commonest
+WEIGHT_MAX = 10.0  # a larger one would be cut off by `GRADIENT_MAX`, and the offset would promise too much
+GRADIENT_MAX = 10.0
+
+
+class Linear(Learner):
+    """Online logistic (softmax) regression of classes 0..C-1, cost-sensitive, with honest probabilities."""
+
+    supports_offset: bool = True
+
+    def __init__(
+        self,
+        classes: int = 2,
+        *,
+        rate: float = RATE,
+        target_share: float = TARGET_SHARE,
+        weight_max: float = WEIGHT_MAX,
+    ) -> None:
+        super().__init__(classes)
+        self.encoder = Encoder()
+        self.shares = DecayedShares(classes)
+        self.weights: Floats = np.zeros((0, classes - 1))
+        self.intercepts = [0.0] * (classes - 1)
+        self._rate, self._weight_max = rate, weight_max
+        self._odds = target_share / (1.0 - target_share)
+
+    def logits(self, values: Floats) -> Floats:
+        """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
+        found: Floats = self.encoder.encode(values) @ self.weights
+        found += self.intercepts
+        return found
+
+    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+        """A gradient step for each row; `offsets`, (n, C-1), are in its logits meanwhile."""
+        self.encoder.learn(rows, columns)
+        if self.encoder.width > len(self.weights):
+            more = np.zeros((self.encoder.width - len(self.weights), self.classes - 1))
+            self.weights = np.concatenate([self.weights, more])
+        encoded = self.encoder.encode(rows)
+        step = self._step_binary if self.classes == 2 else self._step
+        for row, label, offset in zip(encoded, labels, offsets, strict=True):
+            step(row, label, offset)
+            self.shares.observe(label)
+        self.learned += len(labels)
+
+    def _importance(self) -> list[float]:
+        """By class: how much a row of it counts."""
+        shares = self.shares.values()
+        highest = max(shares)
+        return [
+            1.0 if share == highest else min(max(self._odds * highest / share, 1.0), self._weight_max)
+            for share in shares
+        ]
+
+    def _step_binary(self, row: Floats, label: int, offset: Floats) -> None:
+        k0, k1 = self._importance()
+        weights = self.weights[:, 0]
+        z = float(row @ weights) + self.intercepts[0] + math.log(k1 / k0) + offset.item(0)
+        p = 1.0 / (1.0 + math.exp(-z)) if z > -700.0 else 0.0
+        gradient = (p - 1.0) * k1 if label else p * k0
+        step = self._rate * min(max(gradient, -GRADIENT_MAX), GRADIENT_MAX)
+        self.intercepts[0] -= step
+        weights -= step * row
+
+    def _step(self, row: Floats, label: int, offset: Floats) -> None:
+        importance = np.array(self._importance())
+        z = row @ self.weights + self.intercepts + np.log(importance[1:] / importance[0]) + offset
+        top = max(float(z.max()), 0.0)
+        gradient = np.exp(z - top)
+        gradient /= gradient.sum() + math.exp(-top)
+        if label:
+            gradient[label - 1] -= 1.0
+        step = self._rate * np.clip(gradient * importance[label], -GRADIENT_MAX, GRADIENT_MAX)
+        self.intercepts = [each - moved for each, moved in zip(self.intercepts, step.tolist(), strict=True)]
+        self.weights -= row[:, None] * step
+
+    def digest_state(self) -> object:
+        """All numbers."""
+        return [self.learned, self.encoder.digest_state(), self.shares.values(), self.weights, self.intercepts]

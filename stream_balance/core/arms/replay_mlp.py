@@ -1,0 +1,138 @@
+"""Replay network: small neural classifiers that learn from the windows of recent rows, not from the arriving row alone.
+
+Each class keeps its latest rows: the common one few, so that it is current, a rare one as many as there are worth
+having. At every second arrival each network takes one Adam step on rows drawn from them, a rare class with at least a
+fixed share; what is served is shifted from that share to the current rate (Elkan, "The foundations of cost-sensitive
+learning", 2001, theorem 2). Several networks, apart by their first weights and their draws, are one batched product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from stream_balance.core.arms.encoding import Encoder
+from stream_balance.core.arms.learner import Bools, Learner
+from stream_balance.core.arms.networks import DECAY, Networks, Singles
+from stream_balance.core.arms.shares import DecayedShares
+from stream_balance.core.records import Columns, Floats
+
+NETWORKS = 3
+HIDDEN = 64
+BATCH_ROWS = 32
+EVERY = 2  # arrivals a step
+RARE_SHARE = 0.3  # of all rare classes together in a batch; or their own, where that is more
+RARE_ROWS = 100  # the latest of a rare class that are drawn from
+COMMON_ROWS = 1_500  # of the commonest class; a class in between has as many as came along with these
+MADE_SHARE = 0.5  # of a class's draws, from its made rows, if there are any
+RATE = 2e-3
+_PLAN_ROWS = 64  # the draw's plan follows the shares once in so many rows
+
+
+class ReplayMLP(Learner):
+    """Networks that replay the windows of classes 0..C-1; their logits are averaged.
+
+    Made rows (copied, interpolated, generated) are kept apart, so that they push no observed row out of its window.
+    """
+
+    def __init__(
+        self,
+        classes: int = 2,
+        seed: int = 0,
+        *,
+        networks: int = NETWORKS,
+        rare_share: float = RARE_SHARE,
+        rare_rows: int = RARE_ROWS,
+        common_rows: int = COMMON_ROWS,
+    ) -> None:
+        super().__init__(classes)
+        self.encoder = Encoder()
+        self.shares = DecayedShares(classes)
+        self.networks = Networks(networks, HIDDEN, classes - 1, RATE, DECAY)
+        self._rng = np.random.default_rng([seed, 0x4D4C50])
+        self._rare_share, self._rare_rows, self._common_rows = rare_share, rare_rows, common_rows
+        # A ring for the observed rows of each class, then one for the made ones of each.
+        self._rows: Singles = np.zeros((2 * classes * common_rows, 0), dtype=np.float32)
+        self._added = np.zeros(2 * classes, dtype=np.intp)
+        self._planned = [0] * classes  # rows of each class in a batch
+        self._plan()
+
+    # -- serving
+
+    def logits(self, values: Floats) -> Floats:
+        """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
+        said = np.add.reduce(self.networks.logits(self.encoder.encode(values).astype(np.float32)), axis=0)
+        found: Floats = said / float(self.networks.k)
+        shares, planned = self.shares.values(), self._planned
+        for c in range(1, self.classes):
+            found[:, c - 1] += math.log(shares[c] / shares[0] * max(planned[0], 1) / max(planned[c], 1))
+        return found
+
+    # -- learning
+
+    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+        """Remember the rows; after every second one all networks take a step."""
+        self.encoder.learn(rows, columns)
+        if self.encoder.width > self.networks.width:
+            self._widen(self.encoder.width)
+        encoded = self.encoder.encode(rows)
+        size, added = self._common_rows, self._added
+        for row, label, artificial in zip(encoded, labels, made.tolist(), strict=True):
+            ring = label + self.classes if artificial else label
+            at = added.item(ring)
+            self._rows[ring * size + at % size] = row
+            added[ring] = at + 1
+            self.shares.observe(label)
+            if not at or self.learned % _PLAN_ROWS == 0:
+                self._plan()
+            self.learned += 1
+            if self.learned % EVERY == 0:
+                self._step()
+
+    def _widen(self, width: int) -> None:
+        self.networks.widen(width, self._rng)
+        wide = np.zeros((len(self._rows), width), dtype=np.float32)
+        wide[:, : self._rows.shape[1]] = self._rows
+        self._rows = wide
+
+    def _plan(self) -> None:
+        """How many rows of each ring are drawn for a batch, and from how many of its latest."""
+        classes, added = self.classes, self._added.tolist()
+        there = [added[c] + added[c + classes] > 0 for c in range(classes)]
+        shares = [share if known else 0.0 for share, known in zip(self.shares.values(), there, strict=True)]
+        highest, rare = max(shares), max(sum(there) - 1, 1)
+        common = shares.index(highest)
+        planned = [
+            max(1, round(BATCH_ROWS * max(share, self._rare_share / rare))) if share and c != common else 0
+            for c, share in enumerate(shares)
+        ]
+        planned[common] = max(1, BATCH_ROWS - sum(planned)) if any(there) else 0
+        self._planned = planned
+        draws = [0] * (2 * classes)
+        for c, rows in enumerate(planned):
+            draws[c + classes] = (round(rows * MADE_SHARE) if added[c] else rows) if added[c + classes] else 0
+            draws[c] = rows - draws[c + classes]
+        self._ring = np.repeat(np.arange(2 * classes), draws)
+        self._start = self._ring * self._common_rows
+        self._truth: Singles = (self._ring[:, None] % classes == np.arange(1, classes)).astype(np.float32)[None]
+        worth = [max(self._rare_rows, self._common_rows * share / max(highest, 1e-9)) for share in shares]
+        self._reach = np.minimum(np.array(worth + worth), self._common_rows)
+
+    def _step(self) -> None:
+        """One step of every network, each on a draw of its own."""
+        if sum(rows > 0 for rows in self._planned) < 2:
+            return
+        ring = self._ring
+        back = self._rng.random((self.networks.k, len(ring)))
+        back *= np.minimum(self._reach, self._added)[ring]
+        places = (self._added[ring] - 1 - back.astype(np.intp)) % self._common_rows
+        places += self._start
+        self.networks.step(self._rows[places], self._truth)
+
+    def digest_state(self) -> object:
+        """Networks, memories and moments."""
+        return [
+            self.learned, self.encoder.digest_state(), self.shares.values(), self.networks.digest_state(), self._rows,
+            self._added, self._planned,
+        ]  # fmt: skip

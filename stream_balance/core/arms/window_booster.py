@@ -1,0 +1,176 @@
+"""Window booster: gradient-boosted trees, fitted anew on the latest rows. In: samples. Out: scores; requests to fit.
+
+A fit is asked for after `every` rows, more often at first, and its trees serve from a fixed number of rows later on,
+however long the fit took: a replay comes to the same scores, and so does a fit in process. Who runs the fit is handed
+in (`Fits`); the request is complete, so that whoever restores the state can ask again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from stream_balance.core.arms.flat_trees import FlatTrees
+from stream_balance.core.arms.learner import LOGIT_MAX, Bools, Learner
+from stream_balance.core.arrays import pack, unpack
+from stream_balance.core.records import Columns, Floats
+
+WINDOW_ROWS = 8_000
+EVERY = 1_000
+ENTER_AFTER = 500
+FIRST = 125  # rows before the first fit; the next ones after twice as many each, until `every` is reached
+SOON = 8  # a fit on n rows enters after n / 8 more, at most `enter_after`: small ones take less time
+ITERATIONS, LEAVES, RATE = 60, 15, 0.1
+KIND = "booster"
+
+
+class Fits(Protocol):
+    """Runs `booster_fit.fit`. A refused fit is None: the trees before it go on serving."""
+
+    def submit(self, kind: str, request: bytes) -> Any:
+        """Start a fit; returns a ticket."""
+        ...
+
+    def take(self, ticket: Any) -> bytes | None:
+        """The result of a ticket, waited for."""
+        ...
+
+
+class InProcess:
+    """Fits when the result is taken, here. For library use: no child, the same scores."""
+
+    def submit(self, kind: str, request: bytes) -> bytes:
+        """The ticket is the request."""
+        return request
+
+    def take(self, ticket: bytes) -> bytes | None:
+        """Fit now."""
+        from stream_balance.core.arms.booster_fit import fit  # noqa: PLC0415  # loads scikit-learn, only where it fits
+
+        return fit(ticket)
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """An open request: what `booster_fit.fit` takes, and the number of learned rows from which its result serves."""
+
+    content: bytes
+    enters_at: int
+
+
+class WindowBooster(Learner):
+    """Boosted trees of classes 0..C-1 on the latest `window_rows` rows. Abstains until the first fit has entered."""
+
+    def __init__(
+        self, classes: int = 2, seed: int = 0, *, window_rows: int = WINDOW_ROWS, every: int = EVERY,
+        enter_after: int = ENTER_AFTER, fits: Fits | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(classes)
+        if not 0 < enter_after < every:
+            raise ValueError(
+                f"enter_after is {enter_after}; a result enters before the next request, made every {every}"
+            )
+        self.trees: FlatTrees | None = None
+        self.request: FitRequest | None = None
+        self.fitted = self.refused = 0
+        self._known: list[int] = []  # the classes that the trees tell apart
+        self._seed, self._every, self._enter_after = seed, every, enter_after
+        self._rows: Floats = np.zeros((window_rows, 0))
+        self._labels = np.zeros(window_rows, dtype=np.int64)
+        self._next = min(FIRST, every)
+        self._fits: Fits = InProcess() if fits is None else fits
+        self._ticket: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the world holds: it is handed in again, or the fit runs here."""
+        return self.__dict__ | {"_fits": None, "_ticket": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.attach(InProcess())
+
+    def attach(self, fits: Fits) -> None:
+        """From now on this one runs the fits; an open request is asked again."""
+        self._fits = fits
+        self._ticket = None if self.request is None else fits.submit(KIND, self.request.content)
+
+    # -- serving
+
+    def logits(self, values: Floats) -> Floats | None:
+        """Log odds of classes 1..C-1 against class 0, (n, C-1); None before the first trees."""
+        if self.trees is None:
+            return None
+        raw = self.trees.raw(values)
+        if self.classes == 2:
+            return raw
+        scores = np.full((len(values), self.classes), -LOGIT_MAX)
+        scores[:, self._known] = np.concatenate([np.zeros_like(raw), raw], axis=1) if len(self._known) == 2 else raw
+        found: Floats = scores[:, 1:] - scores[:, :1]
+        return found
+
+    # -- learning
+
+    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+        """Remember the rows; ask for a fit, and let a result enter, where it is due."""
+        if rows.shape[1] > self._rows.shape[1]:
+            wide = np.full((len(self._rows), rows.shape[1]), np.nan)
+            wide[:, : self._rows.shape[1]] = self._rows
+            self._rows = wide
+        done = 0
+        while done < len(labels):
+            due = self._next if self.request is None else self.request.enters_at
+            block = slice(done, min(len(labels), done + due - self.learned))
+            places = np.arange(self.learned, self.learned + block.stop - done) % len(self._rows)
+            self._rows[places, : rows.shape[1]] = rows[block]
+            self._rows[places, rows.shape[1] :] = np.nan
+            self._labels[places] = labels[block]
+            self.learned += len(places)
+            done = block.stop
+            if self.learned == due:
+                self._act(columns)
+
+    def _act(self, columns: Columns) -> None:
+        if self.request is not None:
+            self._enter()
+            return
+        after = min(self._enter_after, self._next // SOON)
+        content = self._content(columns)
+        if content is not None:
+            self.request = FitRequest(content, self.learned + after)
+            self._ticket = self._fits.submit(KIND, content)
+        self._next += min(self._next, self._every)
+
+    def _content(self, columns: Columns) -> bytes | None:
+        """The window, oldest first, and all that the fit depends on; None while there is only one class."""
+        filled = min(self.learned, len(self._rows))
+        order = np.arange(self.learned - filled, self.learned) % len(self._rows)
+        labels = self._labels[order]
+        if filled == 0 or (labels == labels[0]).all():
+            return None
+        width = self._rows.shape[1]
+        return pack({
+            "rows": self._rows[order], "labels": labels, "nominal": np.array(columns.nominal[:width], dtype=np.bool_),
+            "seed": np.array(self._seed), "iterations": np.array(ITERATIONS), "leaves": np.array(LEAVES),
+            "rate": np.array(RATE),
+        })  # fmt: skip
+
+    def _enter(self) -> None:
+        result = self._fits.take(self._ticket)
+        self.request = self._ticket = None
+        if result is None:
+            self.refused += 1
+            return
+        arrays = unpack(result)
+        self._known = arrays.pop("classes").tolist()
+        self.trees = FlatTrees(arrays)
+        self.fitted += 1
+
+    def digest_state(self) -> object:
+        """The window, the trees, and the open request."""
+        request = None if self.request is None else [self.request.content, self.request.enters_at]
+        trees = None if self.trees is None else dict(sorted(self.trees.arrays.items()))
+        return [
+            self.learned, self._next, self.fitted, self.refused, self._rows, self._labels, self._known, trees, request
+        ]  # fmt: skip
