@@ -63,7 +63,8 @@ class ReplayMLP(Learner):
     def logits(self, values: Floats) -> Floats:
         """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
         said = np.add.reduce(self.networks.logits(self.encoder.encode(values).astype(np.float32)), axis=0)
-        found: Floats = said / float(self.networks.k)
+        found: Floats = said.astype(np.float64)
+        found /= self.networks.k
         shares, planned = self.shares.values(), self._planned
         for c in range(1, self.classes):
             found[:, c - 1] += math.log(shares[c] / shares[0] * max(planned[0], 1) / max(planned[c], 1))

@@ -1,0 +1,220 @@
+"""Classifiers: our arms as River classifiers, for any River pipeline. In: dicts and labels. Out: probabilities.
+
+    >>> from river import datasets, metrics
+    >>> model, metric = ReplayMLPClassifier(seed=1), metrics.ROCAUC()
+    >>> for x, y in datasets.Phishing():
+    ...     metric.update(y, model.predict_proba_one(x).get(True, 0.0))
+    ...     model.learn_one(x, y)
+    >>> metric.get() > 0.93
+    True
+
+Numbers are numeric columns, strings nominal ones, None and NaN absent values; columns, levels and classes may come at
+any time. `learn_rows` and `predict_proba_rows` take many rows as one matrix.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from river import base
+
+from stream_balance.core.arms import linear, replay_mlp, window_booster
+from stream_balance.core.arms.learner import Learner
+from stream_balance.core.records import Columns, Floats, Samples
+
+COLUMNS_MAX = 1_000  # further ones are not looked at
+LEVELS_MAX = 1_000  # of a nominal column; further ones are as absent
+
+
+class ArmClassifier(base.Classifier):
+    """What the three have in common: the table of columns and the classes met so far.
+
+    A learner has room for 2, 4, 8, ... classes; one more than there is room for starts it afresh.
+    """
+
+    def __init__(self) -> None:
+        self._columns = Columns()
+        self._places: dict[tuple[Hashable, bool], int] = {}
+        self._classes: dict[base.typing.ClfTarget, int] = {}
+        self._learner = self._make(2)
+
+    @abstractmethod
+    def _make(self, classes: int) -> Learner:
+        """A learner that knows nothing."""
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    def learn_one(self, x: dict[Hashable, Any], y: base.typing.ClfTarget) -> None:
+        """Learn one row."""
+        self.learn_rows([x], [y])
+
+    def predict_proba_one(self, x: dict[Hashable, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
+        """The probability of each class met so far; empty before the first."""
+        return self.predict_proba_rows([x])[0]
+
+    def learn_rows(self, rows: Sequence[Mapping[Hashable, Any]], labels: Sequence[base.typing.ClfTarget]) -> None:
+        """Learn rows in their order, as one matrix."""
+        if len(rows) != len(labels):
+            raise ValueError(f"{len(rows)} rows came with {len(labels)} labels")
+        if not rows:
+            return
+        for label in labels:
+            self._classes.setdefault(label, len(self._classes))
+        if len(self._classes) > self._learner.classes:
+            self._learner = self._make(1 << (len(self._classes) - 1).bit_length())
+        for row in rows:
+            self._meet(row)
+        n, outcomes = len(rows), self._learner.classes - 1
+        ids = [self._classes[label] for label in labels]
+        samples = Samples(self._matrix(rows), ids, bytes(n), [1] * n, [(0.0,) * outcomes] * n)
+        self._learner.learn(samples, self._columns)
+
+    def predict_proba_rows(self, rows: Sequence[Mapping[Hashable, Any]]) -> list[dict[base.typing.ClfTarget, float]]:
+        """As `predict_proba_one` of each."""
+        known = len(self._classes)
+        if known < 2:
+            return [dict.fromkeys(self._classes, 1.0) for _ in rows]
+        outcomes = self._learner.predict(self._matrix(rows), self._columns).probability
+        whole = np.concatenate([1.0 - outcomes.sum(axis=1, keepdims=True), outcomes], axis=1)[:, :known]
+        whole = np.maximum(whole, 0.0)
+        total = whole.sum(axis=1, keepdims=True)
+        # Where nothing can be said yet, all classes are alike.
+        whole = np.where(total > 0, whole / np.where(total > 0, total, 1.0), 1.0 / known)
+        return [dict(zip(self._classes, row, strict=True)) for row in whole.tolist()]
+
+    def _meet(self, row: Mapping[Hashable, Any]) -> None:
+        """Columns and levels that are new get their places; those of one row in the order of their names."""
+        fresh = []
+        for key, value in row.items():
+            if value is None:
+                continue
+            place = self._places.get((key, isinstance(value, str)))
+            if place is None:
+                fresh.append((key, isinstance(value, str), value))
+            elif isinstance(value, str):
+                self._level(place, value)
+        for key, nominal, value in sorted(fresh, key=lambda each: (str(each[0]), each[1])):
+            if len(self._columns) < COLUMNS_MAX:
+                place = self._places[key, nominal] = self._columns.add(str(key), nominal=nominal)
+                if nominal:
+                    self._level(place, value)
+
+    def _level(self, place: int, name: str) -> None:
+        if len(self._columns.levels[place]) < LEVELS_MAX:
+            self._columns.level(place, name)
+
+    def _matrix(self, rows: Sequence[Mapping[Hashable, Any]]) -> Floats:
+        found = np.full((len(rows), len(self._columns)), np.nan)
+        for values, row in zip(found, rows, strict=True):
+            for key, value in row.items():
+                place = self._places.get((key, isinstance(value, str)))
+                if place is None or value is None:
+                    continue
+                values[place] = self._columns.levels[place].get(value, np.nan) if isinstance(value, str) else value
+        return found
+
+
+class LinearClassifier(ArmClassifier):
+    """Cost-sensitive logistic regression on decayed standardisation; see `core/arms/linear`.
+
+    Parameters
+    ----------
+    rate
+        Learning rate of weights and intercepts.
+    target_share
+        Rare classes are weighted until each has this share against the commonest.
+    weight_max
+        But never more than this.
+    """
+
+    def __init__(
+        self,
+        rate: float = linear.RATE,
+        target_share: float = linear.TARGET_SHARE,
+        weight_max: float = linear.WEIGHT_MAX,
+    ) -> None:
+        self.rate = rate
+        self.target_share = target_share
+        self.weight_max = weight_max
+        super().__init__()
+
+    def _make(self, classes: int) -> Learner:
+        return linear.Linear(classes, rate=self.rate, target_share=self.target_share, weight_max=self.weight_max)
+
+
+class ReplayMLPClassifier(ArmClassifier):
+    """Small networks that learn from the windows of recent rows; see `core/arms/replay_mlp`.
+
+    Parameters
+    ----------
+    networks
+        How many; their logits are averaged.
+    rare_share
+        The share of all rare classes in a batch, unless their own is larger.
+    rare_rows
+        The latest rows of a rare class that are drawn from.
+    common_rows
+        The latest rows of the commonest class that are drawn from.
+    seed
+        Of first weights and draws.
+    """
+
+    def __init__(
+        self,
+        networks: int = replay_mlp.NETWORKS,
+        rare_share: float = replay_mlp.RARE_SHARE,
+        rare_rows: int = replay_mlp.RARE_ROWS,
+        common_rows: int = replay_mlp.COMMON_ROWS,
+        seed: int = 0,
+    ) -> None:
+        self.networks = networks
+        self.rare_share = rare_share
+        self.rare_rows = rare_rows
+        self.common_rows = common_rows
+        self.seed = seed
+        super().__init__()
+
+    def _make(self, classes: int) -> Learner:
+        return replay_mlp.ReplayMLP(
+            classes, self.seed, networks=self.networks, rare_share=self.rare_share, rare_rows=self.rare_rows,
+            common_rows=self.common_rows,
+        )  # fmt: skip
+
+
+class WindowBoosterClassifier(ArmClassifier):
+    """Gradient boosting fitted anew on the latest rows; see `core/arms/window_booster`. Fits in this process.
+
+    Parameters
+    ----------
+    window_rows
+        The latest rows that are fitted on.
+    every
+        Rows from one fit to the next; the first ones come sooner.
+    enter_after
+        Rows after which a fit's trees begin to serve.
+    seed
+        Of the fits.
+    """
+
+    def __init__(
+        self,
+        window_rows: int = window_booster.WINDOW_ROWS,
+        every: int = window_booster.EVERY,
+        enter_after: int = window_booster.ENTER_AFTER,
+        seed: int = 0,
+    ) -> None:
+        self.window_rows = window_rows
+        self.every = every
+        self.enter_after = enter_after
+        self.seed = seed
+        super().__init__()
+
+    def _make(self, classes: int) -> Learner:
+        return window_booster.WindowBooster(
+            classes, self.seed, window_rows=self.window_rows, every=self.every, enter_after=self.enter_after
+        )
