@@ -51,7 +51,8 @@ SERVICE: tuple[Metric, ...] = (
           at("pulse:idle_s")),
     gauge("report_age_seconds", "Age of the report that these figures come from.", at("pulse:report_age_s")),
     counter("loop_seconds", "Wall time of the learning loop by what it did: poll (ask, wait for and decode records), "
-            "work (score and learn), flush (wait for the outputs), wait (a pace held it back).",
+            "work (score and learn), flush (wait for the outputs), "
+            "checkpoint (begin to save, journal the merge), wait (a pace held it back).",
             each("state:telemetry.loop_seconds"), "activity"),
     counter("loop_cpu_seconds", "CPU time of the learning loop's thread; its rate is the loop's utilisation.",
             at("state:telemetry.loop_cpu_seconds")),
@@ -77,6 +78,19 @@ SERVICE: tuple[Metric, ...] = (
     counter("records_lost", "Records that retention had deleted before they were read.", at("state:records_lost")),
     counter("merge_unforced", "Merge decisions that times did not force: a partition that was caught up was passed "
             "over.", at("state:merge_unforced")),
+    counter("checkpoints", "Checkpoints put into place.", at("state:checkpoint.made")),
+    counter("checkpoint_failures", "Checkpoints that could not be written; the last good one stays.",
+            at("state:checkpoint.failures")),
+    gauge("checkpoint_age_seconds", "How long something has been done that no checkpoint holds.",
+          at("state:checkpoint.age_s")),
+    gauge("checkpoint_write_seconds", "How long the last one took to write, beside the loop.",
+          at("state:checkpoint.write_s")),
+    gauge("checkpoint_stop_seconds", "The longest time that beginning one has held up the loop.",
+          at("state:checkpoint.loop_stop_s")),
+    gauge("checkpoint_bytes", "Size of the last one.", at("state:checkpoint.bytes")),
+    counter("journal_entries", "Merge decisions journaled.", at("state:checkpoint.journal_entries")),
+    gauge("journal_bytes", "Size of the merge journal after the last checkpoint.",
+          at("state:checkpoint.journal_bytes")),
 )  # fmt: skip
 
 STREAM: tuple[Metric, ...] = (

@@ -103,7 +103,7 @@ ATTACKS: dict[str, Callable[[str], bytes]] = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_malicious_state_is_refused_before_anything_is_called(attack: str, tmp_path: Path) -> None:
     target = tmp_path / "touched"
-    with pytest.raises((NotAllowed, pickle.UnpicklingError)):
+    with pytest.raises(NotAllowed):
         loaded(ATTACKS[attack](str(target)))
     assert list(tmp_path.iterdir()) == []
 

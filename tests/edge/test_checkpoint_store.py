@@ -147,6 +147,17 @@ def test_a_state_of_unknown_classes_is_refused_by_name(tmp_path: Path) -> None:
         store_of(tmp_path).newest()
 
 
+def test_a_class_that_this_version_does_not_have_is_named(tmp_path: Path) -> None:
+    data = b"\x80\x04\x8c\x1bstream_balance.core.records\x8c\x06Gossip\x93."
+    store = store_of(tmp_path)
+    target, output = fmt.Summing(), LocalDisk(tmp_path).create(file_name(1))
+    target.attach(output)
+    fmt.write(target, header_of(1), lambda into: into.write(data) and None)
+    output.close()
+    with pytest.raises(SettingsError, match=r"not one of this version .*Gossip"):
+        store.newest()
+
+
 def test_other_settings_are_refused_with_what_differs() -> None:
     defaults = state_settings(Settings())
     now = state_settings(

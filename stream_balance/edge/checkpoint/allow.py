@@ -71,14 +71,14 @@ class AllowList:
         self._trusted = frozenset(trusted)
 
     def find(self, name: Name) -> Any:
-        """The thing of that name. Raises NotAllowed."""
+        """The thing of that name. Raises NotAllowed; AttributeError or ImportError if it might, but is not there."""
         module_name, qualified = name
         if name not in NAMES and not self._is_open(module_name):
             raise NotAllowed(name)
         found: Any = importlib.import_module(module_name)
         for part in qualified.split("."):
-            found = getattr(found, part, None)
-        if found is None or not self.allows(found, name):
+            found = getattr(found, part)
+        if not self.allows(found, name):
             raise NotAllowed(name)
         return found
 

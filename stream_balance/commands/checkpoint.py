@@ -1,0 +1,119 @@
+"""`checkpoint inspect|verify|prune`: what a folder of checkpoints holds, whether it is whole, and less of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_balance.commands.options import Config, Set, gather
+from stream_balance.edge.checkpoint.format import Damaged
+from stream_balance.edge.checkpoint.lock import FolderLock
+from stream_balance.edge.checkpoint.store import Store, file_name
+from stream_balance.errors import SettingsError, StreamBalanceError, WorldError
+from stream_balance.saving import open_store
+
+app = typer.Typer(no_args_is_help=True, help="Checkpoints: inspect, verify, prune.")
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of checkpoints.")]
+
+
+def _store(folder: Path, config: Path | None, assignments: list[str] | None) -> Store:
+    if not folder.is_dir():
+        raise SettingsError(f"{str(folder)!r} is not a folder. Name one that holds checkpoints.")
+    return open_store(folder, gather(config, assignments))[1]
+
+
+def _described(store: Store, sequence: int) -> dict[str, Any]:
+    """The header as plain data; the settings only by their hash."""
+    try:
+        header, size = store.header(sequence)
+    except (Damaged, SettingsError) as error:
+        return {"file": file_name(sequence), "error": str(error)}
+    fields = asdict(header)
+    del fields["settings"]
+    return {"file": file_name(sequence), "bytes": size, **fields}
+
+
+@app.command()
+def inspect(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything in the headers, as JSON.")] = False,
+) -> None:
+    """Show what each checkpoint says of itself; the state is not read, and nothing is checked.
+
+    Example: stream-balance checkpoint inspect state
+    """
+    store = _store(folder, None, None)
+    found = [_described(store, sequence) for sequence in store.sequences()]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not found:
+        typer.echo(f"{folder}: no checkpoints")
+        return
+    for each in found:
+        if "error" in each:
+            typer.echo(f"{each['file']}  {each['error']}")
+            continue
+        counts, versions = each["counts"], each["versions"]
+        events = counts.get("search", 0) + counts.get("purchase", 0)
+        by = ", ".join(f"{name} {versions[name]}" for name in ("stream_balance", "river", "python") if name in versions)
+        typer.echo(f"{each['file']}  {each['bytes'] / 1e6:.1f} MB  {each['created']}  {each['input']}")
+        typer.echo(f"  {events:,} events, {counts.get('impressions', 0):,} impressions; {by}")
+        typer.echo(f"  goes on at {_placed(each['position'])}")
+
+
+def _placed(position: dict[str, Any]) -> str:
+    if "records" in position:
+        return f"record {position['records'] + 1:,}"
+    return ", ".join(f"{lane}: {offset}" for lane, offset in sorted(position.get("offsets", {}).items()))
+
+
+@app.command()
+def verify(folder: Folder, config: Config = None, assignments: Set = None) -> None:
+    """Read every checkpoint wholly: checksum, signature if a key is set, and the state. Exit 1 if one is not whole.
+
+    Example: stream-balance checkpoint verify state
+    """
+    store = _store(folder, config, assignments)
+    sequences, bad = store.sequences(), 0
+    if not sequences:
+        raise WorldError(f"{str(folder)!r} holds no checkpoints.")
+    for sequence in sequences:
+        try:
+            _, trailer = store.verify(sequence)
+            store.load(sequence)
+        except StreamBalanceError as error:
+            bad += 1
+            typer.echo(f"BAD  {error}")
+        else:
+            signed = ", signed" if trailer.signed else ""
+            typer.echo(f"ok   {file_name(sequence)}  sha256 {trailer.sha256.hex()}{signed}")
+    if bad:
+        raise WorldError(f"{bad} of {len(sequences)} checkpoints in {str(folder)!r} cannot be taken.")
+
+
+@app.command()
+def prune(
+    folder: Folder,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the last ones stay.")] = 1,
+) -> None:
+    """Remove all but the last checkpoints. Refused while a service uses the folder.
+
+    Example: stream-balance checkpoint prune state --keep 1
+    """
+    store = _store(folder, None, None)
+    lock = FolderLock(folder)
+    try:
+        before = store.sequences()
+        kept = store.prune(keep)
+        store.clear_temporary()
+    except OSError as error:
+        raise WorldError(f"{str(folder)!r} cannot be pruned: {error.strerror}.") from error
+    finally:
+        lock.release()
+    typer.echo(f"{len(before) - len(kept)} removed, {len(kept)} kept")

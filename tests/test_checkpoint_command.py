@@ -1,0 +1,52 @@
+"""`checkpoint inspect|verify|prune` from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stream_balance.edge.checkpoint.lock import FolderLock
+from tests.test_cli import TOY, run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with three checkpoints of a table."""
+    state = tmp_path / "state"
+    table = ("replay", TOY, "--rows", "--label", "bought", "--positive", "yes", "--checkpoint-dir", state)
+    done = run(*table, "--set", "checkpoint.interval_events=64", "--set", "checkpoint.writer=inline")
+    assert done.returncode == 0, done.stderr
+    return state
+
+
+def test_the_commands_show_check_and_remove(folder: Path) -> None:
+    shown = run("checkpoint", "inspect", folder)
+    assert shown.returncode == 0
+    assert shown.stdout.count("goes on at record") == 3
+    found = json.loads(run("checkpoint", "inspect", folder, "--json").stdout)
+    assert [each["input"] for each in found] == ["table"] * 3
+    assert found[-1]["position"]["records"] > found[0]["position"]["records"]
+    assert run("checkpoint", "verify", folder).stdout.count("ok ") == 3
+    damaged = folder / found[1]["file"]
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    bad = run("checkpoint", "verify", folder)
+    assert bad.returncode == 1
+    assert f"BAD  {damaged.name}" in bad.stdout
+    pruned = run("checkpoint", "prune", folder, "--keep", "1")
+    assert pruned.stdout == "2 removed, 1 kept\n"
+    assert [path.name for path in folder.glob("*.sbc")] == [found[-1]["file"]]
+
+
+def test_a_folder_in_use_is_not_pruned_and_none_is_not_made(folder: Path, tmp_path: Path) -> None:
+    lock = FolderLock(folder)
+    refused = run("checkpoint", "prune", folder)
+    lock.release()
+    assert refused.returncode == 1
+    assert "in use by process" in refused.stderr
+    for name in ("inspect", "verify", "prune"):
+        done = run("checkpoint", name, tmp_path / "nowhere")
+        assert done.returncode == 2
+        assert "not a folder" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
