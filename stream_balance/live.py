@@ -112,6 +112,7 @@ class LiveLoop:
         self._flush_max_s = flush_max_s
         self._settled_at = 0.0
         self._unsettled = False
+        sink.on_wait = self._bear
         self._telemetry = session.telemetry
         self._lag_clock: LagClock[LaneKey] = LagClock()
         self._noted_at = -LAG_EVERY_S
@@ -138,13 +139,13 @@ class LiveLoop:
                 self._save(self._saving, len(records))
             elif self._unsettled and (caught_up or self._now_s() - self._settled_at >= self._commit_s):
                 self.settle()
-            self._note_lag()
+            self._note_state()
             self._session.serve()
             if until_caught_up and caught_up:
                 break
         self._end()
         self._noted_at = -LAG_EVERY_S
-        self._note_lag()
+        self._note_state()
         self._tell("settled")
 
     def _tell(self, words: str) -> None:
@@ -249,8 +250,12 @@ class LiveLoop:
             telemetry = self._telemetry
             telemetry.event_to_score.observe(max(0.0, telemetry.wall() - record.record_time_us / 1e6))
 
-    def _note_lag(self) -> None:
-        """How far each partition is behind, and what has left and failed; at most once in `LAG_EVERY_S`."""
+    def _note_state(self, outputs: str | None = None) -> None:
+        """What is the matter, at once (`outputs`: with them); how far each partition is behind, and what has left and
+        failed, at most once in `LAG_EVERY_S`.
+        """
+        if self._session.board is not None:
+            self._session.board.trouble = self._source.trouble() or outputs
         now_s = self._now_s()
         if now_s - self._noted_at < LAG_EVERY_S:
             return
@@ -264,24 +269,26 @@ class LiveLoop:
         self._session.state |= {
             "lag": {f"{topic}/{partition}": records for (topic, partition), records in lag.items()},
             "lag_s": {f"{topic}/{partition}": seconds for (topic, partition), seconds in lag_s.items()},
-            "predictions_published": sink.predictions,
-            "dead_letters": sink.dead_letters,
-            "broker_away": source.is_away,
-            "broker_outages": source.reconnects,
-            "broker_outage_s": source.outage_s,
-            "records_lost": source.lost,
-            "merge_unforced": source.unforced,
+            **source.figures(),
+            **sink.figures(),
         }
 
     def _flush(self, slice_s: float = 1.0) -> None:
         """Wait for the outputs, in slices: a broker that is away must not make the loop look dead."""
         began = self._now_s()
         while not self._sink.try_flush(slice_s):
-            self._session.serve()
-            patience_s = min(self._flush_max_s, STOP_FLUSH_S) if self._stop.is_set() else self._flush_max_s
-            waited_s = self._now_s() - began
-            if waited_s > patience_s:
-                raise WorldError(f"Kafka has left our predictions or dead letters unanswered for {waited_s:.0f} s.")
+            self._bear(self._now_s() - began)
+
+    def _bear(self, waited_s: float) -> None:
+        """Outputs have been waited for so long: go on asking, show a turn of the loop. WorldError at the limit."""
+        told = f"Kafka has left our predictions or dead letters unanswered for {waited_s:.0f} s"
+        self._source.ask()
+        self._note_state(told + ".")
+        self._session.serve()
+        patience_s = min(self._flush_max_s, STOP_FLUSH_S) if self._stop.is_set() else self._flush_max_s
+        if waited_s > patience_s:
+            limits = f"at most {patience_s:g} s are borne (kafka.outage_max_s; {STOP_FLUSH_S:g} s at a stop)"
+            raise WorldError(f"{told}, {limits}.")
 
     def close(self) -> None:
         """Leave the broker."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
+from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
@@ -95,6 +96,7 @@ class Session:
         board: Board | None = None,
         publish: Callable[[Scored], None] | None = None,
         log: Log | None = None,
+        bad_share: BadShare | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.settings = settings
@@ -106,6 +108,7 @@ class Session:
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish
+        self._bad_share = bad_share
         self._versions = versions()
 
     def take(self, record: Record, content: bytes) -> None:
@@ -115,6 +118,8 @@ class Session:
             assert bad is not None, "a record without an event says why"
             self.keep_bad(record, bad)
             return
+        if self._bad_share is not None:
+            self._bad_share.good()
         telemetry, joiner = self.telemetry, self.pipeline.joiner
         began, due_us, matured = telemetry.clock(), joiner.due_us(), joiner.counts.matured
         scored = self.pipeline.push(record.event, content)
@@ -128,13 +133,15 @@ class Session:
                 self._publish(each)
 
     def keep_bad(self, record: Any, bad: BadRecord) -> None:
-        """Count a record that could not be read, and keep it if somebody does."""
+        """Count a record that could not be read, and keep it if somebody does. Raises WorldError at one too many."""
         self.pipeline.count_bad(bad.reason)
         if self.pipeline.bad[bad.reason] == 1:
             place = {"where": record.where} if hasattr(record, "where") else {}
             self.log.warning("first bad record of its kind", reason=bad.reason, **place)
         if self._dead_letters is not None:
             self._dead_letters.keep(record, bad)
+        if self._bad_share is not None:
+            self._bad_share.bad(bad.reason)
 
     def serve(self) -> None:
         """Show the board a turn of the loop; a report is made only when one is due."""

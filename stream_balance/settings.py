@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from stream_balance.core.settings import CoreSettings
+from stream_balance.edge.bad_share import BadShareSettings
 from stream_balance.edge.checkpoint import CheckpointSettings
 from stream_balance.edge.codec import WireSettings
 from stream_balance.edge.http import HttpSettings
@@ -33,6 +34,7 @@ class Settings(CoreSettings):
 
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     wire: WireSettings = WireSettings()
+    bad: BadShareSettings = BadShareSettings()
     kafka: KafkaSettings = KafkaSettings()
     http: HttpSettings = HttpSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()

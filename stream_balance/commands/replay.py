@@ -25,6 +25,7 @@ from stream_balance.commands.options import (
 from stream_balance.commands.output import STDERR, dead_letter_file, tell, write_report
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
+from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
@@ -53,6 +54,7 @@ def replay_events(
     speed: float | None = None,
     mature_all: bool = False,
     dead_letters: Path | None = None,
+    halt_on_bad: bool = False,
     quiet: bool = True,
     saved: Saving | None = None,
 ) -> dict[str, Any]:
@@ -62,7 +64,8 @@ def replay_events(
     pipeline = (saved.pipeline if saved is not None else None) or make_pipeline(settings)
     with dead_letter_file(dead_letters) as kept:
         reader = read_events(paths, make_codec(settings))
-        session = Session(pipeline, settings, dead_letters=kept)
+        bad_share = BadShare(settings.bad) if halt_on_bad else None
+        session = Session(pipeline, settings, dead_letters=kept, bad_share=bad_share)
         pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
             if saved is None:
@@ -100,6 +103,9 @@ def replay(
     dead_letters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep bad records here.", show_default=False)
     ] = None,
+    halt_on_bad: Annotated[
+        bool, typer.Option("--halt-on-bad", help="End when more of the latest records are bad than bad.share_max.")
+    ] = False,
     checkpoint_dir: CheckpointDir = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --checkpoint-dir.")
@@ -162,8 +168,8 @@ def replay(
                 )  # fmt: skip
         else:
             report = replay_events(
-                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet,
-                saved=saved,
+                log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters,
+                halt_on_bad=halt_on_bad, quiet=quiet, saved=saved,
             )  # fmt: skip
     name = ", ".join(str(path) for path in log)
     write_report(report, report_to, f"{name}: strategy {settings.balance.strategy}, model {settings.model.name}")

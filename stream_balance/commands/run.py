@@ -25,6 +25,7 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
@@ -71,6 +72,9 @@ def run(
     host: Host = None,
     port: Port = None,
     report_to: ReportTo = None,
+    accept_data_loss: Annotated[
+        bool, typer.Option("--accept-data-loss", help="Go on behind records that retention or a new topic took away.")
+    ] = False,
     checkpoint_dir: CheckpointDir = None,
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="Leave once every partition is read to its end.")
@@ -86,6 +90,7 @@ def run(
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
+        kafka__accept_data_loss=accept_data_loss or None,
         checkpoint__dir=checkpoint_dir,
     )  # fmt: skip
     log = make_log(settings.log, sys.stderr)
@@ -104,11 +109,11 @@ def run(
             model=settings.model.name, bootstrap=settings.kafka.bootstrap, url=server.url,
         )  # fmt: skip
         tell_begin(log, saved)
-        source = KafkaSource(settings.kafka, make_codec(settings))
+        source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning)
         sink = KafkaSink(settings.kafka)
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
-            publish=prediction_publisher(sink, settings.wire.classes), log=log,
+            publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
         )  # fmt: skip
         loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
         try:

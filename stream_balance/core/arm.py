@@ -53,10 +53,14 @@ class Arm:
     # -- serving
 
     def score(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats, Floats]:
-        """What is said of n rows now."""
-        scores = self.model.predict(values, columns)
-        raw = scores.probability
-        self.abstentions += int(np.count_nonzero(scores.abstained))
+        """What is said of n rows now; abstentions count."""
+        raw, probability, threshold = self.look(values, tiers, columns)
+        self.abstentions += int(np.count_nonzero(np.isnan(raw[:, 0])))
+        return raw, probability, threshold
+
+    def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats, Floats]:
+        """The same, and nothing is counted."""
+        raw = self.model.predict(values, columns).probability
         probability = self.calibrator.apply(self._logits(raw), tiers)
         by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
         return raw, probability, by_tier[np.frombuffer(tiers, dtype=np.uint8)]

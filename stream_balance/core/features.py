@@ -33,6 +33,7 @@ _Hashed = tuple[int | slice, int, float]  # rows, hashed column, what to add
 _NAN = math.nan
 _NAN_BYTES = struct.pack("d", _NAN)
 _DAY_US = 86_400_000_000
+_FULL, _UNKNOWN = -1, -2  # no column
 _PLANS_MAX = 256
 
 
@@ -118,7 +119,7 @@ class Featurizer:
         item_cells: list[float] = []  # column after column, n each
         search_cells: list[float] = []  # one each
         if settings.builtin or settings.state:
-            log_prices = [_NAN if price is None else log1p(price) if price > 0 else 0.0 for price in search.prices]
+            log_prices = _log_prices(search)
             if settings.builtin:
                 self._read_event(search, log_prices, item_cells, search_cells)
             if settings.state:
@@ -136,10 +137,35 @@ class Featurizer:
             plain, sums = self._cells("search", search.features)
             blocks.append((list(plain), _repeated(plain.values(), n)))
             hashed += [(slice(None), column, value) for column, value in sums]
-        values = self._assembled(blocks, n)
-        for where, column, value in hashed:
-            values[where, column] = np.nan_to_num(values[where, column]) + value
-        return Rows(values, bytes(n))
+        return Rows(_with_hashed(self._assembled(blocks, n), hashed), bytes(n))
+
+    def look(self, search: Search) -> Floats:
+        """The matrix that `featurize` would give, (n, len(columns)), and nothing changes.
+
+        A name or a level that is not known yet is left out: nothing has been learned about it.
+        """
+        n = len(search.item_ids)
+        item_cells: list[float] = []
+        search_cells: list[float] = []
+        log_prices = _log_prices(search)
+        if self._settings.builtin:
+            column = self._item_columns[2]
+            codes = [_NAN if name is None else self._known_level(column, name) for name in search.categories]
+            self._append_event(search, log_prices, codes, item_cells, search_cells)
+        if self._settings.state:
+            self._history.look(search, log_prices, item_cells, search_cells)
+        values = np.full((n, len(self.columns)), np.nan)
+        values[:, self._item_columns] = np.array(item_cells).reshape(-1, n).T
+        values[:, self._search_columns] = search_cells
+        places: list[tuple[int | slice, Mapping[str, FeatureValue], Scope]] = [
+            (i, features, "item") for i, features in enumerate(search.item_features)
+        ]
+        hashed: list[_Hashed] = []
+        for where, features, scope in [*places, (slice(None), search.features, "search")]:
+            plain, sums = self._cells(scope, features, frozen=True)
+            values[where, list(plain)] = list(plain.values())
+            hashed += [(where, column, value) for column, value in sums]
+        return _with_hashed(values, hashed)
 
     def observe_purchase(self, purchase: Purchase) -> None:
         """Count a purchase for the searches after it."""
@@ -155,14 +181,19 @@ class Featurizer:
     def _read_event(
         self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]
     ) -> None:
+        column = self._item_columns[2]
+        codes: list[float | None] = list(map(self.columns.levels[column].get, search.categories))  # type: ignore[arg-type]
+        if None in codes:
+            codes = [_NAN if name is None else self._level(column, name) for name in search.categories]
+        self._append_event(search, log_prices, codes, item_cells, search_cells)  # type: ignore[arg-type]  # no None is left
+
+    def _append_event(
+        self, search: Search, log_prices: list[float], codes: Sequence[float], item_cells: list[float],
+        search_cells: list[float],
+    ) -> None:  # fmt: skip
         item_cells += search.positions
         item_cells += log_prices
-        column = self._item_columns[2]
-        codes = list(map(self.columns.levels[column].get, search.categories))  # type: ignore[arg-type]
-        if None in codes:
-            item_cells += [_NAN if name is None else self._level(column, name) for name in search.categories]
-        else:
-            item_cells += codes  # type: ignore[arg-type]
+        item_cells += codes
         search_cells.append(_NAN if search.query is None else float(len(search.query.split())))
         if self._settings.time_of_day:
             angle = search.ts_us % _DAY_US / _DAY_US * math.tau
@@ -222,40 +253,43 @@ class Featurizer:
         return np.frombuffer(b"".join(table)).reshape(width, n).T.copy()
 
     def _cells(
-        self, scope: Scope, features: Mapping[str, FeatureValue]
+        self, scope: Scope, features: Mapping[str, FeatureValue], *, frozen: bool = False
     ) -> tuple[dict[int, float], list[tuple[int, float]]]:
-        """Values by known column, and (column, value) of hashed ones, which add up."""
+        """Values by known column; (column, value) of hashed ones, which add up. `frozen`: what is new is left out."""
         plain: dict[int, float] = {}
         sums: list[tuple[int, float]] = []
         for name, value in features.items():
-            if isinstance(value, str):
-                column = self._slot(scope, name, nominal=True)
-                if column >= 0:
-                    plain[column] = float(self._level(column, value))
-                else:
-                    sums.append(self._hashed(f"{name}={value}", 1.0))
-                continue
+            named: list[tuple[str, float | str]]
             if isinstance(value, list):
                 named = [(f"{name}.{i}", part) for i, part in enumerate(value)]
             else:
                 named = [(name, value)]
-            for label, number in named:
-                column = self._slot(scope, label, nominal=False)
-                if column >= 0:
-                    plain[column] = float(number)
+            for label, part in named:
+                nominal = isinstance(part, str)
+                column = self._slot(scope, label, nominal=nominal, frozen=frozen)
+                if column == _UNKNOWN:
+                    continue
+                if column == _FULL:
+                    text, number = (f"{label}={part}", 1.0) if nominal else (label, float(part))
+                    if self._hash_from is not None or not frozen:
+                        sums.append(self._hashed(text, number, frozen=frozen))
+                elif isinstance(part, str):
+                    plain[column] = self._known_level(column, part) if frozen else float(self._level(column, part))
                 else:
-                    sums.append(self._hashed(label, float(number)))
+                    plain[column] = float(part)
         return plain, sums
 
     # -- the table of columns
 
-    def _slot(self, scope: Scope, name: str, *, nominal: bool) -> int:
-        """The column of a feature, appended when new; -1 when the table is full."""
+    def _slot(self, scope: Scope, name: str, *, nominal: bool, frozen: bool = False) -> int:
+        """The column of a feature, appended when new (`frozen`: _UNKNOWN); _FULL when the table is full."""
         found = self._slots.get((scope, name, nominal))
         if found is not None:
             return found
         if len(self.columns) >= self._settings.columns_max:
-            return -1
+            return _FULL
+        if frozen:
+            return _UNKNOWN
         label = name
         if (scope, name, not nominal) in self._slots:
             self.counters["kind_changes"] += 1
@@ -271,8 +305,9 @@ class Featurizer:
         self._taken[label] = None
         return self.columns.add(label, nominal=nominal)
 
-    def _hashed(self, name: str, value: float) -> tuple[int, float]:
-        self.counters["columns_overflow"] += 1
+    def _hashed(self, name: str, value: float, *, frozen: bool = False) -> tuple[int, float]:
+        if not frozen:
+            self.counters["columns_overflow"] += 1
         if self._hash_from is None:
             self._hash_from = len(self.columns)
             for i in range(self._settings.hash_columns):
@@ -288,8 +323,18 @@ class Featurizer:
             return code
         if len(levels) >= self._settings.levels_max:
             self.counters["levels_folded"] += 1
-            name = f"#hash-{crc32(name.encode('utf-8', 'surrogatepass')) % self._settings.level_buckets}"
+            name = self._bucket(name)
         return self.columns.level(column, name)
+
+    def _known_level(self, column: int, name: str) -> float:
+        """The code that `_level` would give, NaN if it would be a new one."""
+        levels = self.columns.levels[column]
+        if name not in levels and len(levels) >= self._settings.levels_max:
+            name = self._bucket(name)
+        return levels.get(name, _NAN)
+
+    def _bucket(self, name: str) -> str:
+        return f"#hash-{crc32(name.encode('utf-8', 'surrogatepass')) % self._settings.level_buckets}"
 
     def _learn_plan(self, features: Mapping[str, FeatureValue]) -> None:
         """Remember how items with these keys are read, if each of their features has a column."""
@@ -332,6 +377,17 @@ class Featurizer:
             "counters": self.counters,
             "history": self._history.digest_state(),
         }
+
+
+def _log_prices(search: Search) -> list[float]:
+    return [_NAN if price is None else log1p(price) if price > 0 else 0.0 for price in search.prices]
+
+
+def _with_hashed(values: Floats, hashed: Sequence[_Hashed]) -> Floats:
+    """`values` with the hashed ones added, in their order."""
+    for where, column, value in hashed:
+        values[where, column] = np.nan_to_num(values[where, column]) + value
+    return values
 
 
 def _repeated(values: Collection[float], n: int) -> bytes:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 _NAN = nan
 _EXPONENT_MAX = 200.0  # weights are rebased here, far from overflow
 _BEGINNING_US = -(2**63)
+_Entries = tuple[list[list[float]], list[float], list[list[float]]]  # of the items, the user, the categories
 _NOTHING = [0.0, 0.0]  # stands for "no category"; never written
 
 
@@ -34,11 +35,12 @@ class Recent:
     (2, 1, [1.0])
     """
 
-    __slots__ = ("_half", "_old", "_width", "forgotten", "young")
+    __slots__ = ("_half", "_old", "_width", "_zeros", "forgotten", "young")
 
     def __init__(self, size_max: int, width: int) -> None:
         self._half = max(1, size_max // 2)
         self._width = width
+        self._zeros = [0.0] * width
         self._old: dict[str, list[float]] = {}
         self.young: dict[str, list[float]] = {}  # a reader in a hurry looks here first
         self.forgotten = 0
@@ -56,6 +58,10 @@ class Recent:
                 self._old, self.young = self.young, {}
             self.young[key] = found
         return found
+
+    def look(self, key: str) -> list[float]:
+        """The list of a key, not to be changed and not counted as a use; zeros when unknown."""
+        return self.young.get(key) or self._old.get(key) or self._zeros
 
     def scale(self, factor: float) -> None:
         """Multiply every number."""
@@ -123,13 +129,43 @@ class History:
     def read(self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]) -> None:
         """Append the state's columns, then count the search."""
         weight = self._weight(search.ts_us)
-        now = self._weight_now
         young, entry = self._items.young.get, self._items.entry
         items = [young(item) or entry(item) for item in search.item_ids]
         user = self._users.entry(search.user_id)
+        young, entry = self._categories.young.get, self._categories.entry
+        means = [_NOTHING if name is None else young(name) or entry(name) for name in search.categories]
+        self.withheld += self._append(search, (items, user, means), log_prices, item_cells, search_cells)
+        for price, mean in zip(log_prices, means, strict=True):
+            if price == price and mean is not _NOTHING:  # noqa: PLR0124  # not NaN
+                mean[0] += weight
+                mean[1] += weight * price
+        for item in items:
+            item[0] += weight
+        user[0] += weight
+        self._totals[0] += weight * len(items)
+
+    def look(self, search: Search, log_prices: list[float], item_cells: list[float], search_cells: list[float]) -> None:
+        """Append what `read` would, and leave everything as it is."""
+        items = list(map(self._items.look, search.item_ids))
+        user = self._users.look(search.user_id)
+        means = [_NOTHING if name is None else self._categories.look(name) for name in search.categories]
+        before = self._weight_now
+        if self._base_us is not None:
+            exponent = (search.ts_us - self._base_us) / self._half_life_us
+            self._weight_now = max(before, 2.0 ** min(max(exponent, -1_000.0), 1_000.0))
+        self._append(search, (items, user, means), log_prices, item_cells, search_cells)
+        self._weight_now = before
+
+    def _append(
+        self, search: Search, entries: _Entries, log_prices: list[float], item_cells: list[float],
+        search_cells: list[float],
+    ) -> bool:  # fmt: skip
+        """Append the columns of these entries; True if purchase columns are withheld."""
+        items, user, means = entries
+        now = self._weight_now
         item_cells += [log1p(item[0] / now) for item in items]
-        if search.ts_us <= self._purchase_us:
-            self.withheld += 1
+        withheld = search.ts_us <= self._purchase_us
+        if withheld:
             item_cells += [_NAN] * (2 * len(items))
             user_purchases = _NAN
         else:
@@ -139,20 +175,11 @@ class History:
             item_cells += [(item[1] + bought) / (item[0] + drawn) for item in items]
             user_purchases = log1p(user[1] / now)
         search_cells += (log1p(user[0] / now), user_purchases)
-        young, entry = self._categories.young.get, self._categories.entry
-        means = [_NOTHING if name is None else young(name) or entry(name) for name in search.categories]
         # A price that is absent (NaN) stays absent in the difference.
         item_cells += [
             price - mean[1] / mean[0] if mean[0] else _NAN for price, mean in zip(log_prices, means, strict=True)
         ]
-        for price, mean in zip(log_prices, means, strict=True):
-            if price == price and mean is not _NOTHING:  # noqa: PLR0124  # not NaN
-                mean[0] += weight
-                mean[1] += weight * price
-        for item in items:
-            item[0] += weight
-        user[0] += weight
-        self._totals[0] += weight * len(items)
+        return withheld
 
     def _weight(self, ts_us: int) -> float:
         """What one event at `ts_us` counts; `_weight_now` is what one at the latest time counts."""

@@ -141,6 +141,12 @@ class Pipeline:
             block, self.arm.version, search.truths,
         )  # fmt: skip
 
+    def look(self, search: Search) -> tuple[Floats, Floats]:
+        """What would be said of a search if it came now: probability (n, C-1) and threshold (n,). Changes nothing."""
+        values = self.featurizer.look(search)
+        _, probability, threshold = self.arm.look(values, self.tiers.look(search.item_ids), self.featurizer.columns)
+        return probability, threshold
+
     def _mature(self, matured: Iterable[Examples]) -> None:
         for examples in matured:
             if not self.frozen or examples.scored.model_version == self._frozen_version:

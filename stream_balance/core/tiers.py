@@ -69,6 +69,11 @@ class Tiers:
             self._forget()
         return stamped
 
+    def look(self, item_ids: tuple[str, ...]) -> bytes:
+        """Tier of each item as `stamp` would say now; nothing counts."""
+        head = self._head
+        return bytes(len(item_ids)) if head is None else bytes([item not in head for item in item_ids])
+
     def counts(self) -> dict[str, int]:
         """Items known and in the head set, items forgotten."""
         return {"items": len(self._exposure), "head": len(self._head or ()), "items_forgotten": self.items_forgotten}

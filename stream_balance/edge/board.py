@@ -38,6 +38,7 @@ class Board:
         self._beat_at = now()
         self.ready = False
         self.ended = False
+        self.trouble: str | None = None  # what is the matter outside, in a sentence; the loop turns all the same
 
     def beat(self) -> None:
         """The loop is alive; called at every turn."""

@@ -1,8 +1,8 @@
-"""Child: one piece of work in a process of its own. In: a request on stdin. Out: one frame on stdout, nothing else.
+"""Child: pieces of work in a process of their own. In: requests on stdin. Out: one frame on stdout for each, no more.
 
-Run by `edge/trainer.py` as `python -m stream_balance.edge.child module:function nice memory_mb result_max_mb`. The
-function takes the request's bytes and returns the result's bytes; it is imported only after the limits are set. The
-process ends with its parent, looked for every second, so that no child outlives a service that was killed.
+Run by `edge/trainer.py` as `python -m stream_balance.edge.child module:function nice memory_mb result_max_mb parent`.
+The function takes a request's bytes and returns the result's bytes; it is imported only after the limits are set. The
+process ends when stdin does, and with its parent, looked for every second: no child outlives a service that was killed.
 """
 
 from __future__ import annotations
@@ -14,19 +14,16 @@ import struct
 import sys
 import threading
 import time
+from typing import BinaryIO
 
-FRAME = struct.Struct("<4s?dQ")  # magic, worked, CPU seconds, length of what follows
+LENGTH = struct.Struct("<Q")  # of the request that follows
+FRAME = struct.Struct("<4s?dQ")  # magic, worked, CPU seconds since the frame before, length of what follows
 MAGIC = b"sbc1"
 MESSAGE_MAX = 2_000
 
 
-def frame(worked: bool, payload: bytes) -> bytes:
-    """What a child says: a result, or why there is none, and the CPU seconds of the whole process."""
-    return FRAME.pack(MAGIC, worked, time.process_time(), len(payload)) + payload
-
-
-def work(reference: str, request: bytes, result_max: int) -> bytes:
-    """The frame with the function's result, or with the last line of what went wrong."""
+def work(reference: str, request: bytes, result_max: int) -> tuple[bool, bytes]:
+    """True and the function's result, or False and the last line of what went wrong."""
     module, _, name = reference.partition(":")
     try:
         result = getattr(importlib.import_module(module), name)(request)
@@ -35,10 +32,20 @@ def work(reference: str, request: bytes, result_max: int) -> bytes:
         if len(result) > result_max:
             raise ValueError(f"{reference} returned {len(result)} bytes, at most {result_max} are allowed")
     except MemoryError:
-        return frame(False, b"memory: the limit was reached")
+        return False, b"memory: the limit was reached"
     except Exception as error:  # whatever it is, the parent decides
-        return frame(False, f"error: {type(error).__name__}: {error}".encode()[:MESSAGE_MAX])
-    return frame(True, result)
+        return False, f"error: {type(error).__name__}: {error}".encode()[:MESSAGE_MAX]
+    return True, result
+
+
+def serve(reference: str, requests: BinaryIO, answers: BinaryIO, result_max: int) -> None:
+    """Answer requests until there are no more."""
+    cpu_s = 0.0
+    while len(header := requests.read(LENGTH.size)) == LENGTH.size:
+        worked, payload = work(reference, requests.read(*LENGTH.unpack(header)), result_max)
+        before, cpu_s = cpu_s, time.process_time()
+        answers.write(FRAME.pack(MAGIC, worked, cpu_s - before, len(payload)) + payload)
+        answers.flush()
 
 
 def _limit_memory(memory_mb: int) -> None:
@@ -54,16 +61,15 @@ def _end_with(parent: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Read, work, answer."""
+    """Set the limits, serve."""
     reference, (nice, memory_mb, result_max_mb, parent) = arguments[0], map(int, arguments[1:])
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.nice(nice)
     _limit_memory(memory_mb)
     answer_to = os.dup(1)
     os.dup2(2, 1)  # what the work prints is no part of the answer
-    request = sys.stdin.buffer.read()
-    with open(answer_to, "wb") as stream:
-        stream.write(work(reference, request, result_max_mb << 20))
+    with open(answer_to, "wb") as answers:
+        serve(reference, sys.stdin.buffer, answers, result_max_mb << 20)
 
 
 if __name__ == "__main__":

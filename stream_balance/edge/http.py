@@ -18,6 +18,7 @@ from pydantic import Field
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.board import Board
 from stream_balance.edge.page import page as live_page
+from stream_balance.edge.page import runbook
 from stream_balance.errors import SettingsError, WorldError
 
 
@@ -44,6 +45,10 @@ def make_app(board: Board, exposition: Callable[[], bytes], settings: HttpSettin
     def page() -> Response:
         return Response(document, media_type="text/html; charset=utf-8")
 
+    @app.get("/runbook", include_in_schema=False)
+    def what_to_do() -> Response:
+        return Response(runbook(), media_type="text/html; charset=utf-8")
+
     @app.get("/metrics")
     def metrics() -> Response:
         return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -51,7 +56,8 @@ def make_app(board: Board, exposition: Callable[[], bytes], settings: HttpSettin
     @app.get("/health")
     def health() -> Response:
         healthy = board.healthy()
-        body = {"status": "ok" if healthy else "stalled", "loop_idle_s": round(board.stalled_s(), 3)}
+        status = "stalled" if not healthy else "ok" if board.trouble is None else "trouble"
+        body = {"status": status, "trouble": board.trouble, "loop_idle_s": round(board.stalled_s(), 3)}
         return _json(body, 200 if healthy else 503)
 
     @app.get("/ready")

@@ -74,7 +74,17 @@ SERVICE: tuple[Metric, ...] = (
     counter("dead_letters", "Records sent to a dead-letter topic.", at("state:dead_letters")),
     gauge("broker_away", "1 while the broker does not answer.", at("state:broker_away")),
     counter("broker_outages", "Outages of the broker that ended.", at("state:broker_outages")),
-    counter("broker_outage_seconds", "How long they took together.", at("state:broker_outage_s")),
+    counter("broker_outage_seconds", "Seconds without broker, a present outage included.", at("state:broker_outage_s")),
+    counter("client_polls", "Times the Kafka client was asked for records.", at("state:client_polls")),
+    counter("clients_renewed", "New Kafka clients, because the old one had lost a partition or only failed.",
+            at("state:clients_renewed")),
+    counter("partitions_parked", "Partitions not fetched for a while, because their buffer was full.",
+            at("state:partitions_parked")),
+    gauge("partitions_unread", "Partitions added since the start; a restart reads them.",
+          at("state:partitions_unread")),
+    gauge("outputs_unacknowledged", "Predictions and dead letters on their way.", at("state:outputs_unacknowledged")),
+    counter("output_waits", "Outputs that had to wait for room among those on their way.", at("state:output_waits")),
+    counter("dead_letters_cut", "Dead letters too large to be sent whole.", at("state:dead_letters_cut")),
     counter("records_lost", "Records that retention had deleted before they were read.", at("state:records_lost")),
     counter("merge_unforced", "Merge decisions that times did not force: a partition that was caught up was passed "
             "over.", at("state:merge_unforced")),
@@ -91,6 +101,7 @@ SERVICE: tuple[Metric, ...] = (
     counter("journal_entries", "Merge decisions journaled.", at("state:checkpoint.journal_entries")),
     gauge("journal_bytes", "Size of the merge journal after the last checkpoint.",
           at("state:checkpoint.journal_bytes")),
+    counter("merge_runs_cut", "Runs of equal times too long to be put into order as one.", at("state:runs_cut")),
 )  # fmt: skip
 
 STREAM: tuple[Metric, ...] = (

@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.records import RoomSettings
-from stream_balance.edge.child import FRAME, MAGIC
+from stream_balance.edge.child import FRAME, LENGTH, MAGIC
+
+GRACE_S = 1.0  # for a child that is ending by itself
 
 
 class WorkerSettings(RoomSettings):
@@ -36,9 +38,13 @@ class WorkerSettings(RoomSettings):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A kind of work: the function `module:function` from bytes to bytes, and its limits."""
+    """A kind of work: the function `module:function` from bytes to bytes, and its limits.
+
+    `keep`: the child stays for the next request (its libraries are loaded once), else each request has its own.
+    """
 
     reference: str
+    keep: bool = True
     settings: WorkerSettings = field(default_factory=WorkerSettings)
 
 
@@ -162,6 +168,7 @@ class _Lane:
             thread = self._thread
         if thread is not None:
             thread.join()
+        self._end()
 
     def _work(self) -> None:
         while True:
@@ -187,49 +194,94 @@ class _Lane:
         return Refusal(said.reason, f"{self._kind}: {said.message}; attempts: {attempts}", attempts)
 
     def _attempt(self, request: bytes) -> Trained | Refusal:
+        """Ask the child, a new one where there is none. After trouble of its own it is ended."""
         settings = self._worker.settings
-        limits = [settings.nice, settings.memory_mb, settings.result_max_mb, os.getpid()]
-        command = [sys.executable, "-m", "stream_balance.edge.child", self._worker.reference, *map(str, limits)]
         with self._lock:
             if self._closed:
                 return Refusal("closed", "the trainer was closed", 1)
-            # A session of its own: Ctrl-C at the terminal ends the service, which then ends the child.
-            process = self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=_environment(), start_new_session=True,
-            )  # fmt: skip
-        try:
-            answer, _ = process.communicate(request, timeout=settings.timeout_s)
-        except subprocess.TimeoutExpired:
+            process = self._process = self._process or _start(self._worker)
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
             _kill(process)
-            process.communicate()
-            return Refusal("timeout", f"took longer than {settings.timeout_s:g} s", 1)
-        finally:
-            with self._lock:
-                self._process = None
+
+        timer = threading.Timer(settings.timeout_s, give_up)
+        timer.start()
+        said = _ask(process, request, settings.result_max_mb << 20)
+        timer.cancel()
+        timer.join()
         if self._closed:
             return Refusal("closed", "the trainer was closed", 1)
-        return _read(answer, process.returncode)
+        if late.is_set():
+            self._end()
+            return Refusal("timeout", f"took longer than {settings.timeout_s:g} s", 1)
+        if said is None:
+            return _ending(self._end())
+        if not self._worker.keep or (isinstance(said, Refusal) and said.reason == "garbage"):
+            self._end()
+        return said
+
+    def _end(self) -> int | None:
+        """End the child, if there is one, and wait for it; its exit code."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return None
+        assert process.stdin is not None, "a pipe"
+        assert process.stdout is not None, "a pipe"
+        with suppress(OSError):  # what was not written to it is lost with it
+            process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)  # one that is on its way out says how
+        _kill(process)
+        code = process.wait()
+        process.stdout.close()
+        return code
 
 
-def _read(answer: bytes, code: int) -> Trained | Refusal:
-    """What a child that ended has said."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        # SIGKILL from elsewhere: the kernel wants memory back, or a person.
-        return Refusal("killed" if name == "SIGKILL" else "crash", f"ended by {name}", 1)
-    if code:
-        return Refusal("crash", f"ended with exit code {code}", 1)
-    if len(answer) < FRAME.size:
-        return Refusal("garbage", f"answered {len(answer)} bytes, expected at least {FRAME.size}", 1)
-    magic, worked, cpu_s, length = FRAME.unpack_from(answer)
-    payload = answer[FRAME.size :]
-    if magic != MAGIC or len(payload) != length:
-        return Refusal("garbage", f"answered {len(answer)} bytes that are no whole frame", 1)
+def _start(worker: Worker) -> subprocess.Popen[bytes]:
+    settings = worker.settings
+    limits = [settings.nice, settings.memory_mb, settings.result_max_mb, os.getpid()]
+    # A session of its own: Ctrl-C at the terminal ends the service, which then ends the child.
+    return subprocess.Popen(
+        [sys.executable, "-m", "stream_balance.edge.child", worker.reference, *map(str, limits)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=_environment(), start_new_session=True,
+    )  # fmt: skip
+
+
+def _ask(process: subprocess.Popen[bytes], request: bytes, result_max: int) -> Trained | Refusal | None:
+    """One request and its answer; None when the child ended without any."""
+    assert process.stdin is not None, "a pipe"
+    assert process.stdout is not None, "a pipe"
+    with suppress(BrokenPipeError):  # it is gone; the missing answer says so
+        process.stdin.write(LENGTH.pack(len(request)) + request)
+        process.stdin.flush()
+    header = process.stdout.read(FRAME.size)
+    if not header:
+        return None
+    if len(header) < FRAME.size:
+        return Refusal("garbage", f"answered {len(header)} bytes, a frame has at least {FRAME.size}", 1)
+    magic, worked, cpu_s, length = FRAME.unpack(header)
+    if magic != MAGIC or length > result_max:
+        return Refusal("garbage", f"answered something else than a frame: {header[:8]!r}", 1)
+    payload = process.stdout.read(length)
+    if len(payload) < length:
+        return Refusal("garbage", f"answered {len(payload)} bytes of {length}", 1)
     if worked:
         return Trained(payload, cpu_s, 1)
     message = payload.decode(errors="replace")
     return Refusal("memory" if message.startswith("memory") else "error", message, 1)
+
+
+def _ending(code: int | None) -> Refusal:
+    """Why a child that ended by itself gave no answer."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        # SIGKILL from elsewhere: the kernel wants memory back, or a person.
+        return Refusal("killed" if name == "SIGKILL" else "crash", f"ended by {name}", 1)
+    return Refusal("crash", f"ended with exit code {code}, without an answer", 1)
 
 
 def _environment() -> dict[str, str]:

@@ -35,6 +35,7 @@ class Watch:
     def __init__(self) -> None:
         self._before: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         self._is_behind = False
+        self._outage_s = 0.0  # before the present outage
         self._one_class = False
 
     def look(self, report: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Change]:
@@ -44,7 +45,7 @@ class Watch:
             self._is_behind = _lag_s(state) > BEHIND_S
             self._one_class = _is_one_class(report)
             return
-        yield from _broker(before[1], state)
+        yield from self._broker(before[1], state)
         yield from self._lag(state)
         yield from _beginnings(before[0], report)
         yield from _growth(before, (report, state))
@@ -54,6 +55,14 @@ class Watch:
             rows = report["metrics"]["lifetime"]["rows"]
             yield Change("warning", "one class only", {"rows": rows, "see": "docs/runbook.md#one-class-only"})
         self._one_class = one_class
+
+    def _broker(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+        if not before.get("broker_away"):
+            self._outage_s = before.get("broker_outage_s", 0.0)
+            if now.get("broker_away"):
+                yield Change("warning", "broker away")
+        elif not now.get("broker_away"):
+            yield Change("info", "broker back", {"away_s": round(now.get("broker_outage_s", 0.0) - self._outage_s, 1)})
 
     def _lag(self, state: Mapping[str, Any]) -> Iterator[Change]:
         seconds, records = _lag_s(state), sum((state.get("lag") or {}).values())
@@ -67,14 +76,6 @@ class Watch:
 
 def _lag_s(state: Mapping[str, Any]) -> float:
     return float(max((state.get("lag_s") or {}).values(), default=0.0))
-
-
-def _broker(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    if not before.get("broker_away") and now.get("broker_away"):
-        yield Change("warning", "broker away")
-    elif before.get("broker_away") and not now.get("broker_away"):
-        away_s = now.get("broker_outage_s", 0.0) - before.get("broker_outage_s", 0.0)
-        yield Change("info", "broker back", {"away_s": round(away_s, 1)})
 
 
 def _beginnings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:

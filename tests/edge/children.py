@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -35,6 +36,13 @@ def crashes(request: bytes) -> bytes:
     return b""
 
 
+def writes_garbage(request: bytes) -> bytes:
+    for descriptor in range(3, 10):
+        with suppress(OSError):
+            os.write(descriptor, b"nonsense, and more than a frame's header of it")
+    return b""
+
+
 def leaves(request: bytes) -> bytes:
     sys.stdout.flush()
     os._exit(0)
@@ -61,3 +69,9 @@ def works_the_second_time(request: bytes) -> bytes:
 def says_its_pid_and_hangs(request: bytes) -> bytes:
     Path(request.decode()).write_text(str(os.getpid()))
     return hangs(request)
+
+
+def fails_on_x(request: bytes) -> bytes:
+    if request == b"x":
+        os._exit(1)
+    return request

@@ -27,6 +27,8 @@ STATE: dict[str, Any] = {
     "watermark_delay_s": 7.5, "held_bytes": 10, "reorder_held": 1, "feature_columns": 3, "features_withheld": 0,
     "model_version": 9, "beyond_bounds": {"users_forgotten": 1}, "predictions_published": 5, "dead_letters": 2,
     "broker_away": False, "broker_outages": 1, "broker_outage_s": 2.0, "records_lost": 0, "merge_unforced": 8,
+    "client_polls": 3, "clients_renewed": 0, "partitions_parked": 1, "partitions_unread": 0, "runs_cut": 2,
+    "outputs_unacknowledged": 4, "output_waits": 6, "dead_letters_cut": 1,
 }  # fmt: skip
 
 

@@ -16,9 +16,9 @@ from stream_balance.edge.trainer import Refusal, Trained, Trainer, Worker, Worke
 ROOT = Path(__file__).parent.parent.parent
 
 
-def trainer(*names: str, **limits: float) -> Trainer:
+def trainer(*names: str, keep: bool = True, **limits: float) -> Trainer:
     settings = WorkerSettings.model_validate({"retries_max": 0, **limits})
-    return Trainer({name: Worker(f"tests.edge.children:{name}", settings) for name in names})
+    return Trainer({name: Worker(f"tests.edge.children:{name}", keep, settings) for name in names})
 
 
 def until(condition: Callable[[], bool], patience_s: float = 30.0) -> None:
@@ -48,15 +48,24 @@ def test_a_child_is_a_function_from_bytes_to_bytes() -> None:
     assert work.tallies["echo"].stall_s > 0
 
 
-def test_a_child_is_polite_and_requests_keep_their_order() -> None:
+@pytest.mark.parametrize(("keep", "processes"), [(True, 1), (False, 3)])
+def test_a_child_is_polite_and_stays_if_it_shall(keep: bool, processes: int) -> None:
     before = os.nice(0)
-    with trainer("surroundings", nice=min(7, 19 - before)) as work:
+    with trainer("surroundings", keep=keep, nice=min(7, 19 - before)) as work:
         jobs = [work.submit("surroundings", b"") for _ in range(3)]
         outcomes = [work.wait(job) for job in jobs]
     said = [outcome.result.decode().split() for outcome in outcomes if isinstance(outcome, Trained)]
     assert [each[:2] for each in said] == [[str(before + min(7, 19 - before)), "1"]] * 3
-    assert len({each[2] for each in said}) == 3  # a process each
+    assert len({each[2] for each in said}) == processes
+    assert not any(alive(int(each[2])) for each in said)
     assert os.nice(0) == before
+
+
+def test_requests_of_a_kind_are_answered_in_their_order_and_a_failed_one_harms_no_other() -> None:
+    with trainer("fails_on_x") as work:
+        jobs = [work.submit("fails_on_x", request) for request in (b"a", b"x", b"b")]
+        outcomes = [work.wait(job) for job in jobs]
+    assert [getattr(outcome, "result", None) for outcome in outcomes] == [b"a", None, b"b"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,8 @@ def test_a_child_is_polite_and_requests_keep_their_order() -> None:
         ("no_bytes", "error", "returned a str, expected bytes"),
         ("too_much", "error", "returned 2097152 bytes, at most 1048576"),
         ("crashes", "crash", "ended by SIGSEGV"),
-        ("leaves", "garbage", "answered 0 bytes"),
+        ("leaves", "crash", "exit code 0, without an answer"),
+        ("writes_garbage", "garbage", "something else than a frame: b'nonsense'"),
         ("eats_memory", "memory", "limit was reached"),
         ("no_such_function", "error", "AttributeError"),
     ],

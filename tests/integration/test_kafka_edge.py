@@ -3,97 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import random
 import socket
 import threading
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from stream_balance.core.records import Event, Search
 from stream_balance.edge.kafka import KafkaSettings, client
 from stream_balance.edge.kafka.produce import Outgoing, create_log_topics, produce
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.merge import Polled
-from stream_balance.errors import BadRecord, SettingsError, WorldError
-from stream_balance.testing import make_purchase, make_search
+from stream_balance.errors import SettingsError, WorldError
+from stream_balance.testing import make_search
+from tests.integration.plain import (
+    PATIENCE_S,
+    START_MS,
+    PlainCodec,
+    a_log,
+    consume_all,
+    in_total_order,
+    line,
+    partition_of,
+    place,
+    read,
+)
 
 pytestmark = pytest.mark.broker
-START_MS = 1_700_000_000_000
-PATIENCE_S = 60.0
-
-
-class PlainCodec:
-    """`s,id,user,ms` and `p,id,user,ms`: the least that is an event."""
-
-    def parse(self, data: bytes) -> Event:
-        try:
-            kind, event_id, user_id, ms = data.decode().rstrip().split(",")
-            make = {"s": make_search, "p": make_purchase}[kind]
-            return make(event_id, ts=int(ms) / 1000, user_id=user_id)
-        except (KeyError, ValueError) as error:
-            raise BadRecord("plain", f"not an event: {error}") from error
-
-    def check_time(self, event: Event, record_time_us: int | None) -> None:
-        if record_time_us is not None and event.ts_us - record_time_us > 1_000_000:
-            raise BadRecord("too_far_ahead", "ts is far ahead of its record's time")
-
-
-def line(kind: str, event_id: str, user: str, ms: int) -> Outgoing:
-    data = f"{kind},{event_id},{user},{ms}".encode()
-    return Outgoing(data, "search" if kind == "s" else "purchase", user.encode(), ms)
-
-
-def a_log(events: int, *, users: int = 50, step_ms: int = 3, seed: int = 1) -> list[Outgoing]:
-    """Times do not fall and often repeat; one event in five is a purchase."""
-    rng = random.Random(seed)
-    times = itertools.accumulate((rng.randrange(step_ms) for _ in range(events)), initial=START_MS)
-    return [
-        line("p" if rng.random() < 0.2 else "s", f"e{n}", f"u{rng.randrange(users)}", ms)
-        for n, ms in zip(range(events), times, strict=False)
-    ]
-
-
-def place(event: Event) -> tuple[int, int, str]:
-    return event.ts_us, 0 if isinstance(event, Search) else 1, event.event_id
-
-
-def in_total_order(log: Iterable[Outgoing]) -> list[tuple[int, int, str]]:
-    codec = PlainCodec()
-    return sorted(place(codec.parse(record.data)) for record in log)
-
-
-def read(source: KafkaSource, until: int | None = None, patience_s: float = PATIENCE_S) -> list[Polled]:
-    """Poll until caught up, or until so many records are there."""
-    out: list[Polled] = []
-    end = time.monotonic() + patience_s
-    while (len(out) < until) if until is not None else not (source.caught_up()):
-        out += source.poll(timeout_s=0.5)
-        assert time.monotonic() < end, f"only {len(out)} records came; lag {source.lag()}"
-    return out
-
-
-def consume_all(settings: KafkaSettings, topic: str, count: int) -> list[Any]:
-    """So many raw records of a topic, all partitions."""
-    consumer = client.new_consumer(settings)
-    partitions = [client.TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
-    consumer.assign(partitions)
-    for partition in partitions:
-        consumer.seek(partition, 0)
-    records: list[Any] = []
-    end = time.monotonic() + PATIENCE_S
-    while len(records) < count and time.monotonic() < end:
-        records += [record for batch in consumer.poll(timeout_ms=500).values() for record in batch]
-    consumer.close()
-    return records
-
-
-def partition_of(user: str, partitions: int = 2) -> int:
-    return (client.murmur2(user.encode()) & 0x7FFFFFFF) % partitions
-
 
 # Order
 
@@ -140,7 +77,7 @@ def test_a_live_record_comes_at_once_although_the_other_partitions_are_silent(to
     took_s = time.monotonic() - begin
     source.close()
     assert record.event == make_search("live", ts=START_MS / 1000)
-    assert source.unforced == 1
+    assert source.figures()["merge_unforced"] == 1
     assert took_s < 2
 
 
@@ -205,11 +142,12 @@ def test_a_partition_far_ahead_neither_fills_memory_nor_stops_the_merge(topics: 
     records: list[Polled] = []
     while not source.caught_up():
         records += source.poll(timeout_s=0.5)
-        largest = max(largest, *(source._merge.buffered(key)[0] for key in source._lanes))
+        largest = max(largest, *(source._merge.buffered(key)[0] for key in source._reader.lanes))
+    parked = source.figures()["partitions_parked"]
     source.close()
     assert [place(r.event) for r in records if r.event] == in_total_order(ahead + behind)
     assert largest < 2 * 2000
-    assert source.parked > 0
+    assert parked > 0
 
 
 def test_a_run_of_equal_times_longer_than_the_buffer_does_not_stop_the_merge(topics: Any) -> None:
@@ -402,10 +340,11 @@ def test_a_broker_killed_and_back_loses_and_doubles_nothing(topics: Any, own_bro
     own_broker.start()
     records += read(source, until=4000 - len(records))
     writer.join()
+    figures = source.figures()
     source.close()
     assert sorted(place(r.event) for r in records if r.event) == in_total_order(log)
-    assert source.reconnects >= 1
-    assert source.outage_s > 0
+    assert figures["broker_outages"] >= 1
+    assert figures["broker_outage_s"] > 0
 
 
 @pytest.mark.real_kafka

@@ -164,7 +164,9 @@ def test_a_broker_away_for_ten_seconds_costs_nothing(
     service.until(lambda report: report["events"]["search"] > 0)
     own_broker.stop()
     threading.Event().wait(10)
-    assert service.get("health")["status"] == "ok"
+    health = service.get("health")
+    assert health["status"] == "trouble"
+    assert "has been away for" in health["trouble"]
     own_broker.start()
     done = call("produce", second, *flags(settings))
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 import socket
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from stream_balance.edge.backoff import Backoff
 from stream_balance.edge.kafka.settings import KafkaSettings
@@ -47,6 +47,7 @@ __all__ = [
     "KafkaTimeoutError",
     "MessageSizeTooLargeError",
     "OffsetAndMetadata",
+    "TopicFacts",
     "TopicPartition",
     "connect",
     "create_topics",
@@ -57,6 +58,7 @@ __all__ = [
     "new_consumer",
     "new_producer",
     "partition_counts",
+    "topic_facts",
 ]
 
 # Waiting does not mend these.
@@ -70,6 +72,7 @@ FATAL = (
 OFFSET_GONE = (OffsetOutOfRangeError, LogTruncationError)
 CONNECT_TRY_S = 3.0  # one attempt to reach the broker
 REQUEST_S = 30.0
+BLOCK_S = 2.0  # how long handing over one record may take, before the caller is told
 # A record of any time is taken, and kept: a replayed log is older than the default retention.
 TOPIC_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
 TOPIC_CONFIG_TIMES = {
@@ -87,6 +90,7 @@ def _common(settings: KafkaSettings) -> dict[str, Any]:
         "reconnect_backoff_ms": int(settings.backoff_min_s * 1000),
         "reconnect_backoff_max_ms": int(settings.backoff_max_s * 1000),
         "bootstrap_timeout_ms": int(CONNECT_TRY_S * 1000),
+        "metadata_max_age_ms": int(settings.topics_every_s * 1000),
     }
     if settings.ssl_ca_file is not None:
         if not settings.ssl_ca_file.is_file():
@@ -131,7 +135,7 @@ def new_producer(settings: KafkaSettings) -> Any:
         batch_size=131_072,
         max_request_size=settings.request_bytes_max,
         delivery_timeout_ms=int((settings.outage_max_s + REQUEST_S) * 1000),
-        max_block_ms=int(settings.outage_max_s * 1000),
+        max_block_ms=int(BLOCK_S * 1000),
         allow_auto_create_topics=False,
         metrics_enabled=False,
     )
@@ -194,6 +198,25 @@ def partition_counts(admin: Any, topics: list[str]) -> dict[str, int]:
     if not there:
         return {}
     return {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(there)}
+
+
+class TopicFacts(NamedTuple):
+    """What a broker says of a topic. The id is another one when the topic was created anew; None = it has none."""
+
+    id: str | None
+    partitions: int
+
+
+def topic_facts(consumer: Any, topics: Iterable[str]) -> dict[str, TopicFacts]:
+    """What the client's latest metadata say of topics it reads; unknown ones are left out. Asks nobody, never waits."""
+    cluster = consumer._client.cluster  # the public way waits for the broker
+    found = {}
+    for topic in topics:
+        partitions = cluster.partitions_for_topic(topic)
+        if partitions:
+            topic_id = cluster.topic_id(topic)
+            found[topic] = TopicFacts(str(topic_id) if topic_id is not None and topic_id.int else None, len(partitions))
+    return found
 
 
 def create_topics(admin: Any, partitions: Mapping[str, int], settings: KafkaSettings) -> None:

@@ -43,10 +43,12 @@ class KafkaSettings(RoomSettings):
     buffer_bytes_max: int = Field(default=8_388_608, ge=2)  # the same in bytes of values
     request_bytes_max: PositiveInt = 1_048_576  # a larger record cannot be sent
     unacknowledged_max: PositiveInt = 10_000  # records on their way to the broker; beyond it sending waits
+    unacknowledged_bytes_max: PositiveInt = 67_108_864  # the same in bytes of keys and values
 
     connect_max_s: PositiveFloat = 30.0  # how long to look for the broker at start
     outage_max_s: PositiveFloat = 300.0  # how long it may be away while running
     probe_every_s: PositiveFloat = 5.0  # how often the brokers are asked whether they are there
+    topics_every_s: PositiveFloat = 30.0  # how often topics are looked at: created anew, partitions added
     backoff_min_s: PositiveFloat = 0.1
     backoff_max_s: PositiveFloat = 5.0
 

@@ -1,14 +1,15 @@
 """Sink: what leaves for Kafka. In: predictions, bad records. Out: acknowledged records, or a WorldError at flush.
 
 At least once: everything handed in before a successful `flush` has been acknowledged by all replicas in sync.
-Bounded: at most `unacknowledged_max` records are on their way; beyond it sending waits.
+Bounded: at most `unacknowledged_max` records and `unacknowledged_bytes_max` are on their way; beyond it sending waits,
+in slices, and `on_wait` is told for how long already.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stream_balance.edge.kafka import client
@@ -17,8 +18,10 @@ from stream_balance.edge.kafka.topics import look_up, names
 from stream_balance.edge.merge import Polled
 from stream_balance.errors import SettingsError, WorldError
 
+SLICE_S = 1.0  # how long one wait may take before somebody is told
 OVERHEAD_BYTES = 2_048  # of a record beside its key, value and headers, generously
 HEADER_TEXT_MAX = 1_000
+ATTEMPT = "dead_letter.attempt"  # how often a record has been sent again
 
 
 class Outbox:
@@ -28,13 +31,28 @@ class Outbox:
     Not thread-safe.
     """
 
-    def __init__(self, producer: Any, settings: KafkaSettings, on_failed: Callable[[Any, BaseException], None]) -> None:
+    def __init__(
+        self,
+        producer: Any,
+        settings: KafkaSettings,
+        on_failed: Callable[[Any, BaseException], None],
+        *,
+        on_wait: Callable[[float], None] | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._producer = producer
         self._settings = settings
         self._on_failed = on_failed
-        self._on_way: deque[tuple[Any, Any]] = deque()  # the client's promise of an answer, and the tag
+        self._on_wait = on_wait
+        self._now_s = now_s
+        self._on_way: deque[tuple[Any, Any, int]] = deque()  # the client's promise of an answer, the tag, bytes
+        self._bytes = 0
         self.acknowledged = 0
         self._answered = 0  # with or without success
+        self.waits = 0  # records that had to wait for room
+
+    def __len__(self) -> int:
+        return len(self._on_way)
 
     def send(
         self,
@@ -47,32 +65,56 @@ class Outbox:
         tag: Any = None,
     ) -> None:
         """Hand a record to the client. Raises MessageSizeTooLargeError at once, WorldError when there is no room."""
-        if len(self._on_way) >= self._settings.unacknowledged_max:
-            self._make_room()
-        try:
-            promise = self._producer.send(topic, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
-        except client.MessageSizeTooLargeError:
-            raise
-        except client.KafkaError as error:
-            raise WorldError(f"topic {topic!r} takes no records: {client.explain(error)}.") from error
-        self._on_way.append((promise, tag))
+        size = len(key or b"") + len(value)
+        self._make_room(size)
+        began = self._now_s()
+        while True:
+            try:
+                promise = self._producer.send(topic, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
+                break
+            except client.MessageSizeTooLargeError:
+                raise
+            except client.KafkaTimeoutError:  # it does not know the topic's partitions
+                self._bear(began, f"takes no records for topic {topic!r}")
+            except client.KafkaError as error:
+                raise WorldError(f"topic {topic!r} takes no records: {client.explain(error)}.") from error
+        self._on_way.append((promise, tag, size))
+        self._bytes += size
 
-    def _make_room(self) -> None:
-        oldest = self._on_way[0][0]
-        try:
-            oldest.get(timeout=self._settings.outage_max_s)
-        except client.KafkaError as error:
-            if not oldest.is_done:
-                raise WorldError(
-                    f"Kafka at {self._settings.bootstrap} acknowledged nothing for {self._settings.outage_max_s:g} s; "
-                    f"{len(self._on_way)} records are on their way."
-                ) from error
+    def _is_full(self, size: int) -> bool:
+        settings = self._settings
+        too_large = self._bytes + size > settings.unacknowledged_bytes_max
+        return len(self._on_way) >= settings.unacknowledged_max or (too_large and bool(self._on_way))
+
+    def _make_room(self, size: int) -> None:
+        """Wait until a record of so many bytes may go."""
+        if not self._is_full(size):
+            return
         self._collect()
+        began = self._now_s()
+        self.waits += self._is_full(size)
+        while self._is_full(size):
+            oldest = self._on_way[0][0]
+            try:
+                oldest.get(timeout=SLICE_S)
+            except client.KafkaError:
+                if not oldest.is_done:
+                    self._bear(began, f"acknowledged nothing; {len(self._on_way)} records are on their way")
+            self._collect()
+
+    def _bear(self, began: float, what: str) -> None:
+        """Another slice is over. Raises WorldError at the limit."""
+        waited_s = self._now_s() - began
+        if self._on_wait is not None:
+            self._on_wait(waited_s)
+        if waited_s >= self._settings.outage_max_s:
+            raise WorldError(f"Kafka at {self._settings.bootstrap} {what}, for {waited_s:.0f} s (kafka.outage_max_s).")
 
     def _collect(self) -> None:
         """Take in the answers that are there, oldest first."""
         while self._on_way and self._on_way[0][0].is_done:
-            promise, tag = self._on_way.popleft()
+            promise, tag, size = self._on_way.popleft()
+            self._bytes -= size
             self._answered += 1
             if promise.failed():
                 self._on_failed(tag, promise.exception)
@@ -131,6 +173,7 @@ class KafkaSink:
         self._sleep = sleep
         self._outbox: Outbox | None = None
         self._first_error: BaseException | None = None
+        self.on_wait: Callable[[float], None] | None = None  # told once a slice while there is no room
         self.predictions = 0
         self.dead_letters = 0
         self.truncated = 0  # dead letters too large to be sent whole
@@ -143,7 +186,27 @@ class KafkaSink:
         wanted = [settings.search_topic, settings.predictions_topic, *dead]
         look_up(settings, wanted, now_s=self._now_s, sleep=self._sleep, missing=self._missing_outputs)
         producer = client.connect(lambda: client.new_producer(settings), settings, now_s=self._now_s, sleep=self._sleep)
-        self._outbox = Outbox(producer, settings, self._note_failed)
+        outputs = [settings.predictions_topic, *dead]
+        client.connect(
+            lambda: [producer.partitions_for(topic) for topic in outputs],
+            settings, now_s=self._now_s, sleep=self._sleep,
+        )  # fmt: skip
+        self._outbox = Outbox(producer, settings, self._note_failed, on_wait=self._waited, now_s=self._now_s)
+
+    def _waited(self, waited_s: float) -> None:
+        if self.on_wait is not None:
+            self.on_wait(waited_s)
+
+    def figures(self) -> dict[str, float]:
+        """Counters and gauges of the way out, as the service's state has them."""
+        outbox = self._outbox
+        return {
+            "predictions_published": self.predictions,
+            "dead_letters": self.dead_letters,
+            "outputs_unacknowledged": len(outbox) if outbox is not None else 0,
+            "output_waits": outbox.waits if outbox is not None else 0,
+            "dead_letters_cut": self.truncated,
+        }
 
     def _missing_outputs(self, counts: Mapping[str, int]) -> dict[str, int]:
         settings = self._settings
@@ -172,11 +235,11 @@ class KafkaSink:
     def dead_letter(self, record: Polled, reason: str, message: str, now_us: int) -> None:
         """Send a bad record's own bytes to its dead-letter topic, with where it was and why in the headers.
 
-        Bytes beyond what a request holds are cut off; the header `dead_letter.bytes` has the length they had.
+        What is larger than a request loses its own headers, its key or the end of its bytes, whichever is too large;
+        the header `dead_letter.bytes` has the length the bytes had.
         """
         assert self._outbox is not None, "open() comes first"
-        headers = [
-            *record.headers,
+        about = [
             ("dead_letter.topic", record.topic.encode()),
             ("dead_letter.partition", str(record.partition).encode()),
             ("dead_letter.offset", str(record.offset).encode()),
@@ -186,12 +249,17 @@ class KafkaSink:
             ("dead_letter.time_us", str(now_us).encode()),
             ("dead_letter.bytes", str(len(record.value)).encode()),
         ]
-        beside = len(record.key or b"") + sum(len(name.encode()) + len(value) + 16 for name, value in headers)
-        value = record.value[: max(0, self._settings.request_bytes_max - OVERHEAD_BYTES - beside)]
-        if len(value) < len(record.value):
+        room = self._settings.request_bytes_max - OVERHEAD_BYTES - _size(about)
+        # A header may be null, which the producer refuses.
+        own = [(name, value or b"") for name, value in record.headers if name == ATTEMPT or not is_ours(name)]
+        key = record.key
+        if _size(own) + len(key or b"") + len(record.value) > room:
+            own = own if _size(own) <= room // 4 else []
+            key = key if key is None or len(key) <= room // 4 else None
+            room -= _size(own) + len(key or b"")
             self.truncated += 1
         topic = self._settings.dead_letter_topic(record.topic)
-        self._outbox.send(topic, record.key, value, timestamp_ms=now_us // 1000, headers=headers)
+        self._outbox.send(topic, key, record.value[:room], timestamp_ms=now_us // 1000, headers=own + about)
         self.dead_letters += 1
 
     def _note_failed(self, _: Any, error: BaseException) -> None:
@@ -238,3 +306,12 @@ class KafkaSink:
         if self._outbox is not None:
             self._outbox.close(timeout_s)
             self._outbox = None
+
+
+def is_ours(header: str) -> bool:
+    """Whether a header is one that dead letters carry beside the record's own."""
+    return header.startswith("dead_letter.")
+
+
+def _size(headers: Sequence[tuple[str, bytes]]) -> int:
+    return sum(len(name.encode()) + len(value) + 16 for name, value in headers)

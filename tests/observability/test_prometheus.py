@@ -1,0 +1,129 @@
+"""A real Prometheus scrapes the real service under load: every query of the dashboards returns data, every rule is
+evaluated. Needs the programs `prometheus` and a broker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stream_balance.edge.kafka import KafkaSettings
+from stream_balance.edge.kafka.produce import create_log_topics
+from tests.conftest import ROOT
+from tests.integration.conftest import Broker, broker, free_ports  # noqa: F401  # a fixture
+from tests.integration.test_run import Running, command, flags
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
+]
+DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
+# Over 200 events a second, so that labels fall due within seconds; all scopes and rates have something to show.
+LOAD = ("--set", "join.window_s=120", "--set", "http.refresh_s=0.5", "--set", "drift.delta=0.5")
+QUERIES = sorted(
+    {
+        (path.stem, panel["title"], target["expr"])
+        for path in DASHBOARDS
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel["targets"]
+    }
+)
+
+
+class Prometheus:
+    """A Prometheus process over our own configuration, the service's address put in."""
+
+    def __init__(self, folder: Path, service: str) -> None:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["scrape_configs"][0]["static_configs"] = [{"targets": [service.removeprefix("http://")]}]
+        shutil.copy(ROOT / "deploy" / "prometheus" / "rules.yml", folder / "rules.yml")
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+        self._log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+             f"--web.listen-address=127.0.0.1:{port}"],
+            stdout=self._log, stderr=self._log,
+        )  # fmt: skip
+
+    def api(self, path: str, **query: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        """The vector of an expression, with Grafana's variable as Grafana would fill it in."""
+        result: list[dict[str, Any]] = self.api("query", query=expression.replace("$__rate_interval", "10s"))["result"]
+        return result
+
+    def until(self, expression: str, patience_s: float = 60.0) -> None:
+        """Return when the expression has an answer that is not empty."""
+        pause = threading.Event()
+        for _ in range(int(patience_s / 0.5)):
+            try:
+                if self.ask(expression):
+                    return
+            except urllib.error.URLError:
+                pass  # not listening yet
+            pause.wait(0.5)
+        raise AssertionError(f"no data within {patience_s:g} s: {expression}")
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self._log.close()
+
+
+@pytest.fixture(scope="module")
+def scraped(
+    broker: Broker,  # noqa: F811  # the fixture imported above
+    tmp_path_factory: pytest.TempPathFactory,
+    shop_log: Path,
+) -> Iterator[Prometheus]:
+    """Broker, topics, a service that is fed for as long as the tests run, and a Prometheus that has seen it."""
+    unique = uuid.uuid4().hex[:8]
+    names = {f"{name}_topic": f"{name}-{unique}" for name in ("search", "purchase", "predictions")}
+    settings = KafkaSettings(bootstrap=broker.bootstrap, group_id=f"group-{unique}", **names)
+    create_log_topics(settings, 4)
+    service = Running(settings, *LOAD)
+    feeder = subprocess.Popen(
+        command("produce", shop_log, *flags(settings), "--speed", "60", "--quiet"), stderr=subprocess.DEVNULL
+    )
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), service.url)
+    try:
+        prometheus.until('stream_balance_metric_roc_auc{scope="tier_tail"} and on() stream_balance_ready == 1')
+        prometheus.until("rate(stream_balance_examples_matured_total[10s]) > 0")
+        prometheus.until("rate(stream_balance_events_total[10s]) > 0")
+        prometheus.until('stream_balance_ranking_ndcg_at_k{order="ours_window"}')
+        yield prometheus
+    finally:
+        feeder.terminate()
+        feeder.wait(30)
+        prometheus.end()
+        service.stop()
+
+
+@pytest.mark.parametrize(("dashboard", "title", "expression"), QUERIES)
+def test_a_panels_query_returns_data(scraped: Prometheus, dashboard: str, title: str, expression: str) -> None:
+    found = scraped.ask(expression)
+    assert found, f"{dashboard}: {title}: {expression} has no data"
+    assert any(entry["value"][1] != "NaN" for entry in found)
+
+
+def test_prometheus_evaluates_every_rule(scraped: Prometheus) -> None:
+    rules = [rule for group in scraped.api("rules")["groups"] for rule in group["rules"]]
+    assert rules
+    assert {rule["health"] for rule in rules} == {"ok"}
+    assert not [rule["name"] for rule in rules if rule["state"] == "firing"], "a healthy service is silent"

@@ -1,0 +1,102 @@
+"""Alerts, dashboards and runbook hold together: every name is known, every alert is told, tested and has its place."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from stream_balance.edge import metric_table
+from stream_balance.edge.page import runbook, slug
+from tests.conftest import ROOT
+
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"] for rule in group["rules"]
+]
+TESTS: list[dict[str, Any]] = [
+    case
+    for story in yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]
+    for case in story["alert_rule_test"]
+]
+SECTIONS = set(re.findall(r'<h2 id="([\w-]+)"', runbook()))
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+
+def names_in(expression: str) -> set[str]:
+    return set(re.findall(r"\bstream_balance_\w+", expression))
+
+
+def known_names() -> set[str]:
+    names = set()
+    for metric in metric_table.metrics():
+        suffixes = ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",)
+        names |= {metric.shown_name + suffix for suffix in suffixes}
+    return names
+
+
+@needs_promtool
+@pytest.mark.parametrize("arguments", [("check", "config", "prometheus.yml"), ("test", "rules", "rules_test.yml")])
+def test_promtool_is_content(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["promtool", *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_is_tested_both_ways_and_told(rule: dict[str, Any]) -> None:
+    fires = [bool(case["exp_alerts"]) for case in TESTS if case["alertname"] == rule["alert"]]
+    silent = False in fires or any(len(case["exp_alerts"]) == 1 and _is_one_of_many(case) for case in TESTS)
+    assert True in fires, "no story in which it fires"
+    assert silent, "no story in which it stays silent"
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert rule["annotations"]["summary"].endswith(".")
+    assert rule["annotations"]["runbook"] in SECTIONS
+    assert f"`{rule['alert']}`" in (ROOT / "docs" / "runbook.md").read_text()
+    assert names_in(rule["expr"]) <= known_names()
+
+
+def _is_one_of_many(case: dict[str, Any]) -> bool:
+    """The story has other instances that stay silent at the same time."""
+    return "instance" in case["exp_alerts"][0]["exp_labels"] and case["exp_alerts"][0]["exp_labels"]["instance"] != "a"
+
+
+def test_every_section_of_the_runbook_belongs_to_an_alert() -> None:
+    assert {rule["annotations"]["runbook"] for rule in RULES} == SECTIONS
+
+
+def test_links_within_the_runbook_lead_somewhere() -> None:
+    links = set(re.findall(r'href="#([\w-]+)"', runbook()))
+    assert links
+    assert links <= SECTIONS
+    assert slug("One class, only!") == "one-class-only"
+
+
+def test_the_dashboards_are_what_their_source_writes() -> None:
+    spec = importlib.util.spec_from_file_location("dashboards", DASHBOARDS.parent / "dashboards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    source = importlib.util.module_from_spec(spec)
+    sys.modules["dashboards"] = source  # dataclasses look their module up by name
+    spec.loader.exec_module(source)
+    written = {path.name: path.read_text() for path in DASHBOARDS.glob("*.json")}
+    assert written == source.texts(), "run: python deploy/grafana/dashboards.py"
+
+
+@pytest.mark.parametrize("path", sorted(DASHBOARDS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_dashboard_asks_for_what_there_is_and_links_to_the_runbook(path: Any) -> None:
+    document = json.loads(path.read_text())
+    text = json.dumps(document)
+    assert names_in(" ".join(t["expr"] for p in document["panels"] for t in p["targets"])) <= known_names()
+    anchors = set(re.findall(r"/runbook#([\w-]+)", text))
+    assert anchors
+    assert anchors <= SECTIONS
+    assert len(document["panels"]) <= 14, "few panels"
+    assert all(panel["description"] for panel in document["panels"])
