@@ -7,6 +7,7 @@ records, so what was taken is finished.
 from __future__ import annotations
 
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,9 @@ from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
 from stream_balance.edge.pace import Pace
 from stream_balance.edge.privacy import user_hasher
+from stream_balance.edge.scoring import Scoring
 from stream_balance.edge.telemetry import Telemetry
+from stream_balance.edge.turn import Turn
 from stream_balance.edge.watch import Watch
 from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
@@ -105,6 +108,11 @@ class Session:
         self.telemetry = Telemetry()
         self.log = silent_log() if log is None else log
         self._watch = Watch()
+        self._turn = Turn()
+        if board is not None:
+            board.scoring = Scoring(
+                self._turn, make_codec(settings), settings.wire.classes, pipeline.look, pipeline.reached
+            )
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish
@@ -122,12 +130,14 @@ class Session:
             self._bad_share.good()
         telemetry, joiner = self.telemetry, self.pipeline.joiner
         began, due_us, matured = telemetry.clock(), joiner.due_us(), joiner.counts.matured
-        scored = self.pipeline.push(record.event, content)
+        with self._turn:
+            scored = self.pipeline.push(record.event, content)
         if scored:
             telemetry.score.observe(telemetry.clock() - began)
         if due_us is not None and joiner.counts.matured > matured:
             waited_s = max(0.0, telemetry.wall() - due_us / 1e6)
             telemetry.label_to_learn.observe(waited_s, joiner.counts.matured - matured)
+            telemetry.learned_at_s = telemetry.wall()
         if self._publish is not None:
             for each in scored:
                 self._publish(each)
@@ -230,7 +240,9 @@ def rate_pace(per_s: float, stop: threading.Event) -> Callable[[Record], None]:
 def serving(board: Board, settings: Settings) -> Iterator[HttpServer]:
     """The HTTP thread, for as long as the block runs."""
     registry = make_exposition(board, versions())
-    server = HttpServer(board, lambda: render(registry), settings.http)
+    # The loop hands the interpreter over when asked: the default of 5 ms, some three times a request, is what /score takes.
+    sys.setswitchinterval(settings.http.switch_s)
+    server = HttpServer(board, lambda: render(registry), settings.http, settings.wire)
     server.start()
     try:
         yield server

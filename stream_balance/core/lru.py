@@ -134,7 +134,9 @@ class History:
         user = self._users.entry(search.user_id)
         young, entry = self._categories.young.get, self._categories.entry
         means = [_NOTHING if name is None else young(name) or entry(name) for name in search.categories]
-        self.withheld += self._append(search, (items, user, means), log_prices, item_cells, search_cells)
+        self.withheld += self._append(
+            search, self._weight_now, (items, user, means), log_prices, item_cells, search_cells
+        )
         for price, mean in zip(log_prices, means, strict=True):
             if price == price and mean is not _NOTHING:  # noqa: PLR0124  # not NaN
                 mean[0] += weight
@@ -149,20 +151,18 @@ class History:
         items = list(map(self._items.look, search.item_ids))
         user = self._users.look(search.user_id)
         means = [_NOTHING if name is None else self._categories.look(name) for name in search.categories]
-        before = self._weight_now
+        now = self._weight_now
         if self._base_us is not None:
             exponent = (search.ts_us - self._base_us) / self._half_life_us
-            self._weight_now = max(before, 2.0 ** min(max(exponent, -1_000.0), 1_000.0))
-        self._append(search, (items, user, means), log_prices, item_cells, search_cells)
-        self._weight_now = before
+            now = max(now, 2.0 ** min(max(exponent, -1_000.0), 1_000.0))
+        self._append(search, now, (items, user, means), log_prices, item_cells, search_cells)
 
     def _append(
-        self, search: Search, entries: _Entries, log_prices: list[float], item_cells: list[float],
+        self, search: Search, now: float, entries: _Entries, log_prices: list[float], item_cells: list[float],
         search_cells: list[float],
     ) -> bool:  # fmt: skip
-        """Append the columns of these entries; True if purchase columns are withheld."""
+        """Append the columns of these entries, `now` being what an event counts; True if purchases are withheld."""
         items, user, means = entries
-        now = self._weight_now
         item_cells += [log1p(item[0] / now) for item in items]
         withheld = search.ts_us <= self._purchase_us
         if withheld:

@@ -160,6 +160,11 @@ class Pipeline:
 
     # -- telling
 
+    def reached(self) -> tuple[int | None, int]:
+        """Event time reached, in microseconds (None before the first event), and the version of the model."""
+        watermark_us = self.reorder.watermark_us
+        return (watermark_us if watermark_us > BEGINNING_US else None), self.arm.version
+
     @property
     def examples_in(self) -> int:
         """Impressions scored so far."""
@@ -168,14 +173,15 @@ class Pipeline:
     def vitals(self) -> dict[str, Any]:
         """What an operator watches and no report compares: event time, memory held, what went beyond which bound."""
         features, order = self.featurizer.report(), self.reorder
+        watermark_us, model_version = self.reached()
         columns, withheld = features.pop("columns"), features.pop("withheld")
         return {
-            "watermark_us": order.watermark_us if order.watermark_us > BEGINNING_US else None,
+            "watermark_us": watermark_us,
             "held_bytes": self.joiner.held_bytes(),
             "reorder_held": len(order),
             "feature_columns": columns,
             "features_withheld": withheld,
-            "model_version": self.arm.version,
+            "model_version": model_version,
             "beyond_bounds": {
                 **features,
                 "reorder_forced": order.forced,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from stream_balance.edge.scoring import Scoring
+
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
@@ -37,6 +39,7 @@ class Board:
         self._wanted = False
         self._beat_at = now()
         self.ready = False
+        self.scoring: Scoring | None = None  # set once there is a model to ask
         self.ended = False
         self.trouble: str | None = None  # what is the matter outside, in a sentence; the loop turns all the same
 

@@ -1,6 +1,6 @@
-"""HTTP: one thread that reads the board. Routes: / /metrics /health /ready /report.json and the OpenAPI document.
+"""HTTP: the thread that serves the API. In: settings, the board. Out: a listening server.
 
-Binds to loopback unless told otherwise. Never touches the loop's state: all it shows is the pinned, immutable report.
+Binds to loopback unless told otherwise; asks for a token if there is one; bounded in connections.
 """
 
 from __future__ import annotations
@@ -8,17 +8,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import orjson
 import uvicorn
-from fastapi import FastAPI, Response
 from pydantic import Field
 
 from stream_balance.core.records import RoomSettings
+from stream_balance.edge.api import make_app
 from stream_balance.edge.board import Board
-from stream_balance.edge.page import page as live_page
-from stream_balance.edge.page import runbook
+from stream_balance.edge.codec import WireSettings
+from stream_balance.edge.guard import read_token
 from stream_balance.errors import SettingsError, WorldError
 
 
@@ -30,63 +29,24 @@ class HttpSettings(RoomSettings):
     report_wait_s: float = Field(default=10.0, gt=0)  # how long /report.json waits for the loop to make a fresh one
     refresh_s: float = Field(default=2.0, gt=0)  # age at which the pinned report is made anew
     stall_s: float = Field(default=30.0, gt=0)  # /health turns 503 when the loop has not turned for so long
-
-
-def _json(document: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(document), status_code=status, media_type="application/json")
-
-
-def make_app(board: Board, exposition: Callable[[], bytes], settings: HttpSettings) -> FastAPI:
-    """The routes over one board. `exposition` renders the Prometheus text."""
-    document = live_page()
-    app = FastAPI(title="stream-balance", description="Reads the last report of the learning loop.")
-
-    @app.get("/", include_in_schema=False)
-    def page() -> Response:
-        return Response(document, media_type="text/html; charset=utf-8")
-
-    @app.get("/runbook", include_in_schema=False)
-    def what_to_do() -> Response:
-        return Response(runbook(), media_type="text/html; charset=utf-8")
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get("/health")
-    def health() -> Response:
-        healthy = board.healthy()
-        status = "stalled" if not healthy else "ok" if board.trouble is None else "trouble"
-        body = {"status": status, "trouble": board.trouble, "loop_idle_s": round(board.stalled_s(), 3)}
-        return _json(body, 200 if healthy else 503)
-
-    @app.get("/ready")
-    def ready() -> Response:
-        return _json({"ready": board.ready}, 200 if board.ready else 503)
-
-    @app.get("/report.json")
-    def report(fresh: bool = True) -> Response:
-        pinned = board.fresh(settings.report_wait_s) if fresh else board.latest()
-        if pinned is None:
-            return _json({"error": "no report yet: the loop has not turned once; try again in a second"}, 503)
-        return _json(pinned.document)
-
-    @app.get("/state.json")
-    def state() -> Response:
-        pinned = board.latest()
-        return _json(pinned.state if pinned else {})
-
-    return app
+    score_wait_s: float = Field(default=0.25, gt=0)  # how long /score waits for its turn before it answers 503
+    switch_s: float = Field(default=0.0005, gt=0)  # how soon a busy loop lets the HTTP thread run (the interpreter's lock)
+    token_file: Path | None = None  # asked for as bearer token, by all but /health and /ready; None = open to all
+    connections_max: int = Field(default=128, ge=8)  # beyond it 503
 
 
 class HttpServer:
     """The HTTP thread. `start` binds first, so that a taken port is a clear error before any event is read."""
 
-    def __init__(self, board: Board, exposition: Callable[[], bytes], settings: HttpSettings) -> None:
+    def __init__(
+        self, board: Board, exposition: Callable[[], bytes], settings: HttpSettings, limits: WireSettings
+    ) -> None:
         self._settings = settings
         config = uvicorn.Config(
-            make_app(board, exposition, settings), log_level="warning", access_log=False, lifespan="off", workers=1
-        )
+            make_app(board, exposition, settings, read_token(settings.token_file), limits),
+            log_level="error", access_log=False, lifespan="off", workers=1, server_header=False,
+            limit_concurrency=settings.connections_max, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536,
+        )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -103,7 +63,8 @@ class HttpServer:
         """Bind and serve. Raises WorldError if the port is taken, SettingsError if the host cannot be bound."""
         host, port = self._settings.host, self._settings.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # Named TCP: asyncio sends small answers at once (TCP_NODELAY) only on sockets that say so; else 40 ms each.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -142,6 +142,8 @@ LEARNING: tuple[Metric, ...] = (
     counter("raw_abstentions", "Measured impressions for which the learner had no answer.",
             at("metrics.raw.abstentions")),
     gauge("threshold", "Decision threshold in force, by tier.", each("threshold"), "tier"),
+    gauge("model_learned_timestamp_seconds", "When the model last learned something, seconds since 1970.",
+          at("state:telemetry.learned_at_s")),
     gauge("model_version", "Version of the model in force; grows with every sample learned.",
           at("state:model_version")),
     *(gauge(f"ranking_{field}", text, picked(ours=f"ranking.{field}", logged=f"ranking.logged.{field}",

@@ -102,6 +102,7 @@ class Telemetry:
         self.score = Histogram(SCORE_BUCKETS_S)
         self.event_to_score = Histogram(EVENT_BUCKETS_S)
         self.label_to_learn = Histogram(LABEL_BUCKETS_S)
+        self.learned_at_s: float | None = None
         self._spent = dict.fromkeys(ACTIVITIES, 0.0)
         self._activity: Activity = "work"
         self._since = clock()
@@ -120,6 +121,7 @@ class Telemetry:
             "score_seconds": self.score.snapshot(),
             "event_to_score_seconds": self.event_to_score.snapshot(),
             "label_to_learn_seconds": self.label_to_learn.snapshot(),
+            "learned_at_s": self.learned_at_s,
             "loop_seconds": dict(self._spent),
             "loop_cpu_seconds": max(0.0, self._cpu() - self._cpu_at),
         }

@@ -1,0 +1,272 @@
+"""API: the routes of the HTTP thread, with their OpenAPI document. In: the board, the Prometheus text. Out: an app.
+
+Reads pinned, immutable reports; only `/score` looks at live state, in its turn, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stream_balance.core.report import Report
+from stream_balance.edge.board import Board
+from stream_balance.edge.guard import Refused, check_token, read_body
+from stream_balance.edge.page import page as live_page
+from stream_balance.edge.page import runbook
+from stream_balance.edge.turn import Busy
+from stream_balance.errors import BadRecord
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+FEATURE = {"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "array", "items": {"type": "number"}},
+                     {"type": "null"}]}  # fmt: skip
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    reason: str
+    message: str
+
+
+class Health(BaseModel):
+    """Whether the loop moves; independent of the broker."""
+
+    status: str
+    trouble: str | None
+    loop_idle_s: float
+
+
+class Ready(BaseModel):
+    """Whether events are taken."""
+
+    ready: bool
+
+
+class ScoredItem(BaseModel):
+    """One item. `probability` is a number, or by class name where there are several outcomes."""
+
+    item_id: str
+    position: int
+    probability: float | dict[str, float]
+    threshold: float
+    rank: int
+
+
+class Scores(BaseModel):
+    """The items of a search, in the order given."""
+
+    schema_: int = Field(alias="schema")
+    search_id: str
+    model_version: int
+    items: list[ScoredItem]
+
+
+class ModelCard(BaseModel):
+    """Which model answers, and how old what it knows is."""
+
+    version: int | None
+    name: str
+    strategy: str
+    seed: int
+    samples: int
+    learned_s_ago: float | None
+    reached: float | None = Field(description="Event time reached, seconds since 1970.")
+    frozen_after_events: int | None
+    arms: dict[str, Any] | None
+
+
+def search_schema(limits: Any) -> dict[str, Any]:
+    """JSON Schema of a request to score, from the wire's limits."""
+    text = {"type": "string", "maxLength": limits.string_max}
+    name = text | {"minLength": 1}
+    optional: dict[str, Any] = {"anyOf": [text, {"type": "null"}]}
+    features = {"type": "object", "additionalProperties": FEATURE, "maxProperties": limits.features_max}
+    price = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    position = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    item = {
+        "type": "object",
+        "required": ["item_id"],
+        "properties": {"item_id": name, "position": position, "price": price, "category": optional,
+                       "features": features},
+    }  # fmt: skip
+    return {
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "schema": {"const": 1}, "event_id": name, "user_id": name, "query": optional, "session_id": optional,
+            "features": features,
+            "ts": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]},
+            "items": {"type": "array", "minItems": 1, "maxItems": limits.items_max, "items": item},
+        },
+    }  # fmt: skip
+
+
+def as_json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")
+
+
+def problem(status: int, reason: str, message: str) -> Response:
+    """A refusal as JSON."""
+    more = {401: {"www-authenticate": 'Basic realm="stream-balance", charset="UTF-8"'}, 503: {"retry-after": "1"}}
+    return as_json({"reason": reason, "message": message}, status, more.get(status))
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The refusals of a route, for its documentation."""
+    return {status: {"model": Problem} for status in statuses}
+
+
+class Guarded:
+    """The token before, the headers after every answer. Plain ASGI: streams pass as they are."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            if scope["type"] == "http":
+                check_token(self._token, scope["path"], Headers(scope=scope).get("authorization"))
+        except Refused as refused:
+            await problem(refused.status, refused.reason, str(refused))(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+
+def make_app(board: Board, exposition: Callable[[], bytes], settings: Any, token: str | None, limits: Any) -> FastAPI:
+    """The routes over one board. `exposition` renders the Prometheus text, `limits` are the wire's."""
+    app = FastAPI(
+        title="stream-balance",
+        description="Shows the last report of the learning loop, and scores searches without learning from them.",
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.add_middleware(Guarded, token=token)
+    _add_pages(app, exposition)
+    _add_probes(app, board)
+    _add_documents(app, board, settings.report_wait_s)
+    _add_score(app, board, settings.score_wait_s, limits)
+    return app
+
+
+def _add_pages(app: FastAPI, exposition: Callable[[], bytes]) -> None:
+    document, guide = live_page(), runbook()
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response(document, media_type="text/html; charset=utf-8")
+
+    @app.get("/runbook", include_in_schema=False)
+    async def what_to_do() -> Response:
+        return Response(guide, media_type="text/html; charset=utf-8")
+
+    text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+    @app.get("/metrics", response_class=Response, responses={**text, **refusals(401)})
+    def metrics() -> Response:
+        """Prometheus text; every metric is in docs/metrics.md."""
+        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_probes(app: FastAPI, board: Board) -> None:
+    @app.get("/health", response_model=Health, responses={503: {"model": Health}})
+    async def health() -> Response:
+        """200 while the loop moves, whatever the broker does."""
+        healthy = board.healthy()
+        status = "stalled" if not healthy else "ok" if board.trouble is None else "trouble"
+        body = {"status": status, "trouble": board.trouble, "loop_idle_s": round(board.stalled_s(), 3)}
+        return as_json(body, 200 if healthy else 503)
+
+    @app.get("/ready", response_model=Ready, responses={503: {"model": Ready}})
+    async def ready() -> Response:
+        """200 once events are taken."""
+        return as_json({"ready": board.ready}, 200 if board.ready else 503)
+
+
+def _add_documents(app: FastAPI, board: Board, wait_s: float) -> None:
+    @app.get("/report.json", response_model=Report, responses=refusals(401, 503))
+    def report(fresh: bool = True) -> Response:
+        """The report; made anew by the loop unless `fresh` is false. Each field is in docs/report.md."""
+        pinned = board.fresh(wait_s) if fresh else board.latest()
+        if pinned is None:
+            return problem(503, "no_report", "the loop has not turned once; try again in a second")
+        return as_json(pinned.document)
+
+    @app.get("/state.json", response_model=dict[str, Any], responses=refusals(401))
+    async def state() -> Response:
+        """What the service notes beside the report: lag, latencies, vitals."""
+        pinned = board.latest()
+        return as_json(pinned.state if pinned else {})
+
+    @app.get("/model", response_model=ModelCard, responses=refusals(401, 503))
+    async def model() -> Response:
+        """Which model answers."""
+        pinned = board.latest()
+        if pinned is None:
+            return problem(503, "no_report", "the loop has not turned once; try again in a second")
+        return as_json(model_card(pinned.document, pinned.state, time.time()))
+
+
+def model_card(report: dict[str, Any], state: dict[str, Any], now_s: float) -> dict[str, Any]:
+    """What `/model` answers, from a report and the service's state."""
+    chosen, watermark_us = report.get("settings") or {}, state.get("watermark_us")
+    learned_at = (state.get("telemetry") or {}).get("learned_at_s")
+    return {
+        "version": state.get("model_version"),
+        "name": (chosen.get("model") or {}).get("name", ""),
+        "strategy": (chosen.get("balance") or {}).get("strategy", ""),
+        "seed": report.get("seed", 0),
+        "samples": sum(report["training"]["samples"].values()),
+        "learned_s_ago": None if learned_at is None else max(0.0, now_s - learned_at),
+        "reached": None if watermark_us is None else watermark_us / 1e6,
+        "frozen_after_events": chosen.get("freeze_after_events"),
+        "arms": report.get("arms"),
+    }
+
+
+def _add_score(app: FastAPI, board: Board, wait_s: float, limits: Any) -> None:
+    body = {"required": True, "content": {"application/json": {"schema": search_schema(limits)}}}
+
+    @app.post(
+        "/score", response_model=Scores, responses=refusals(400, 401, 413, 415, 422, 503),
+        openapi_extra={"requestBody": body},
+    )  # fmt: skip
+    async def score(request: Request) -> Response:
+        """Score the items of a search event now, without learning from it."""
+        scoring = board.scoring
+        if scoring is None:
+            return problem(503, "not_ready", "the model is not there yet; try again in a second")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return problem(415, "wrong_content_type", "send the search as application/json")
+        try:
+            search = scoring.read(await read_body(request.stream(), scoring.body_bytes_max))
+            return as_json(await scoring.answer(search, wait_s))
+        except Refused as refused:
+            return problem(refused.status, refused.reason, str(refused))
+        except BadRecord as bad:
+            scoring.refused += 1
+            return problem(400 if bad.reason in ("not_json", "not_utf8") else 422, bad.reason, str(bad))
+        except Busy:
+            return problem(503, "busy", f"the loop did not give a turn within {wait_s:g} s; try again")
