@@ -1,4 +1,4 @@
-"""How long POST /score takes for a search of 20 items, while the service learns: idle, at half its capacity, at all of it.
+"""How long POST /score takes for a search of 20 items while the service learns: idle, at half and at full load.
 
     python benchmarks/score_latency.py [--requests 1000] [--per-second 50]
 

@@ -240,7 +240,7 @@ def rate_pace(per_s: float, stop: threading.Event) -> Callable[[Record], None]:
 def serving(board: Board, settings: Settings) -> Iterator[HttpServer]:
     """The HTTP thread, for as long as the block runs."""
     registry = make_exposition(board, versions())
-    # The loop hands the interpreter over when asked: the default of 5 ms, some three times a request, is what /score takes.
+    # The default of 5 ms, waited for some three times a request, would be all that /score may take.
     sys.setswitchinterval(settings.http.switch_s)
     server = HttpServer(board, lambda: render(registry), settings.http, settings.wire)
     server.start()

@@ -30,8 +30,6 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-FEATURE = {"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "array", "items": {"type": "number"}},
-                     {"type": "null"}]}  # fmt: skip
 
 
 class Problem(BaseModel):
@@ -93,9 +91,14 @@ def search_schema(limits: Any) -> dict[str, Any]:
     text = {"type": "string", "maxLength": limits.string_max}
     name = text | {"minLength": 1}
     optional: dict[str, Any] = {"anyOf": [text, {"type": "null"}]}
-    features = {"type": "object", "additionalProperties": FEATURE, "maxProperties": limits.features_max}
+    numbers = {"type": "array", "items": {"type": "number"}, "maxItems": limits.list_max}
+    feature = {"anyOf": [{"type": "number"}, text, numbers, {"type": "null"}]}
+    features: dict[str, Any] = {
+        "type": ["object", "null"], "propertyNames": {"minLength": 1, "maxLength": limits.string_max},
+        "additionalProperties": feature, "maxProperties": limits.features_max,
+    }  # fmt: skip
     price = {"anyOf": [{"type": "number"}, {"type": "null"}]}
-    position = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    position = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, {"type": "null"}]}
     item = {
         "type": "object",
         "required": ["item_id"],
@@ -106,9 +109,10 @@ def search_schema(limits: Any) -> dict[str, Any]:
         "type": "object",
         "required": ["items"],
         "properties": {
-            "schema": {"const": 1}, "event_id": name, "user_id": name, "query": optional, "session_id": optional,
+            "schema": {"enum": [1, "1", None]}, "event_id": name, "user_id": name, "query": optional, "session_id": optional,
             "features": features,
-            "ts": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]},
+            "ts": {"anyOf": [{"type": "string", "format": "date-time", "pattern": "^20(0[1-9]|[1-9][0-9])-"},
+                             {"type": "number", "minimum": 946_684_800_000, "maximum": 253_402_300_799_999}]},
             "items": {"type": "array", "minItems": 1, "maxItems": limits.items_max, "items": item},
         },
     }  # fmt: skip

@@ -30,7 +30,7 @@ class HttpSettings(RoomSettings):
     refresh_s: float = Field(default=2.0, gt=0)  # age at which the pinned report is made anew
     stall_s: float = Field(default=30.0, gt=0)  # /health turns 503 when the loop has not turned for so long
     score_wait_s: float = Field(default=0.25, gt=0)  # how long /score waits for its turn before it answers 503
-    switch_s: float = Field(default=0.0005, gt=0)  # how soon a busy loop lets the HTTP thread run (the interpreter's lock)
+    switch_s: float = Field(default=0.0005, gt=0)  # how soon a busy loop lets the HTTP thread have the interpreter
     token_file: Path | None = None  # asked for as bearer token, by all but /health and /ready; None = open to all
     connections_max: int = Field(default=128, ge=8)  # beyond it 503
 

@@ -52,6 +52,10 @@ class Scoring:
             raise BadRecord("not_json", f"request is not JSON: {error}") from None
         if not isinstance(fields, dict):
             raise BadRecord("wrong_type", "request is no object; expected a search event with its items")
+        for item in fields["items"] if isinstance(fields.get("items"), list) else ():
+            position = item.get("position") if isinstance(item, dict) else None
+            if isinstance(position, float) and position.is_integer():
+                item["position"] = int(position)  # to a client's JSON 3.0 may be an integer
         reached_us, _ = self._reached()
         now_us = 0 if reached_us is None else reached_us + 1
         defaults = {"event_id": "request", "user_id": NOBODY, "ts": max(now_us / 1000, _year_2000_ms())}
