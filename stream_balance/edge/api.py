@@ -109,8 +109,8 @@ def search_schema(limits: Any) -> dict[str, Any]:
         "type": "object",
         "required": ["items"],
         "properties": {
-            "schema": {"enum": [1, "1", None]}, "event_id": name, "user_id": name, "query": optional, "session_id": optional,
-            "features": features,
+            "schema": {"enum": [1, "1", None]}, "event_id": name, "user_id": name,
+            "query": optional, "session_id": optional, "features": features,
             "ts": {"anyOf": [{"type": "string", "format": "date-time", "pattern": "^20(0[1-9]|[1-9][0-9])-"},
                              {"type": "number", "minimum": 946_684_800_000, "maximum": 253_402_300_799_999}]},
             "items": {"type": "array", "minItems": 1, "maxItems": limits.items_max, "items": item},
