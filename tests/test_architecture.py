@@ -30,6 +30,7 @@ EXTRA: dict[str, set[str]] = {
     "core/balance/": {"stream_balance.core.balance", "stream_balance.core.window", "stream_balance.core.rates"},
     "core/arms/": {"stream_balance.core.arms", "stream_balance.core.arrays"},
     "core/features.py": {"stream_balance.core.lru"},
+    "core/synthesis.py": {"stream_balance.core.packing"},
     "core/join.py": {"stream_balance.core.held"},
     "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
     "core/ranking.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
@@ -40,7 +41,10 @@ EXTRA: dict[str, set[str]] = {
 # A library may be imported only below these.
 LIBRARIES = {
     "river": ("core/arms/", "core/drift.py", "core/scorecard.py", "core/features.py"),
-    "sklearn": ("core/arms/booster_fit.py",),
+    "sklearn": (
+        "gan/",
+        "core/arms/booster_fit.py",
+    ),
     "torch": ("gan/",),
     "kafka": ("edge/kafka.py", "edge/kafka/client.py"),
     "prometheus_client": ("edge/exporter.py",),

@@ -1,0 +1,196 @@
+"""Synthesis: what is asked of the GAN's child and what it answers. Values only; plain bytes on the way.
+
+A `TrainingSet` is complete: the child's answer is a function of it alone. The answer is a `Release` (rows that were
+vetted) or a `Refusal` (why there are none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from stream_balance.core.packing import Array, pack, unpack
+from stream_balance.core.records import Floats, RoomSettings
+
+Maker = Literal["gan", "copula"]
+Verdict = Literal["helps", "inconclusive", "refused"]
+NO_CURVE = np.empty((0, 3))
+NO_WEIGHTS = b""
+
+
+class GanSettings(RoomSettings):
+    """Recipe of a training, limits of the vetting, and when a new one is asked for."""
+
+    steps_cold: PositiveInt = 1_200  # from new weights
+    steps_warm: PositiveInt = 200  # from the weights before
+    levels_max: PositiveInt = 20  # levels of a nominal column with a place of their own; the others share one
+    level_rows_min: PositiveInt = 5  # a level with fewer rows is rare
+    release_rows: PositiveInt = 2_000  # rows that a release delivers
+    gan_rows_min: PositiveInt = 150  # with fewer rows of the class the copula alone
+    copula_rows_min: PositiveInt = 50  # with fewer still nothing is asked for
+    rows_max: PositiveInt = 5_000  # newest rows of the class that a request holds
+    others_max: PositiveInt = 4_000  # newest rows of all other classes, for the shadow test
+    c2st_max: float = Field(
+        default=0.70, ge=0.5, le=1.0
+    )  # a forest tells made rows from real ones at most so well (AUC)
+    coverage_min: float = Field(
+        default=0.75, ge=0.0, le=1.0
+    )  # share of real rows with a made one in their neighbourhood
+    dcr_share_max: float = Field(
+        default=0.65, ge=0.5, le=1.0
+    )  # nearer to a row learned than to one held out; .5 = no copies
+    exact_share_max: float = Field(
+        default=0.02, ge=0.0, le=1.0
+    )  # equal to a row learned, beyond what held-out rows are
+    shares: tuple[float, ...] = (0.1, 0.2)  # of made rows among all that are learned: what the shadow test chooses from
+    shadow_repeats: PositiveInt = 2  # trainings of each model on each diet
+    errors: PositiveFloat = 1.64  # a gain counts beyond so many standard errors
+    adopt: Literal["helps", "vetted"] = "helps"  # "vetted": quality is enough, unless the shadow test shows harm
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Everything that one training needs. Rows are (n, d) float64 of one width, NaN = absent, oldest first.
+
+    `held_out` and `others_held_out` mark rows that are never trained on, the same rows in every request.
+    `rate` is the share of class `label` in the stream; `weights` what the last training left, or empty.
+    """
+
+    label: int
+    rows: Floats
+    held_out: npt.NDArray[np.bool_]
+    others: Floats
+    others_held_out: npt.NDArray[np.bool_]
+    nominal: tuple[int, ...]
+    rate: float
+    model: str  # the live model, by its name in the registry
+    seed: int
+    settings: GanSettings
+    weights: bytes = NO_WEIGHTS
+
+    def to_bytes(self) -> bytes:
+        """As the child reads it."""
+        head = {
+            "label": self.label, "nominal": list(self.nominal), "rate": self.rate, "model": self.model,
+            "seed": self.seed, "settings": self.settings.model_dump(mode="json"),
+        }  # fmt: skip
+        arrays = {
+            "rows": self.rows, "held_out": self.held_out, "others": self.others,
+            "others_held_out": self.others_held_out, "weights": np.frombuffer(self.weights, dtype=np.uint8),
+        }  # fmt: skip
+        return pack(head, arrays)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> TrainingSet:
+        """Raises ValueError for bytes that are not whole."""
+        head, arrays = unpack(data)
+        head |= {"nominal": tuple(head["nominal"]), "settings": GanSettings(**head["settings"])}
+        fields: dict[str, Any] = head | arrays | {"weights": arrays["weights"].tobytes()}
+        return TrainingSet(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How near made rows are to real rows of the class that were held out."""
+
+    c2st: float  # AUC of a forest between both (cross-validated); .5 = cannot tell
+    coverage: float  # share of held-out rows with a made row nearer than their fifth real neighbour
+    dcr_share: float  # share of made rows nearer to a row learned than to one held out, at equal numbers of both
+    exact_share: float  # made rows equal to a row learned
+    exact_share_real: float  # held-out rows equal to a row learned: what is natural in this table
+    marginal: float  # mean over columns: Kolmogorov-Smirnov or total variation distance
+    marginal_max: float
+    pairwise: float  # mean over pairs of columns: total variation of their joint table, less what chance makes
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What made rows brought a model in the shadow test: average precision on held-out rows, differences paired."""
+
+    model: str
+    share: float
+    none: float  # average precision without
+    over_none: float
+    over_none_error: float
+    over_copies: float
+    over_copies_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vetting:
+    """The verdict on rows of one maker, with its numbers. `share` is the amount that won; 0 = none is best."""
+
+    maker: Maker
+    verdict: Verdict
+    reason: str
+    share: float
+    quality: Quality
+    gains: tuple[Gain, ...]
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> Vetting:
+        """From what `asdict` made of it."""
+        gains = tuple(Gain(**gain) for gain in plain["gains"])
+        return Vetting(**(dict(plain) | {"quality": Quality(**plain["quality"]), "gains": gains}))
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Rows of class `label` that passed: (n, d) float64. `weights` for the next training; `curve` is (k, 3)."""
+
+    label: int
+    rows: Floats
+    vetting: Vetting
+    weights: bytes = NO_WEIGHTS
+    warm: bool = False
+    curve: Floats = field(default_factory=lambda: NO_CURVE)
+    others: tuple[Vetting, ...] = ()  # makers that were tried before and did not pass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there are no rows: a short, bounded `reason`, a sentence, and the vettings that led to it."""
+
+    label: int
+    reason: str
+    message: str
+    weights: bytes = NO_WEIGHTS
+    warm: bool = False
+    curve: Floats = field(default_factory=lambda: NO_CURVE)
+    others: tuple[Vetting, ...] = ()
+
+
+def outcome_to_bytes(outcome: Release | Refusal) -> bytes:
+    """As the child writes it."""
+    head: dict[str, Any] = {"label": outcome.label, "warm": outcome.warm, "others": [asdict(v) for v in outcome.others]}
+    arrays: dict[str, Array] = {"weights": np.frombuffer(outcome.weights, dtype=np.uint8), "curve": outcome.curve}
+    if isinstance(outcome, Release):
+        head["vetting"] = asdict(outcome.vetting)
+        arrays["rows"] = outcome.rows
+    else:
+        head |= {"reason": outcome.reason, "message": outcome.message}
+    return pack(head, arrays)
+
+
+def outcome_from_bytes(data: bytes) -> Release | Refusal:
+    """Raises ValueError for bytes that are no whole answer, and for rows that are not finite or absent."""
+    head, arrays = unpack(data)
+    try:
+        both = {
+            "label": head["label"], "warm": head["warm"], "curve": arrays["curve"],
+            "weights": arrays["weights"].tobytes(),
+            "others": tuple(Vetting.from_plain(plain) for plain in head["others"]),
+        }  # fmt: skip
+        if "vetting" not in head:
+            return Refusal(**both, reason=head["reason"], message=head["message"])
+        release = Release(**both, vetting=Vetting.from_plain(head["vetting"]), rows=arrays["rows"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a child's answer lacks or has too much: {error}") from error
+    if release.rows.ndim != 2 or np.isinf(release.rows).any():
+        raise ValueError(f"a release's rows are {release.rows.shape} with infinite values; a finite matrix is expected")
+    return release

@@ -1,0 +1,119 @@
+"""Makers: the ways to make rows, best first. In: rows to learn, a seed, earlier weights. Out: rows, weights, curve.
+
+The GAN needs torch, and is left out without; the copula needs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from stream_balance.core.packing import pack, unpack
+from stream_balance.core.records import Floats
+from stream_balance.core.synthesis import NO_CURVE, NO_WEIGHTS, GanSettings
+from stream_balance.gan.copula import Copula
+from stream_balance.gan.table import Ints, Layout, Table, layout_of
+
+DRAWN = 8_192  # copula samples that a training picks its batches from
+FOREIGN_MAX = 0.2  # with a larger share of levels unknown to the old layout, weights are of no use
+FORMAT = 1
+
+
+def has_torch() -> bool:
+    """Whether the extra `gan` is installed."""
+    return find_spec("torch") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Rows (m, d), and what the training leaves."""
+
+    rows: Floats
+    weights: bytes = NO_WEIGHTS
+    warm: bool = False
+    curve: Floats = field(default_factory=lambda: NO_CURVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a training begins with: the table under the old layout and its weights if they fit, else a new layout."""
+
+    table: Table
+    weights: Mapping[str, npt.NDArray[np.float32]] | None
+
+    @staticmethod
+    def of(rows: Floats, nominal: tuple[int, ...], weights: bytes, settings: GanSettings) -> Start:
+        """Rows (n, d) to learn from. Weights of another table of columns are laid aside."""
+        fresh = layout_of(rows, nominal, levels_max=settings.levels_max, level_rows_min=settings.level_rows_min)
+        if weights:
+            head, arrays = unpack(weights)
+            old = Layout.from_plain(head["layout"])
+            if head["format"] == FORMAT and _still_fits(rows, old, fresh):
+                return Start(Table(rows, old), arrays)
+        return Start(Table(rows, fresh), None)
+
+
+def _still_fits(rows: Floats, old: Layout, fresh: Layout) -> bool:
+    """Whether the old networks can speak of these rows: same columns, and few levels that they have no place for."""
+    if (old.width, old.numeric, old.nominal) != (fresh.width, fresh.numeric, fresh.nominal):
+        return False
+    slots = Table(rows, old).slots(rows)
+    last = np.array(old.slots) - 1
+    return bool(((slots == last).mean(axis=0) <= FOREIGN_MAX).all()) if slots.size else True
+
+
+def make_by_copula(start: Start, rows: Floats, count: int, seed: int) -> Made:
+    """`count` rows of the copula."""
+    return Made(Copula(rows, start.table).rows(count, np.random.default_rng(seed)))
+
+
+def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: GanSettings) -> Made:
+    """`count` rows of a generator trained on `rows`, from the start's weights if it has some."""
+    from stream_balance.gan.train import generate, train  # noqa: PLC0415  # torch is optional, and slow to import
+
+    table = start.table
+    layout, copula = table.layout, Copula(rows, table)
+    rng = np.random.default_rng(seed)
+    warm = start.weights is not None
+    trained = train(
+        layout,
+        lambda chance: encode(*table.scores(rows, chance), layout),
+        encode(*copula.sample(DRAWN, rng), layout),
+        steps=settings.steps_warm if warm else settings.steps_cold,
+        seed=seed,
+        weights=start.weights,
+    )
+    made = generate(layout, trained.weights, encode(*copula.sample(count, rng), layout), seed)
+    weights = pack({"format": FORMAT, "layout": layout.as_plain()}, trained.weights)
+    if not np.isfinite(made).all():
+        return Made(np.full((count, layout.width), np.inf), NO_WEIGHTS, warm, trained.curve)
+    scores, slots = split(made, layout)
+    return Made(table.decode(ranked(scores), slots, rng), weights, warm, trained.curve)
+
+
+def encode(scores: Floats, slots: Ints, layout: Layout) -> npt.NDArray[np.float32]:
+    """Scores (n, p) and slots (n, q) as the networks' rows (n, size)."""
+    hot = [np.eye(width)[slots[:, j]] for j, width in enumerate(layout.slots)]
+    return np.hstack([scores, *hot]).astype(np.float32)
+
+
+def split(encoded: npt.NDArray[np.float32], layout: Layout) -> tuple[Floats, Ints]:
+    """The networks' rows (n, size) as scores (n, p) and slots (n, q): of each nominal column the largest place."""
+    p = len(layout.numeric)
+    ends = np.cumsum([p, *layout.slots])
+    slots = [encoded[:, a:b].argmax(axis=1) for a, b in pairwise(ends)]
+    scores = encoded[:, :p].astype(np.float64)
+    return scores, np.stack(slots, axis=1) if slots else np.empty((len(encoded), 0), dtype=np.int64)
+
+
+def ranked(scores: Floats) -> Floats:
+    """Scores (n, p) put to the normal scores of their ranks: dependence is made, marginals are the table's."""
+    ranks = np.argsort(np.argsort(scores, axis=0, kind="stable"), axis=0, kind="stable")
+    found: Floats = ndtri((ranks + 0.5) / len(scores))
+    return found

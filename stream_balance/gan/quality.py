@@ -1,0 +1,132 @@
+"""Quality: how near made rows are to rows that nobody trained on. In: three sets of rows. Out: `Quality`.
+
+A classifier two-sample test (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017) by a forest,
+coverage (Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020), distance to the
+closest record, and distances of marginals and of pairs. Copies of real rows pass the first two: the third is for them.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from stream_balance.core.records import Floats
+from stream_balance.core.synthesis import Quality
+from stream_balance.gan.table import Ints, Table
+
+TREES, LEAF_ROWS, FOLDS = 100, 2, 5
+NEIGHBOURS = 5
+CELLS = 4  # a numeric column is cut into so many cells for the joint tables
+PAIRS_MAX = 300
+DISTANCE_ROWS_MAX = 2_000
+
+
+def quality_of(
+    made: Floats, learned: Floats, held_out: Floats, nominal: tuple[int, ...], table: Table, seed: int
+) -> Quality:
+    """Figures of rows `made` (m, d), given the rows `learned` from and the rows `held_out`."""
+    marginal = marginal_distances(made, held_out, nominal)
+    near = [encoded(rows[-DISTANCE_ROWS_MAX:], table) for rows in (made, learned, held_out)]
+    return Quality(
+        c2st=c2st(made, held_out, seed),
+        coverage=coverage(near[0][: len(held_out)], near[2]),
+        dcr_share=dcr_share(*near),
+        exact_share=exact_share(made, learned),
+        exact_share_real=exact_share(held_out, learned),
+        marginal=float(np.mean(marginal)) if marginal else 0.0,
+        marginal_max=max(marginal, default=0.0),
+        pairwise=pairwise_distance(made, held_out, table),
+    )
+
+
+def c2st(made: Floats, real: Floats, seed: int) -> float:
+    """Cross-validated AUC of a forest that tells equally many made rows from real ones; .5 = it cannot."""
+    n = min(len(made), len(real))
+    rows, is_real = np.vstack([made[:n], real[:n]]), np.repeat([0, 1], n)
+    chance = np.full(2 * n, 0.5)
+    for fit, test in StratifiedKFold(min(FOLDS, n), shuffle=True, random_state=seed).split(rows, is_real):
+        forest = RandomForestClassifier(TREES, min_samples_leaf=LEAF_ROWS, random_state=seed)
+        chance[test] = forest.fit(rows[fit], is_real[fit]).predict_proba(rows[test])[:, 1]
+    return float(roc_auc_score(is_real, chance))
+
+
+def encoded(rows: Floats, table: Table) -> Floats:
+    """Rows in a space where a standard deviation of rank score and a different level both count 1, (n, size)."""
+    scores, slots = table.middle(rows)
+    hot = [np.eye(width)[slots[:, j]] * np.sqrt(0.5) for j, width in enumerate(table.layout.slots)]
+    return np.hstack([scores, *hot])
+
+
+def _squared(a: Floats, b: Floats) -> Floats:
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * a @ b.T
+    found: Floats = np.maximum(squares, 0.0)
+    return found
+
+
+def coverage(made: Floats, real: Floats) -> float:
+    """Share of real rows, (n, k), with a made row within the distance of their fifth nearest real row."""
+    k = min(NEIGHBOURS, len(real) - 1)
+    reach = np.partition(_squared(real, real), k, axis=1)[:, k]
+    return float((_squared(real, made).min(axis=1) <= reach).mean())
+
+
+def dcr_share(made: Floats, learned: Floats, held_out: Floats) -> float:
+    """Share of made rows nearer to a row learned than to one held out, as if both were equally many: .5 = no copies.
+
+    Ties count half. With r times as many rows learned, fresh rows fall to them at odds of r: those are taken off.
+    """
+    to_learned, to_held = _squared(made, learned).min(axis=1), _squared(made, held_out).min(axis=1)
+    tie = np.isclose(to_learned, to_held, rtol=1e-9, atol=1e-12)
+    ratio = len(learned) / len(held_out)
+    share = float(np.where(tie, ratio / (1 + ratio), to_learned < to_held).mean())
+    return share / (share + (1 - share) * ratio)
+
+
+def exact_share(made: Floats, learned: Floats) -> float:
+    """Share of rows that are equal to one learned, in every column."""
+    known = {row.tobytes() for row in learned + 0.0}  # + 0.0: -0.0 is 0.0
+    return float(np.mean([row.tobytes() in known for row in made + 0.0]))
+
+
+def marginal_distances(made: Floats, real: Floats, nominal: tuple[int, ...]) -> list[float]:
+    """By column: Kolmogorov-Smirnov distance, absent values lowest; total variation where it is nominal."""
+    found = []
+    for column in range(real.shape[1]):
+        a, b = (np.where(np.isnan(rows[:, column]), -np.inf, rows[:, column]) for rows in (made, real))
+        values = np.unique(np.concatenate([a, b]))
+        if column in nominal:
+            shares = [np.array([(each == v).mean() for v in values]) for each in (a, b)]
+            found.append(float(np.abs(shares[0] - shares[1]).sum() / 2))
+        else:
+            below = [np.searchsorted(np.sort(each), values, side="right") / len(each) for each in (a, b)]
+            found.append(float(np.abs(below[0] - below[1]).max()))
+    return found
+
+
+def pairwise_distance(made: Floats, real: Floats, table: Table) -> float:
+    """Mean total variation between the joint tables of pairs of columns, less what two halves of chance would show.
+
+    Chance: two samples of n and m from one table with c cells differ by about sum sqrt(p (1/n + 1/m) / (2 pi)).
+    """
+    cells = [_cells(rows, table) for rows in (made, real)]
+    widths = [int(max(each[:, j].max() for each in cells)) + 1 for j in range(cells[0].shape[1])]
+    found = []
+    for i, j in list(combinations(range(len(widths)), 2))[:PAIRS_MAX]:
+        tables = [
+            np.bincount(each[:, i] * widths[j] + each[:, j], minlength=widths[i] * widths[j]) / len(each)
+            for each in cells
+        ]
+        by_chance = np.sqrt((tables[0] + tables[1]) / 2 * (1 / len(made) + 1 / len(real)) / (2 * np.pi)).sum()
+        found.append(max(float(np.abs(tables[0] - tables[1]).sum() / 2 - by_chance), 0.0))
+    return float(np.mean(found)) if found else 0.0
+
+
+def _cells(rows: Floats, table: Table) -> Ints:
+    """Each column as a small whole number, (n, k)."""
+    low, high = table.ranks(rows)
+    numeric = np.minimum(((low + high) / 2 * CELLS).astype(np.int64), CELLS - 1)
+    return np.hstack([numeric, table.slots(rows)])

@@ -1,0 +1,142 @@
+"""Train: one visible loop. In: encoded real rows, copula samples, a seed, perhaps earlier weights. Out: weights, curve.
+
+Non-saturating logistic loss (Goodfellow et al. 2014) with the R1 penalty on real rows (Mescheder, Geiger and Nowozin,
+"Which training methods for GANs do actually converge?", ICML 2018) at every fourth step; averaged generator weights.
+The number of steps is the recipe's, never the clock's, and one thread does all: the same request gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from stream_balance.gan.model import Generator, Perceptron
+from stream_balance.gan.table import Layout
+
+Matrix = npt.NDArray[np.float32]
+
+BATCH = 128
+BETAS = (0.5, 0.9)
+RATE_G, RATE_D = 2e-3, 4e-3
+FALL = 0.5  # over this last part of the steps both rates fall to 0
+R1_WEIGHT, R1_EVERY = 1.0, 4
+AVERAGE = 0.99  # decay of the averaged generator, per step
+CURVE_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`weights`: "generator" (averaged) and "discriminator"; `curve` is (steps / 10, 3): step, losses of D and G."""
+
+    weights: dict[str, Matrix]
+    curve: npt.NDArray[np.float64]
+
+
+def fresh_weights(layout: Layout, seed: int) -> dict[str, Matrix]:
+    """Weights to begin with: a generator that edits nothing."""
+    rng = np.random.default_rng(seed)
+    return {
+        "generator": Generator(layout).net.fresh(rng, last=0.0),
+        "discriminator": Perceptron(layout.size, 1).fresh(rng, last=1.0),
+    }
+
+
+def train(
+    layout: Layout,
+    real: Callable[[np.random.Generator], Matrix],
+    drawn: Matrix,
+    *,
+    steps: int,
+    seed: int,
+    weights: Mapping[str, Matrix] | None = None,
+) -> Trained:
+    """Train for `steps`. `real(rng)` is one pass of all real rows, (n, size), ties spread anew; `drawn` (m, size)."""
+    start = fresh_weights(layout, seed) if weights is None else weights
+    generator, discriminator = Generator(layout), Perceptron(layout.size, 1)
+    g, d = (torch.from_numpy(start[name].copy()).requires_grad_() for name in ("generator", "discriminator"))
+    averaged, adam_g, adam_d = g.detach().clone(), Adam(g), Adam(d)
+    rng, chance = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    reals, samples = Batches(lambda: real(rng), rng), Batches(lambda: drawn, rng)
+    curve = []
+    for step in range(steps):
+        left = min(1.0, (1 - step / steps) / FALL)
+
+        # The discriminator: up on real rows, down on made ones.
+        real_rows = reals.next()
+        penal = step % R1_EVERY == 0
+        real_rows.requires_grad_(penal)
+        with torch.no_grad():
+            made = generator(g, samples.next(), torch.rand(BATCH, generator.chance, generator=chance))
+        logits = discriminator(d, torch.cat((real_rows, made)))
+        on_real, on_made = logits[:BATCH], logits[BATCH:]
+        loss_d = cost = softplus(-on_real).mean() + softplus(on_made).mean()
+        if penal:
+            (slope,) = torch.autograd.grad(on_real.sum(), real_rows, create_graph=True)
+            cost = loss_d + R1_WEIGHT / 2 * R1_EVERY * slope.square().sum(dim=1).mean()
+        adam_d.step(torch.autograd.grad(cost, d)[0], left * RATE_D)
+
+        # The generator: make the discriminator say real.
+        made = generator(g, samples.next(), torch.rand(BATCH, generator.chance, generator=chance))
+        loss_g = softplus(-discriminator(d.detach(), made)).mean()
+        adam_g.step(torch.autograd.grad(loss_g, g)[0], left * RATE_G)
+
+        averaged.lerp_(g.detach(), 1 - AVERAGE)
+        if step % CURVE_EVERY == 0:
+            curve.append((float(step), loss_d.item(), loss_g.item()))
+    return Trained({"generator": averaged.numpy(), "discriminator": d.detach().numpy()}, np.array(curve))
+
+
+def generate(layout: Layout, weights: Mapping[str, Matrix], drawn: Matrix, seed: int) -> Matrix:
+    """Rows (m, size) that the averaged generator makes of copula samples (m, size)."""
+    generator, chance = Generator(layout), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        numbers = torch.rand(len(drawn), generator.chance, generator=chance)
+        made = generator(torch.from_numpy(weights["generator"].copy()), torch.from_numpy(drawn), numbers)
+    rows: Matrix = made.numpy()
+    return rows
+
+
+class Adam:
+    """Kingma and Ba (2015), algorithm 1, on one vector. torch.optim's costs as much as the network at this size."""
+
+    def __init__(self, weights: Tensor) -> None:
+        self._weights = weights
+        self._mean, self._square = torch.zeros_like(weights), torch.zeros_like(weights)
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor, rate: float) -> None:
+        """One step down the gradient."""
+        self._steps += 1
+        self._mean.lerp_(gradient, 1 - BETAS[0])
+        self._square.lerp_(gradient * gradient, 1 - BETAS[1])
+        rate *= (1 - BETAS[1] ** self._steps) ** 0.5 / (1 - BETAS[0] ** self._steps)
+        self._weights.addcdiv_(self._mean, self._square.sqrt().add_(1e-8), value=-rate)
+
+
+class Batches:
+    """Rows in batches of `BATCH`, every row once a pass, in an order of chance; `rows` gives each pass its rows."""
+
+    def __init__(self, rows: Callable[[], Matrix], rng: np.random.Generator) -> None:
+        self._source, self._rng = rows, rng
+        self._rows = torch.empty(0)
+        self._at = 0
+
+    def next(self) -> Tensor:
+        """(BATCH, size) rows."""
+        parts, missing = [], BATCH
+        while missing:
+            if self._at >= len(self._rows):
+                rows = self._source()
+                self._rows, self._at = torch.from_numpy(rows[self._rng.permutation(len(rows))]), 0
+            part = self._rows[self._at : self._at + missing]
+            self._at += len(part)
+            missing -= len(part)
+            parts.append(part)
+        return torch.cat(parts)

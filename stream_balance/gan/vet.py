@@ -1,0 +1,67 @@
+"""Vet: the verdict on the very rows that would be delivered. In: made rows and held-out rows. Out: `Vetting`.
+
+Quality first, it is cheap; only rows that pass it are tried in the shadow test, which also chooses their amount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from stream_balance.core.records import Floats
+from stream_balance.core.synthesis import Gain, GanSettings, Maker, Quality, Verdict, Vetting
+
+NO_QUALITY = Quality(1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
+
+
+def vet(maker: Maker, made: Floats, quality: Callable[[], Quality], gains: Callable[[], tuple[Gain, ...]],
+        settings: GanSettings) -> Vetting:  # fmt: skip
+    """The verdict on rows `made` (m, d). `gains` is called only if the quality passes."""
+    if np.isinf(made).any() or np.isnan(made).all():
+        return Vetting(maker, "refused", "not_finite", 0.0, NO_QUALITY, ())
+    figures = quality()
+    reason = quality_breach(figures, settings)
+    if reason is not None:
+        return Vetting(maker, "refused", reason, 0.0, figures, ())
+    found = gains()
+    verdict, reason, share = shadow_verdict(found, settings)
+    return Vetting(maker, verdict, reason, share, figures, found)
+
+
+def quality_breach(quality: Quality, settings: GanSettings) -> str | None:
+    """The first limit that is broken, as a word for a counter; None where all hold."""
+    excess = quality.exact_share - quality.exact_share_real
+    breaches = {
+        "exact_copies": excess > settings.exact_share_max,
+        "near_copies": quality.dcr_share > settings.dcr_share_max,
+        "c2st": quality.c2st > settings.c2st_max,
+        "coverage": quality.coverage < settings.coverage_min,
+    }
+    return next((name for name, broken in breaches.items() if broken), None)
+
+
+def shadow_verdict(gains: tuple[Gain, ...], settings: GanSettings) -> tuple[Verdict, str, float]:
+    """Verdict, reason and share.
+
+    A share helps if some model gains over no rows and over copies, both beyond `errors` standard errors, and no model
+    loses beyond them. Of several such shares the surest wins. Where every share harms, the rows are refused.
+    """
+    if not gains:
+        return "inconclusive", "too_few_held_out", 0.0
+    z = settings.errors
+    sure: dict[float, float] = {}
+    for share in dict.fromkeys(gain.share for gain in gains):
+        of_share = [gain for gain in gains if gain.share == share]
+        if any(gain.over_none < -z * gain.over_none_error for gain in of_share):
+            continue
+        sure[share] = max(
+            min(gain.over_none - z * gain.over_none_error, gain.over_copies - z * gain.over_copies_error)
+            for gain in of_share
+        )
+    if not sure:
+        return "refused", "harm", 0.0
+    best = max(sure, key=lambda share: sure[share])
+    if sure[best] > 0:
+        return "helps", "gain", best
+    return "inconclusive", "gain_within_error", best

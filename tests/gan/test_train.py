@@ -1,0 +1,77 @@
+"""Training: begins as the copula, is the same for a seed, goes on from weights, and sees what a copula cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream_balance.core.synthesis import GanSettings
+from stream_balance.gan.copula import Copula
+from stream_balance.gan.makers import Start, encode, make_by_copula, make_by_gan, split
+from stream_balance.gan.quality import c2st
+from tests.gan.tables import NOMINAL, mixed
+
+torch = pytest.importorskip("torch", reason="needs the extra 'gan'")
+
+from stream_balance.gan.train import generate, train  # noqa: E402  # imports torch
+
+SETTINGS = GanSettings(steps_cold=30, steps_warm=20)
+
+
+def test_an_untrained_generator_gives_the_copulas_rows() -> None:
+    rows = mixed(200, 0)
+    start = Start.of(rows, NOMINAL, b"", SETTINGS)
+    layout = start.table.layout
+    drawn = encode(*Copula(rows, start.table).sample(2_000, np.random.default_rng(0)), layout)
+    trained = train(layout, lambda _: drawn, drawn, steps=0, seed=0)
+    made = split(generate(layout, trained.weights, drawn, 0), layout)
+    before = split(drawn, layout)
+    np.testing.assert_array_equal(made[0], before[0])
+    assert (made[1] == before[1]).mean() == pytest.approx(0.98, abs=0.015)  # chance moves two levels in a hundred
+
+
+def test_the_same_request_trains_the_same_bits_and_another_seed_others() -> None:
+    rows = mixed(150, 0)
+    start = Start.of(rows, NOMINAL, b"", SETTINGS)
+    one, two, other = (make_by_gan(start, rows, 50, seed, SETTINGS) for seed in (1, 1, 2))
+    assert one.weights == two.weights
+    assert one.rows.tobytes() == two.rows.tobytes()
+    assert one.curve.tobytes() == two.curve.tobytes()
+    assert one.weights != other.weights
+    assert one.rows.tobytes() != other.rows.tobytes()
+
+
+def test_a_warm_start_goes_on_from_the_weights() -> None:
+    rows = mixed(150, 0)
+    cold = make_by_gan(Start.of(rows, NOMINAL, b"", SETTINGS), rows, 10, 0, SETTINGS)
+    moved = mixed(150, 5)
+    start = Start.of(moved, NOMINAL, cold.weights, SETTINGS)
+    warm = make_by_gan(start, moved, 10, 0, SETTINGS)
+    assert (cold.warm, warm.warm) == (False, True)
+    assert len(warm.curve) == SETTINGS.steps_warm / 10
+    assert warm.weights != cold.weights
+    assert start.weights is not None
+
+
+@pytest.mark.parametrize("change", ["wider", "no longer constant", "new levels"])
+def test_after_a_change_of_columns_it_starts_cold(change: str) -> None:
+    rows = mixed(150, 0)
+    rows[:, 1] = 3.0
+    weights = make_by_gan(Start.of(rows, NOMINAL, b"", SETTINGS), rows, 10, 0, SETTINGS).weights
+    assert Start.of(rows, NOMINAL, weights, SETTINGS).weights is not None
+    changed = rows.copy()
+    if change == "wider":
+        changed = np.hstack([rows, rows[:, :1]])
+    elif change == "no longer constant":
+        changed[0, 1] = 4.0
+    else:
+        changed[:50, 4] = 7.0
+    assert Start.of(changed, NOMINAL, weights, SETTINGS).weights is None
+
+
+def test_it_learns_a_dependence_that_the_copula_cannot_hold() -> None:
+    rows, fresh, settings = mixed(600, 0), mixed(600, 9), GanSettings(steps_cold=250)
+    start = Start.of(rows, NOMINAL, b"", settings)
+    by_copula = make_by_copula(start, rows, 600, 0).rows
+    by_gan = make_by_gan(start, rows, 600, 0, settings).rows
+    assert c2st(by_gan, fresh, 0) < c2st(by_copula, fresh, 0) - 0.05
