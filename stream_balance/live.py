@@ -133,13 +133,13 @@ class LiveLoop:
             for record in records:
                 self._session.take(record, record.value)
                 self._note_latency(record)
+            self._note_state()
             self._unsettled = self._unsettled or bool(records)
             caught_up = not records and self._source.caught_up()
             if self._saving is not None:
                 self._save(self._saving, len(records))
             elif self._unsettled and (caught_up or self._now_s() - self._settled_at >= self._commit_s):
                 self.settle()
-            self._note_state()
             self._session.serve()
             if until_caught_up and caught_up:
                 break
@@ -282,9 +282,9 @@ class LiveLoop:
     def _bear(self, waited_s: float) -> None:
         """Outputs have been waited for so long: go on asking, show a turn of the loop. WorldError at the limit."""
         told = f"Kafka has left our predictions or dead letters unanswered for {waited_s:.0f} s"
-        self._source.ask()
         self._note_state(told + ".")
         self._session.serve()
+        self._source.ask()
         patience_s = min(self._flush_max_s, STOP_FLUSH_S) if self._stop.is_set() else self._flush_max_s
         if waited_s > patience_s:
             limits = f"at most {patience_s:g} s are borne (kafka.outage_max_s; {STOP_FLUSH_S:g} s at a stop)"

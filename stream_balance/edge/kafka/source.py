@@ -121,7 +121,8 @@ class KafkaSource:
             left_s = end_s - self._now_s()
             if left_s <= 0:
                 break
-            self._fetch(min(left_s, WAITING_S) if self._merge.is_waiting() else left_s)
+            hurry = self._merge.is_waiting() and not self._patience.is_away
+            self._fetch(min(left_s, WAITING_S) if hurry else left_s)
             out = self._merge.take(records_max)
         return out
 
