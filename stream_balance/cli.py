@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from stream_balance.commands import checkpoint, config
+from stream_balance.commands import checkpoint, config, dlq
 from stream_balance.commands.demo import demo
 from stream_balance.commands.generate import generate
 from stream_balance.commands.produce import produce
@@ -51,6 +51,7 @@ app.command()(replay)
 app.command()(run)
 app.command()(produce)
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(config.app, name="config")
 
 

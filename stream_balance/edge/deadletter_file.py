@@ -1,12 +1,14 @@
 """Dead letters on disk: bad records with where and why, one JSON line each. Appends; bounded; counts what it left out.
 
-A line holds `path`, `line`, `reason`, `message` and the record's bytes: as `text`, or as `base64` if not UTF-8.
+A line holds `path`, `line`, `reason`, `message`, `record_time_us` where one is known, and the record's bytes: as
+`text`, or as `base64` if not UTF-8.
 """
 
 from __future__ import annotations
 
 import os
-from base64 import b64encode
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ import orjson
 from pydantic import PositiveInt
 
 from stream_balance.core.records import RoomSettings
+from stream_balance.edge.dead_letter import DeadLetter
 from stream_balance.errors import BadRecord, SettingsError, WorldError
 
 
@@ -61,6 +64,9 @@ class DeadLetterFile:
         """Append one record, or count it as left out if the file is full."""
         fields: dict[str, object] = {"path": str(record.path), "line": record.line_number}
         fields |= {"reason": bad.reason, "message": str(bad)}
+        time_us = getattr(record, "record_time_us", None)  # a row of a table has none
+        if time_us is not None:
+            fields["record_time_us"] = time_us
         try:
             line = orjson.dumps(fields | {"text": record.data.decode("utf-8")}, option=orjson.OPT_APPEND_NEWLINE)
         except UnicodeDecodeError:
@@ -95,3 +101,32 @@ class DeadLetterFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read_letters(path: Path) -> Iterator[DeadLetter]:
+    """The letters of a file, oldest first; a line that was cut short is left out. Raises SettingsError for no file."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                letter = _letter(line)
+                if letter is not None:
+                    yield letter
+    except OSError as error:
+        raise SettingsError(f"dead-letter file {str(path)!r} cannot be read: {error.strerror}.") from error
+
+
+def _letter(line: bytes) -> DeadLetter | None:
+    try:
+        fields = orjson.loads(line)
+        value = b64decode(fields["base64"]) if "base64" in fields else fields["text"].encode()
+        reason = fields["reason"]
+        return DeadLetter(
+            place=fields.get("place") or f"{fields['path']}:{fields['line']}",
+            value=value,
+            reason=reason,
+            message=fields["message"],
+            record_time_us=fields.get("record_time_us"),
+            is_cut=reason == "too_large",  # only the beginning of such a line is kept
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

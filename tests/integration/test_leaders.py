@@ -56,14 +56,16 @@ def test_one_leader_after_the_other_killed(
         wait_for_all_in_sync(settings)
         victim = three_brokers[described(settings)[number % 6]["leader_id"] - 1]
         writer = threading.Thread(target=produce, args=(settings, log[EACH * number : EACH * (number + 1)]))
-        wanted, kill_at = EACH * (number + 1), EACH * number + EACH // 4
-        writer.start()
+        # In turn: before anything is written, in the middle, when all is written but not all is read.
+        wanted, kill_at = EACH * (number + 1), EACH * number + (0, EACH // 4, EACH - 50)[number % 3]
         end, killed = time.monotonic() + PATIENCE_S, False
         while len(records) < wanted:
-            records += source.poll(timeout_s=0.2)
             if not killed and len(records) >= kill_at:
                 victim.kill()
                 killed = True
+            if not writer.ident:
+                writer.start()
+            records += source.poll(20, timeout_s=0.2)
             assert time.monotonic() < end, f"stranded after kill {number + 1} at {len(records)}; lag {source.lag()}"
         writer.join()
         victim.start()
