@@ -176,7 +176,7 @@ class LiveLoop:
             # A first one before any event, so that there is always one that the journal goes on from.
             saving.keeper.finish(self._snapshot, self._session.serve, self._now_s() + self._flush_max_s)
             return
-        self._source.open(lanes(saving.position["offsets"]))
+        self._source.open(lanes(saving.position["offsets"]), saving.position.get("topic_ids"))
         plan = [lanes(entry) for entry in (*saving.loaded.state["plan"], *saving.plan)]
         unknown = {key for entry in plan for key in entry} - self._source.positions().keys()
         if unknown:
@@ -190,7 +190,8 @@ class LiveLoop:
         pipeline = self._session.pipeline
         counts = {**pipeline.events, "impressions": pipeline.examples_in}
         state = {"pipeline": pipeline, "plan": [named(entry) for entry in self._source.plan()]}
-        return Snapshot(state, {"offsets": named(self._source.positions())}, counts)
+        position = {"offsets": named(self._source.positions()), "topic_ids": self._source.topic_ids()}
+        return Snapshot(state, position, counts)
 
     def _note_decisions(self) -> None:
         """Journal what the last poll has decided, before anything is made of its records."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_balance.commands.produce import outgoing
+from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings, client
-from stream_balance.edge.kafka.produce import produce
+from stream_balance.edge.kafka.produce import create_log_topics, produce
 from stream_balance.edge.kafka.source import KafkaSource
+from stream_balance.edge.logfile import read_events
 from stream_balance.errors import SettingsError, WorldError
 from tests.integration.plain import PATIENCE_S, START_MS, PlainCodec, a_log, line, read
+from tests.integration.test_run import call, flags, report_of
 
 pytestmark = [pytest.mark.broker, pytest.mark.real_kafka]
 
@@ -124,3 +129,30 @@ def test_retention_that_overtakes_us_while_we_read_is_refused_or_counted(topics:
     assert len(first[1]) + len(rest) + sources[1].lost == 100
     for source in sources:
         source.close()
+
+
+def test_a_checkpoint_of_a_topic_created_anew_is_refused_unless_the_loss_is_accepted(
+    topics: Any, shop_log: Path, tmp_path: Path
+) -> None:
+    settings = topics(partitions=0)
+    create_log_topics(settings, 1)
+    first = list(map(outgoing, read_events([shop_log], Codec(WireSettings()))))[:300]
+    produce(settings, first)
+    service = (
+        "run",
+        *flags(settings),
+        "--port",
+        "0",
+        "--until-caught-up",
+        "--set",
+        f"checkpoint.dir={tmp_path / 'state'}",
+    )
+    before = report_of(*service)
+    anew(settings, settings.search_topic)
+    produce(settings, first)
+    refused = call(*service)
+    assert refused.returncode == 1
+    assert "was deleted and created anew" in refused.stderr
+    after = report_of(*service, "--accept-data-loss")
+    assert after["events"]["search"] == 2 * before["events"]["search"]
+    assert after["examples"]["duplicates"] > 0

@@ -49,6 +49,7 @@ class KafkaSource:
         self._merge = Merge([], run_max=1, run_bytes_max=1)
         self._fetcher: Fetcher | None = None
         self._failures = 0
+        self._anew: set[str] = set()
         self.lost = 0  # records that retention deleted before they were read
 
     @property
@@ -84,6 +85,7 @@ class KafkaSource:
         for lane, offset in begin.offsets.items():
             self._merge.start_at(lane, offset)
         self.lost += begin.lost
+        self._anew = begin.anew
         for note in begin.notes:
             self._note(note)
         self._reader.seek()
@@ -103,8 +105,12 @@ class KafkaSource:
         return start.plan(reader.lanes, earliest, positions or {}, topic_ids or {}, self._watch.ids, settings)
 
     def follow(self, plan: Iterable[Mapping[LaneKey, int]]) -> None:
-        """Take the order that a journal tells of, see `Merge.follow`. Call it between `open` and the first `poll`."""
-        self._merge.follow(plan)
+        """Take the order that a journal tells of, see `Merge.follow`. Call it between `open` and the first `poll`.
+
+        What a journal says of a topic that was created anew since is of other records: then none is followed.
+        """
+        if not self._anew:
+            self._merge.follow(plan)
 
     # Reading
 

@@ -22,6 +22,7 @@ class Start:
 
     offsets: dict[LaneKey, int]
     lost: int = 0
+    anew: set[str] = field(default_factory=set)  # topics that are others of the same name
     notes: list[str] = field(default_factory=list)
 
 
@@ -41,7 +42,8 @@ def plan(
     lanes = list(lanes)
     start = Start({})
     known = {lane: offset for lane, offset in positions.items() if _is_there(lane, lanes, settings, start)}
-    anew = {topic for topic in settings.topics if is_anew(topic, ids_then.get(topic), ids_now.get(topic), settings)}
+    anew = start.anew
+    anew |= {topic for topic in settings.topics if is_anew(topic, ids_then.get(topic), ids_now.get(topic), settings)}
     start.notes += [f"topic {topic!r} was created anew: it is read from its beginning" for topic in sorted(anew)]
     for lane in lanes:
         if lane[0] in anew or not positions:
