@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stream_balance.core.balance import STRATEGIES
 from stream_balance.errors import SettingsError
 from stream_balance.settings import Settings, load, nested
 
@@ -19,7 +20,7 @@ Set = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Seed of every random stream.", show_default="0")]
 Strategy = Annotated[
     str | None,
-    typer.Option(help="none, random_over, random_under, smote or smote_under.", show_default="smote_under"),
+    typer.Option(help=f"{', '.join(STRATEGIES)}.", show_default="smote_under"),
 ]
 Model = Annotated[
     str | None,

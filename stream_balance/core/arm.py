@@ -37,7 +37,7 @@ class Arm:
         self.classes = classes
         self.model = make_model(settings.model.name, classes, seed, one_vs_rest=settings.model.one_vs_rest)
         self.rates = Rates(settings.rates, classes)
-        self.strategy = make_strategy(settings.balance, self.rates)
+        self.strategy = make_strategy(settings.balance, self.rates, weighs=self.model.honours_weights)
         self.window = Window(settings.window)
         self.calibrator = Calibrator(settings.calibrate, classes)
         self.ratio = RatioCorrection(classes)
@@ -84,7 +84,7 @@ class Arm:
         return _losses(probability, labels)
 
     def _train(self, arrivals: Arrivals, columns: Columns, trail: Trail) -> None:
-        learned = [0] * self.classes
+        learned = [0.0] * self.classes
         samples = self.strategy.draw(arrivals, self.window, columns, self._rng)
         if samples is not None:
             self.model.learn(samples, columns)
@@ -93,26 +93,32 @@ class Arm:
         self.rates.observe_many(labels)
         self.ratio.observe([labels.count(label) for label in range(self.classes)], learned)
 
-    def _count(self, samples: Samples, learned: list[int], trail: Trail) -> None:
-        origins, labels, times = samples.origins, samples.labels, samples.times
+    def _count(self, samples: Samples, learned: list[float], trail: Trail) -> None:
+        origins, labels, times, weights = samples.origins, samples.labels, samples.times, samples.weights
         trail.add_bytes(samples.rows.tobytes() + origins + array("q", labels + times).tobytes())
         total = sum(times)
+        if weights is not None:
+            trail.add_bytes(array("d", weights).tobytes())
+            for label, n, weight in zip(labels, times, weights, strict=True):
+                learned[label] += n * weight
         if total == len(labels):
-            for label in range(self.classes):
-                learned[label] = labels.count(label)
+            by_class = [labels.count(label) for label in range(self.classes)]
             for place, origin in enumerate(ORIGINS):
                 self.samples[origin] += origins.count(place)
         else:
+            by_class = [0] * self.classes
             for label, place, n in zip(labels, origins, times, strict=True):
-                learned[label] += n
+                by_class[label] += n
                 self.samples[ORIGINS[place]] += n
-        positive = total - learned[0]
         self.version += total
-        for label, n in enumerate(learned):
+        for label, n in enumerate(by_class):
             self.by_class[label] += n
-        keep = TRAINED_DECAY**total
+        if weights is None:
+            learned[:] = by_class
+        counted = sum(learned)
+        keep = TRAINED_DECAY**counted
         self._trained[0] = self._trained[0] * keep + (1 - keep)
-        self._trained[1] = self._trained[1] * keep + (1 - keep) * positive / total
+        self._trained[1] = self._trained[1] * keep + (1 - keep) * (counted - learned[0]) / counted
 
     # -- telling
 

@@ -80,8 +80,8 @@ class RatioCorrection:
         self._examples = [1.0] * classes  # one example, learned once, of each: no correction
         self._samples = [1.0] * classes
 
-    def observe(self, examples: Sequence[int], samples: Sequence[int]) -> None:
-        """Count one matured search: real examples and learned samples, by class."""
+    def observe(self, examples: Sequence[int], samples: Sequence[float]) -> None:
+        """Count one matured search: real examples and learned samples (or their weights), by class."""
         fading = self._decay ** sum(examples)
         for label, (real, learned) in enumerate(zip(examples, samples, strict=True)):
             self._examples[label] = self._examples[label] * fading + real + (1 - fading)

@@ -211,6 +211,7 @@ class Plan:
     copies: int
     synthetic: int
     offset: tuple[float, ...]
+    weight: float = 1.0  # of each copy, where the model honours weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ class Samples:
     """k rows for the model, never for a metric; learned in their order, row i `times[i]` times.
 
     `rows` is (k, d) float64; `origins[i]` is the place of the row's origin in ORIGINS; `offsets[i]` holds, for classes
-    1..C-1, what balancing has added to the log odds.
+    1..C-1, what balancing has added to the log odds; `weights[i]`, if any, is how much each of its times counts.
     """
 
     rows: Floats
@@ -239,6 +240,7 @@ class Samples:
     origins: bytes
     times: list[int]
     offsets: list[tuple[float, ...]]
+    weights: list[float] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

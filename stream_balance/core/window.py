@@ -254,6 +254,32 @@ class Window:
         by_age = np.argsort(sequence)
         return rows[by_age if latest_max is None else by_age[-latest_max:]]
 
+    @property
+    def added(self) -> int:
+        """Rows taken in since the start."""
+        return self._sequence
+
+    def recent(self, tier: int | None, latest_max: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """The newest rows of all classes together, (n, d) oldest first, and their classes, (n,); n <= latest_max.
+
+        Classes have the shares of the stream as long as each still holds its rows of that stretch.
+        """
+        tiers = range(len(TIERS)) if tier is None else (tier,)
+        classes = (max(len(self._rings), 1) + len(TIERS) - 1) // len(TIERS)
+        shown = [(label, self._shown(label, each)) for label in range(classes) for each in tiers]
+        parts = [(label, ring, ring.order()[-latest_max:]) for label, ring in shown if ring is not None and ring.count]
+        width = max((ring.values.shape[1] for _, ring, _ in parts), default=0)
+        if not parts:
+            return np.empty((0, 0)), np.zeros(0, dtype=np.int64)
+        labels = np.concatenate([np.full(len(order), label) for label, _, order in parts])
+        newest = np.argsort(np.concatenate([ring.stamps[order, 1] for _, ring, order in parts]))[-latest_max:]
+        rows = np.full((len(labels), width), np.nan)
+        end = 0
+        for _, ring, order in parts:
+            rows[end : end + len(order), : ring.values.shape[1]] = ring.values[order]
+            end += len(order)
+        return rows[newest], labels[newest]
+
     def digest_state(self) -> object:
         """Each class and tier: its rows, oldest first, with their times; and the counters."""
         self._settle()

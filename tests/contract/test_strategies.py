@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, Strategy, make_strategy
+from stream_balance.core.balance.informed import Informed
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Columns, Plan
 from stream_balance.core.window import Window, WindowSettings
@@ -59,7 +60,13 @@ def learned(samples: list[Sample]) -> int:
     return sum(sample.times for sample in samples)
 
 
+def informed(name: str) -> bool:
+    return issubclass(STRATEGIES[name], Informed)
+
+
 def test_plans_and_samples_add_up(name: str) -> None:
+    if informed(name):
+        pytest.skip("looks at the row: in the mean only, see below")
     strategy, window, rng = strategy_at(name, [0.9, 0.1]), window_of(60), Random(3)
     for label in (0, 1) * 100:
         state = rng.getstate()
@@ -69,6 +76,29 @@ def test_plans_and_samples_add_up(name: str) -> None:
         assert learned(samples) == planned(plan)
         assert sum(sample.times for sample in samples if sample.origin == "interpolated") == plan.synthetic * label
         assert [sample.origin for sample in samples][:1] == ["observed"][: planned(plan)]
+
+
+def test_a_class_counts_as_often_as_its_multiplier_says_in_the_mean(name: str) -> None:
+    shares = [0.85, 0.15]
+    strategy, rng = strategy_at(name, shares), Random(7)
+    settled = np.zeros(2)
+    numbers = np.random.default_rng(7)
+    window = Window(WindowSettings())
+    for turn in range(600):
+        labels = (numbers.random(20) < shares[1]).astype(int)
+        values = numbers.normal(size=(20, 3)) + 1.5 * labels[:, None]
+        values[:, -1] = numbers.integers(0, 3, 20)
+        arrivals = make_arrivals(values, labels.tolist(), bytes((np.arange(20) % 2).tolist()))
+        samples = strategy.draw(arrivals, window, table(), rng)
+        window.add_many(values, labels.tolist(), arrivals.tiers, turn)
+        if turn >= 200 and samples is not None:
+            np.add.at(settled, samples.labels, np.array(samples.times) * np.array(samples.weights or 1.0))
+    shares_of = settled / settled.sum()
+    assert shares_of[1] == pytest.approx(strategy.target_share_after_clamps(), abs=0.03)
+    if informed(name):  # what the offsets say came of it
+        offset = samples.offsets[0][0] if samples is not None else math.nan
+        if name != "hard_mining":  # where each row has its own
+            assert offset == pytest.approx(math.log(settled[1] / settled[0] * shares[0] / shares[1]), abs=0.15)
 
 
 def test_multipliers_are_what_plans_come_to(name: str) -> None:
@@ -173,6 +203,8 @@ def test_absent_values_stay_absent_and_harm_no_other(name: str) -> None:
     window.add(np.array([np.nan, 9.0, np.nan]), 1, 0, 99)
     row = np.array([10.0, np.nan, 1.0])
     for sample in drawn(strategy_at(name, [0.9, 0.1], neighbours=40), window, row=row):
+        if name == "neighbour_over" and sample.origin == "copied":  # another row as it is
+            continue
         assert np.isnan(sample.row).tolist() == [False, True, np.isnan(sample.row[2])]
 
 

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from stream_balance.core.arms import MODELS, make_model
 from stream_balance.core.balance import BalanceSettings, make_strategy
-from stream_balance.core.balance.neighbours import Interpolator, scale_of, squared_distances
+from stream_balance.core.balance.distances import scale_of, squared_distances
+from stream_balance.core.balance.neighbours import Interpolator
+from stream_balance.core.balance.reference import Reference
 from stream_balance.core.rates import Rates, RateSettings
-from stream_balance.core.records import Columns
+from stream_balance.core.records import Columns, Samples
+from stream_balance.core.window import Window, WindowSettings
+from stream_balance.testing import make_arrivals
 
 
 def multipliers(strategy: str, rate: float, **settings: object) -> tuple[float, ...]:
@@ -98,5 +103,57 @@ def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
 def test_whether_the_row_is_in_the_window_already_makes_no_difference() -> None:
     rows = np.random.default_rng(2).normal(size=(40, 3))
     offers = (rows, np.vstack([rows[1:], rows[:1] + 50])[:39])
-    with_row, without = (Interpolator(5)._nearest(rows[0], each, scale_of(each, [])) for each in offers)
+    with_row, without = (Interpolator._nearest(rows[0], each, scale_of(each, []), 5) for each in offers)
     assert sorted(with_row - 1) == sorted(without)
+
+
+@pytest.mark.parametrize("absent", [0.0, 0.3])
+def test_many_distances_at_once_are_the_single_ones(absent: float) -> None:
+    rng = np.random.default_rng(4)
+    rows = rng.normal(loc=1e4, scale=[1, 100, 1, 1], size=(60, 4))
+    rows[:, 2] = rng.integers(0, 3, 60)
+    rows[:, 3] = 7
+    rows[rng.random(rows.shape) < absent] = np.nan
+    columns = Columns()
+    for i in range(4):
+        columns.add(f"x{i}", nominal=i == 2)
+    together = Reference(rows, np.zeros(60, dtype=np.int64), columns).squares(rows[:9])
+    single = [squared_distances(row, rows, scale_of(rows, [2])) for row in rows[:9]]
+    np.testing.assert_allclose(together, single, atol=1e-9)
+
+
+def test_a_weight_is_one_step_of_that_length() -> None:
+    """`class_weight` gives the fast model what River's own gets, within the promise of their equality."""
+    rng = np.random.default_rng(6)
+    columns = Columns()
+    for name in "ab":
+        columns.add(name)
+    fast, slow = make_model("logistic"), make_model("river_logistic")
+    for _ in range(30):
+        rows, labels = rng.normal(size=(9, 2)), rng.integers(0, 2, 9).tolist()
+        samples = Samples(rows, labels, bytes(9), [1, 2, 1] * 3, [(0.0,)] * 9, (rng.random(9) * 9).tolist())
+        fast.learn(samples, columns)
+        slow.learn(samples, columns)
+    probe = rng.normal(size=(20, 2))
+    found = fast.predict(probe, columns).probability
+    np.testing.assert_allclose(found, slow.predict(probe, columns).probability, atol=1e-9)
+    assert found.std() > 0.01
+
+
+def test_weights_reach_the_models_that_honour_them_and_copies_the_others() -> None:
+    honouring = {name for name in MODELS if make_model(name).honours_weights}
+    assert {"logistic", "river_logistic", "linear_svm", "hoeffding_adaptive_tree"} <= honouring
+    assert "naive_bayes" not in honouring
+    rates = Rates(RateSettings(warm_start_rate=0.1))
+    arrivals = make_arrivals(np.zeros((40, 2)), [0, 1] * 20)
+    for weighs in (True, False):
+        strategy = make_strategy(BalanceSettings(strategy="class_weight", target_share=0.5), rates, weighs=weighs)
+        samples = strategy.draw(arrivals, Window(WindowSettings()), Columns(), Random(1))
+        assert samples is not None
+        if weighs:
+            assert samples.weights == pytest.approx([0.5 / 0.9, 5.0] * 20)
+            assert set(samples.times) == {1}
+        else:
+            assert samples.weights is None
+            copies = [times for times, label in zip(samples.times, samples.labels, strict=True) if label]
+            assert sum(copies) == 100

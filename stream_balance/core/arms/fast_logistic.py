@@ -36,6 +36,7 @@ class FastLogistic:
     """
 
     supports_offset = True
+    honours_weights = True
 
     def __init__(self) -> None:
         self.learned = 0
@@ -122,15 +123,18 @@ class FastLogistic:
         codes = {column: rows[:, column] for column in self.levels if column < rows.shape[1]}
         signs = [1.0 if label else -1.0 for label in samples.labels]
         offsets = [offset[0] for offset in samples.offsets]
+        weights = samples.weights
         if max(samples.times) > 1:
             repeated = [i for i, times in enumerate(samples.times) for _ in range(times)]
             numbers, signs, offsets = numbers[repeated], [signs[i] for i in repeated], [offsets[i] for i in repeated]
             codes = {column: each[repeated] for column, each in codes.items()}
+            weights = weights and [weights[i] for i in repeated]
         for first in range(0, len(signs), BLOCK):
             block = slice(first, first + BLOCK)
             scaled = self._standardise(numbers[block])
             places = [self._places(column, each[block]) for column, each in codes.items()]
-            self._descend(scaled, signs[block], offsets[block], [each for each in places if each is not None])
+            known = [each for each in places if each is not None]
+            self._descend(scaled, signs[block], offsets[block], known, weights and weights[block])
         self.learned += len(signs)
 
     def _standardise(self, rows: Floats) -> Floats:
@@ -174,7 +178,12 @@ class FastLogistic:
         return column, codes
 
     def _descend(
-        self, scaled: Floats, signs: list[float], offsets: list[float], places: list[tuple[int, Floats]]
+        self,
+        scaled: Floats,
+        signs: list[float],
+        offsets: list[float],
+        places: list[tuple[int, Floats]],
+        importance: list[float] | None,
     ) -> None:
         """k steps: the logit of row i is that of the weights before, less each earlier step times rows i x j."""
         products = scaled @ scaled.T
@@ -192,6 +201,8 @@ class FastLogistic:
         steps: list[float] = []
         for sign, logit, row in zip(signs, before.tolist(), products.tolist(), strict=True):
             gradient = _gradient(sign, logit - sum(map(mul, steps, row)))
+            if importance is not None:
+                gradient *= importance[len(steps)]
             steps.append(RATE * min(max(gradient, -GRADIENT_MAX), GRADIENT_MAX))
         taken = np.array(steps)
         self.intercept -= sum(steps)

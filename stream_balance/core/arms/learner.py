@@ -18,6 +18,7 @@ class Learner(ABC):
     """A `Model` whose answer is a softmax of log odds, and that learns a search's rows as matrices."""
 
     supports_offset: bool = False
+    honours_weights: bool = False  # they weigh classes themselves
 
     def __init__(self, classes: int) -> None:
         if classes < 2:

@@ -18,6 +18,7 @@ class Model(Protocol):
     """
 
     supports_offset: bool  # learns with `Samples.offsets` in its logit and answers without it
+    honours_weights: bool  # a sample of weight w moves it as w of them would, or w times as far
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
         """Probabilities of classes 1..C-1 for n rows, (n, d). Changes nothing that a later answer depends on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from stream_balance.core.arms.model import Model
@@ -19,6 +21,7 @@ class OneVsRest:
 
     def __init__(self, parts: list[Model]) -> None:
         self._parts = parts
+        self.honours_weights = all(part.honours_weights for part in parts)
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
         """Abstains where one of the parts does, or where all say 0."""
@@ -35,7 +38,7 @@ class OneVsRest:
         offsets: list[tuple[float, ...]] = [(0.0,)] * len(samples)
         for label, part in enumerate(self._parts):
             mine = [int(each == label) for each in samples.labels]
-            part.learn(Samples(samples.rows, mine, samples.origins, samples.times, offsets), columns)
+            part.learn(replace(samples, labels=mine, offsets=offsets), columns)
 
     def digest_state(self) -> object:
         """The parts', by class."""

@@ -6,6 +6,7 @@ treats as nominal; linear models and naive Bayes get {"column=level": 1.0}, neve
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ class RiverModel:
     def __init__(self, classifier: Any, classes: int) -> None:
         self.classifier = classifier
         self.classes = classes
+        self.honours_weights = "w" in inspect.signature(classifier.learn_one).parameters
         self.learned = 0
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
@@ -42,9 +44,11 @@ class RiverModel:
 
     def learn(self, samples: Samples, columns: Columns) -> None:
         """`learn_one`, as often as each sample says."""
+        weights = samples.weights if self.honours_weights else None
         for i, x in enumerate(self._read(samples.rows, columns)):
+            weight = {} if weights is None else {"w": weights[i]}
             for _ in range(samples.times[i]):
-                self._teach(x, samples.labels[i], samples.offsets[i])
+                self._teach(x, samples.labels[i], samples.offsets[i], weight)
         self.learned += sum(samples.times)
 
     def _read(self, values: Floats, columns: Columns) -> Sequence[Any]:
@@ -54,8 +58,8 @@ class RiverModel:
         answer: dict[Any, float] = self.classifier.predict_proba_one(x) or {}
         return answer
 
-    def _teach(self, x: Any, label: int, offset: tuple[float, ...]) -> None:
-        self.classifier.learn_one(x, label)
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...], weight: dict[str, float]) -> None:
+        self.classifier.learn_one(x, label, **weight)
 
     def digest_state(self) -> object:
         """How many samples were learned; the running hash of predictions and samples covers the rest."""
@@ -86,17 +90,17 @@ class RiverLinear(RiverModel):
         answer: dict[Any, float] = self.classifier.predict_proba_one(scaled)
         return answer
 
-    def _teach(self, x: Any, label: int, offset: tuple[float, ...]) -> None:
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...], weight: dict[str, float]) -> None:
         numbers, levels = x
         self._scaler.learn_one(numbers)
         scaled = self._scaler.transform_one(numbers)
         scaled.update(levels)
         shift = offset[0] if self.supports_offset else 0.0
         if not shift:
-            self.classifier.learn_one(scaled, label)
+            self.classifier.learn_one(scaled, label, **weight)
             return
         self.classifier.intercept += shift
-        self.classifier.learn_one(scaled, label)
+        self.classifier.learn_one(scaled, label, **weight)
         self.classifier.intercept -= shift
 
 
@@ -126,7 +130,7 @@ class RiverNaiveBayes(RiverModel):
             joint[label] += float(likelihood) - float(np.log(self._levels.p_class(label)))  # the prior counts once
         return dict(softmax(joint))
 
-    def _teach(self, x: Any, label: int, offset: tuple[float, ...]) -> None:
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...], weight: dict[str, float]) -> None:
         numbers, levels, nominal = x
         self.classifier.learn_one(numbers, label)
         if nominal:

@@ -4,6 +4,7 @@ Balancing happens after an example was scored and measured, and only in what the
 """
 
 from stream_balance.core.balance.registry import STRATEGIES, make_strategy
-from stream_balance.core.balance.strategy import BalanceSettings, Strategy
+from stream_balance.core.balance.settings import BalanceSettings
+from stream_balance.core.balance.strategy import Strategy
 
 __all__ = ["STRATEGIES", "BalanceSettings", "Strategy", "make_strategy"]

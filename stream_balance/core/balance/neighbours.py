@@ -9,12 +9,12 @@ In those units the median standard deviation, SMOTE-NC's penalty for a different
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.balance.distances import Scale, fitted, scale_of, squared_distances
 from stream_balance.core.records import Columns, Floats
 
 Pool = tuple[int, int | None]  # class and tier that rows come from; None = all tiers
@@ -44,20 +44,16 @@ class Interpolator:
         as in `row` where the neighbour lacks it. A nominal value is the most frequent among the neighbours.
         `pool` names where `rows` come from; without it their scale is worked out anew.
         """
+        near, nominal = self.near(row, rows, columns, pool)
+        return between(row, near, wanted, nominal, rng)
+
+    def near(
+        self, row: Floats, rows: Floats, columns: Columns, pool: Pool | None = None, k: int | None = None
+    ) -> tuple[Floats, list[int]]:
+        """The k nearest of `rows` in the width of `row`, nearest first, (<= k, d); and its nominal columns."""
         rows = fitted(rows, len(row))
         nominal = [column for column in columns.nominal_indices if column < len(row)]
-        nearest = self._nearest(row, rows, self._scale(rows, nominal, pool))
-        near: Floats = rows[nearest]
-        towards = [int(len(near) * rng.random()) for _ in range(wanted)]
-        gaps = np.array([rng.random() for _ in range(wanted)])
-        step: Floats = near - row
-        step[np.isnan(step)] = 0.0
-        found: Floats = step[towards]
-        found *= gaps[:, None]
-        found += row
-        for column in nominal:
-            found[:, column] = _mode(near[:, column].tolist())
-        return found
+        return rows[self._nearest(row, rows, self._scale(rows, nominal, pool), k or self._neighbours)], nominal
 
     def _scale(self, rows: Floats, nominal: list[int], pool: Pool | None) -> Scale:
         if pool is None:
@@ -68,93 +64,38 @@ class Interpolator:
         self._scales[pool] = draws + 1, scale
         return scale
 
-    def _nearest(self, row: Floats, rows: Floats, scale: Scale) -> npt.NDArray[np.intp]:
+    @staticmethod
+    def _nearest(row: Floats, rows: Floats, scale: Scale, wanted: int) -> npt.NDArray[np.intp]:
         """Indices of the nearest rows, nearest first; a row equal to `row` is left out once: it may be `row` itself."""
         squares = squared_distances(row, rows, scale)
-        k = min(self._neighbours + 1, len(rows))
+        k = min(wanted + 1, len(rows))
         # A stable order: equal distances are taken oldest first on every machine.
         order = squares.argsort(kind="stable")[:k]
         if k > 1 and squares[order[0]] == 0.0:
             return order[1:]
-        return order[: self._neighbours]
+        return order[:wanted]
 
     def digest_state(self) -> object:
         """The scales in use, by pool in the order of first use."""
         return [[*pool, draws, scale.weights, scale.width] for pool, (draws, scale) in self._scales.items()]
 
 
-def fitted(rows: Floats, width: int) -> Floats:
-    """`rows` with exactly `width` columns, the missing ones NaN."""
-    if rows.shape[1] >= width:
-        return rows[:, :width]
-    wide = np.full((len(rows), width), np.nan)
-    wide[:, : rows.shape[1]] = rows
-    return wide
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How columns count in a distance: those that tell some rows from others."""
-
-    width: int
-    numbers: npt.NDArray[np.intp]  # numeric columns, m
-    weights: Floats  # 1 / variance of each, (m,); 0 for one without variance
-    levels: list[int]  # nominal columns
-
-
-def scale_of(rows: Floats, nominal: list[int]) -> Scale:
-    """The scale of `rows`, (n, d). Left out is what is the same in all: constant and never absent, or always absent."""
-    variance, absent = _variance(rows), np.isnan(rows)
-    always = np.asarray(absent.all(axis=0))
-    useful = ~always & ((variance > 0) | absent.any(axis=0))
-    useful[nominal] = False
-    numbers = np.flatnonzero(useful)
-    spread = variance[numbers]
-    weights = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-    return Scale(rows.shape[1], numbers, weights, [column for column in nominal if not always[column]])
-
-
-def squared_distances(row: Floats, rows: Floats, scale: Scale) -> Floats:
-    """Squared distance of `row` (d,) to each of `rows` (n, d), numeric columns in standard deviations.
-
-    A different level counts 1, as does a value that one of both lacks; what both lack counts 0.
-    """
-    numbers = scale.numbers
-    squares = (rows if len(numbers) == rows.shape[1] else rows.take(numbers, axis=1)) - row.take(numbers)
-    squares *= squares
-    found: Floats = squares @ scale.weights
-    if math.isnan(float(found.sum())):
-        squares *= scale.weights
-        squares[np.isnan(squares)] = 1.0
-        lacking = numbers[np.isnan(row.take(numbers))]
-        if len(lacking):
-            squares[:, np.isnan(row.take(numbers))] = ~np.isnan(rows.take(lacking, axis=1))
-        found = squares.sum(axis=1)
-    for column in scale.levels:
-        levels, level = rows[:, column], row[column]
-        found += ~np.isnan(levels) if math.isnan(level) else levels != level
+def between(
+    row: Floats, near: Floats, wanted: int, nominal: list[int], rng: Random, reach: Floats | None = None
+) -> Floats:
+    """`wanted` rows between `row` (d,) and rows `near` (k, d), chosen by chance; at most `reach` (k,) of the way."""
+    towards = [int(len(near) * rng.random()) for _ in range(wanted)]
+    gaps = np.array([rng.random() for _ in range(wanted)])
+    if reach is not None:
+        gaps *= reach[towards]
+    step: Floats = near - row
+    step[np.isnan(step)] = 0.0
+    found: Floats = step[towards]
+    found *= gaps[:, None]
+    found += row
+    for column in nominal:
+        found[:, column] = _mode(near[:, column].tolist())
     return found
-
-
-def _variance(rows: Floats) -> Floats:
-    """Variance of each column over its present values; 0 where there is none."""
-    average = np.full(len(rows), 1.0 / len(rows))  # products with it are several times faster than mean(axis=0)
-    mean = average @ rows
-    if not np.isnan(mean).any():
-        squares = rows - mean
-        squares *= squares
-        return _real(average @ squares, mean)
-    present = ~np.isnan(rows)
-    count = np.maximum(present.sum(axis=0), 1)
-    filled = np.where(present, rows, 0.0)
-    mean = filled.sum(axis=0) / count
-    centred = np.where(present, rows - mean, 0.0)
-    return _real((centred * centred).sum(axis=0) / count, mean)
-
-
-def _real(variance: Floats, mean: Floats) -> Floats:
-    """The variance, and 0 where it is only the rounding of the mean: a constant column has none."""
-    return np.where(variance > 1e-24 * mean * mean, variance, 0.0)
 
 
 def _mode(values: list[float]) -> float:

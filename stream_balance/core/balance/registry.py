@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from stream_balance.core.balance.strategies import NoBalancing, RandomOver, RandomUnder, Smote, SmoteUnder
-from stream_balance.core.balance.strategy import BalanceSettings, Strategy
+from stream_balance.core.balance import over, pairs, plain, under
+from stream_balance.core.balance.settings import BalanceSettings
+from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.rates import Rates
 from stream_balance.errors import SettingsError
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    kind.name: kind for kind in (NoBalancing, RandomOver, RandomUnder, Smote, SmoteUnder)
-}
+    kind.name: kind
+    for kind in (
+        plain.NoBalancing, plain.RandomOver, plain.NeighbourOver, plain.Smote, over.BorderlineSmote,
+        over.BorderlineSmote2, over.Adasyn, plain.RandomUnder, under.NeighbourUnder, under.Tomek, under.NearMiss,
+        under.HardMining, plain.SmoteUnder, pairs.BorderlineUnder, pairs.AdasynUnder, pairs.SmoteNeighbourUnder,
+        pairs.SmoteTomek, plain.ClassWeight, plain.OversamplingOnlineBagging, plain.UndersamplingOnlineBagging,
+    )
+}  # fmt: skip
 
 
-def make_strategy(settings: BalanceSettings, rates: Rates) -> Strategy:
-    """The strategy that the settings name. Raises SettingsError with the known names."""
+def make_strategy(settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> Strategy:
+    """The strategy that the settings name, for a model that honours weights or not. Raises SettingsError."""
     kind = STRATEGIES.get(settings.strategy)
     if kind is None:
         known = ", ".join(STRATEGIES)
         raise SettingsError(f"balance.strategy: {settings.strategy!r} is no strategy; choose one of {known}.")
-    return kind(settings, rates)
+    return kind(settings, rates, weighs=weighs)

@@ -1,0 +1,198 @@
+"""Under-sampling that looks at a majority row first: what confuses goes (edited neighbours, Tomek), or what is easy
+stays away (NearMiss, hard mining). Rows are judged as they arrive; what was learned is not unlearned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_balance.core.balance.informed import FadingMean, Informed, split
+from stream_balance.core.balance.reference import EQUAL, Reference
+from stream_balance.core.balance.settings import BalanceSettings
+from stream_balance.core.rates import Rates
+from stream_balance.core.records import Arrivals, Columns, Floats
+from stream_balance.core.window import Window
+
+RECENT_SCORES = 1_000  # NearMiss: among so many of the latest scores a row must be one of the nearest
+EASY_SHARE = 0.5  # hard mining: so much of the keep rate is the same for all rows
+_SURVIVAL_MIN = 0.05
+
+
+class Cleaning(Informed):
+    """Base: a majority row that does not survive its neighbours is dropped, and others by chance down to the target.
+
+    With a target at or below the share there is, only the cleaning is left. Chance comes first, so that few rows need
+    their neighbours looked up; the rate of survival, a decayed mean, keeps the target.
+    """
+
+    def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
+        super().__init__(settings, rates, weighs=weighs)
+        self._survival = [FadingMean(1.0) for _ in range(rates.classes)]
+
+    def majority_weight(self, needed: float) -> float:
+        """1 / needed, so that the rarest class counts once."""
+        return 1.0 / needed
+
+    def survives(self, rows: Floats, label: int, reference: Reference) -> npt.NDArray[np.bool_]:
+        """Of each row of a class: whether it stays, (n,)."""
+        raise NotImplementedError
+
+    def _lowered(
+        self, label: int, places: list[int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
+    ) -> list[int]:
+        survival = self._survival[label]
+        chance = self._multipliers[label] / max(survival.value, _SURVIVAL_MIN)
+        tested = places if chance >= 1.0 else [i for i in places if rng.random() < chance]
+        kept: set[int] = set(tested)
+        if tested:
+            asked = self._by_reference(self.rarest, tested, arrivals, window, columns)
+            for reference, mine in asked or ():
+                stays = self.survives(split(arrivals.values, mine), label, reference)
+                survival.observe(stays.astype(float).tolist())
+                kept.difference_update(i for i, each in zip(mine, stays.tolist(), strict=True) if not each)
+        return [int(i in kept) for i in places]
+
+    def digest_state(self) -> object:
+        """The base's and the rates of survival."""
+        return [super().digest_state(), [[each.total, each.weight] for each in self._survival]]
+
+
+class NeighbourUnder(Cleaning):
+    """Edited nearest neighbours: a majority row is dropped unless all of its nearest rows are of its class.
+
+    Wilson, "Asymptotic properties of nearest neighbor rules using edited data" (IEEE Trans. SMC 1972), in the strict
+    form that is usual for cleaning a majority (imbalanced-learn's `kind_sel="all"`).
+    """
+
+    name: ClassVar[str] = "neighbour_under"
+
+    def survives(self, rows: Floats, label: int, reference: Reference) -> npt.NDArray[np.bool_]:
+        """No other class among `edit_neighbours`."""
+        return ~(reference.others(rows, label, self.settings.edit_neighbours) > 0)
+
+
+class Tomek(Cleaning):
+    """Tomek links: a majority row is dropped where it and a row of another class are each other's nearest.
+
+    Tomek, "Two modifications of CNN" (IEEE Trans. SMC 1976). A link is seen when its majority row arrives second.
+    """
+
+    name: ClassVar[str] = "tomek"
+
+    def survives(self, rows: Floats, label: int, reference: Reference) -> npt.NDArray[np.bool_]:
+        """Not the nearest of its nearest, or that one is of its class."""
+        places, squares = reference.nearest(rows, 1)
+        if not places.shape[1]:
+            return np.ones(len(rows), dtype=np.bool_)
+        stays = np.ones(len(rows), dtype=np.bool_)
+        others = np.flatnonzero(reference.labels[places[:, 0]] != label)
+        spacing = reference.spacing(places[others, 0])
+        stays[others] = squares[others, 0] > spacing * (1 + EQUAL) + EQUAL
+        return stays
+
+
+class NearMiss(Informed):
+    """NearMiss 1 or 2: of the majority, the rows nearest to rare rows are kept, as many as the target asks for.
+
+    Mani and Zhang, "kNN approach to unbalanced data distributions" (ICML workshop 2003). Version 1 takes the mean
+    distance to the `neighbours` nearest rows of the rarest class, version 2 to the farthest ones. A row is kept if its
+    mean is among the lowest of the latest `RECENT_SCORES`, itself and its whole search included. It bends p(x|y) as no
+    other does: probabilities rest on the calibrator alone.
+    """
+
+    name: ClassVar[str] = "near_miss"
+
+    def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
+        super().__init__(settings, rates, weighs=weighs)
+        self._scores: list[deque[float]] = [deque(maxlen=RECENT_SCORES) for _ in range(rates.classes)]
+
+    def majority_weight(self, needed: float) -> float:
+        """1 / needed, so that the rarest class counts once."""
+        return 1.0 / needed
+
+    def scores(self, rows: Floats, reference: Reference) -> Floats:
+        """Mean distance of each row to its `neighbours` nearest (or farthest) among the rows of `reference`, (n,)."""
+        distances = np.sqrt(reference.squares(rows))
+        k = min(self.settings.neighbours, len(reference))
+        distances.partition((k - 1,) if self.settings.near_miss_version == 1 else (len(reference) - k,), axis=1)
+        found: Floats = (distances[:, :k] if self.settings.near_miss_version == 1 else distances[:, -k:]).mean(axis=1)
+        return found
+
+    def _lowered(
+        self, label: int, places: list[int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
+    ) -> list[int]:
+        asked = self._by_reference(self.rarest, places, arrivals, window, columns)
+        if asked is None:
+            return self._by_chance(label, len(places), rng)
+        scores: dict[int, float] = {}
+        for reference, mine in asked:
+            rare = reference.of_class(self.rarest)
+            if rare is None:
+                return self._by_chance(label, len(places), rng)
+            scores.update(zip(mine, self.scores(split(arrivals.values, mine), rare).tolist(), strict=True))
+        recent = self._scores[label]
+        recent.extend(scores[i] for i in places)
+        border = np.sort(np.array(recent))
+        wanted = self._multipliers[label] * len(border)
+        ranks = np.searchsorted(border, [scores[i] for i in places], side="left")
+        return [int(rank < wanted) for rank in ranks.tolist()]
+
+    def digest_state(self) -> object:
+        """The base's and the latest scores."""
+        return [super().digest_state(), [list(each) for each in self._scores]]
+
+
+class HardMining(Informed):
+    """Hard mining: a majority row is kept rather if the model was wrong about it, by the probability that was served.
+
+    Shrivastava, Gupta, Girshick, "Training region-based object detectors with online hard example mining" (CVPR 2016),
+    with the correction of Fithian and Hastie, "Local case-control sampling" (Annals of Statistics 2014): what a row's
+    own keep rate has done to its log odds goes into its offset, so that a model that learns with offsets stays
+    unbiased. A share of the keep rate (`EASY_SHARE`) is the same for all rows, so that easy ones are not forgotten.
+    """
+
+    name: ClassVar[str] = "hard_mining"
+
+    def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
+        super().__init__(settings, rates, weighs=weighs)
+        self._wrong = [FadingMean(0.02, 1.0) for _ in range(rates.classes)]  # chance given to other classes
+
+    def majority_weight(self, needed: float) -> float:
+        """1 / needed, so that the rarest class counts once."""
+        return 1.0 / needed
+
+    def _chances(self, probability: Floats) -> Floats:
+        """How rather a row is kept, were it of each class: (n, C) relative to the class's multiplier."""
+        rest = 1.0 - probability.sum(axis=1, keepdims=True)
+        found: Floats = np.ones((len(probability), len(self._multipliers)))
+        rarest = self.rarest
+        for label, m in enumerate(self._multipliers):
+            if m <= 1.0 and label != rarest:
+                wrong = 1.0 - (rest[:, 0] if label == 0 else probability[:, label - 1])
+                hard = wrong / max(self._wrong[label].value, 1e-9)
+                found[:, label] = np.minimum(EASY_SHARE + (1.0 - EASY_SHARE) * hard, 1.0 / m)
+        return found
+
+    def _offsets(self, arrivals: Arrivals) -> Sequence[tuple[float, ...]]:
+        logs = np.log(self._chances(arrivals.probability) * self._multipliers)
+        return [tuple(row) for row in (logs[:, 1:] - logs[:, :1]).tolist()]
+
+    def _lowered(
+        self, label: int, places: list[int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
+    ) -> list[int]:
+        probability = split(arrivals.probability, places)
+        chances = self._chances(probability)[:, label] * self._multipliers[label]
+        wrong = probability.sum(axis=1) if label == 0 else 1.0 - probability[:, label - 1]
+        kept = [int(rng.random() < chance) for chance in chances.tolist()]
+        self._wrong[label].observe(wrong.tolist())
+        return kept
+
+    def digest_state(self) -> object:
+        """The base's and how wrong the model is in the mean."""
+        return [super().digest_state(), [[each.total, each.weight] for each in self._wrong]]
