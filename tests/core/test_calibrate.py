@@ -13,10 +13,10 @@ from stream_balance.core.arms import make_model
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection, logits, unbend
 from stream_balance.core.rates import Rates, RateSettings
-from stream_balance.core.records import Columns
+from stream_balance.core.records import Arrivals, Columns
 from stream_balance.core.threshold import Threshold, ThresholdSettings, best_gmean_cut
 from stream_balance.core.window import Window, WindowSettings
-from stream_balance.testing import each_of, make_arrivals
+from stream_balance.testing import each_of
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def served(strategy_name: str, model_name: str, rows: int = 12_000, seed: int = 
         outcomes.append(labels)
         calibrator.learn_many(logit, tiers, labels)
         window.add_many(values, labels, tiers, start)
-        drawn = strategy.draw(make_arrivals(values, labels, tiers), window, columns, chance)
+        drawn = strategy.draw(Arrivals(values, labels, tiers, probability), window, columns, chance)
         rates.observe_many(labels)
         samples = [0, 0]
         if drawn is not None:
@@ -62,9 +62,9 @@ def served(strategy_name: str, model_name: str, rows: int = 12_000, seed: int = 
 def test_the_mean_probability_is_the_rate_under_every_strategy(strategy: str, model: str) -> None:
     runs = [served(strategy, model, seed=seed) for seed in range(2)]
     mean, rate = (np.concatenate([each[6_000:] for each in part]).mean() for part in zip(*runs, strict=True))
-    # 240 positives: one standard error is .065. Without balancing a hinge loss says nearly the same of every row, three
+    # 240 positives: one standard error is .065, three are allowed, as there are many pairs. Without balancing a hinge loss says nearly the same of every row, three
     # away from the rate's logit, and the prior holds against so large a shift.
-    assert mean / rate == pytest.approx(1.0, abs=0.3 if (strategy, model) == ("none", "linear_svm") else 0.16)
+    assert mean / rate == pytest.approx(1.0, abs=0.3 if (strategy, model) == ("none", "linear_svm") else 0.2)
 
 
 def test_a_wrong_slope_and_shift_are_put_right() -> None:
