@@ -54,7 +54,7 @@ class Scoring:
             raise BadRecord("wrong_type", "request is no object; expected a search event with its items")
         for item in fields["items"] if isinstance(fields.get("items"), list) else ():
             position = item.get("position") if isinstance(item, dict) else None
-            if isinstance(position, float) and position.is_integer():
+            if isinstance(position, float) and position.is_integer() and abs(position) <= 2**53:
                 item["position"] = int(position)  # to a client's JSON 3.0 may be an integer
         reached_us, _ = self._reached()
         now_us = 0 if reached_us is None else reached_us + 1

@@ -155,6 +155,8 @@ def test_only_the_items_are_needed(client: httpx.Client, search: dict[str, Any])
         (b'{"items": [{"item_id": 7}]}', "application/json", 422, "wrong_type"),
         (b'{"item_id": "i1"}', "application/json", 422, "unknown_type"),
         (b'{"schema": 2, "items": [{"item_id": "a"}]}', "application/json", 422, "unknown_schema"),
+        (b'{"ts": 99999999999999999999999, "items": [{"item_id": "a"}]}', "application/json", 422, "bad_time"),
+        (b'{"items": [{"item_id": "a", "position": 1e30}]}', "application/json", 422, "wrong_type"),
         (b'{"items": [{"item_id": "a"}]}', "text/plain", 415, "wrong_content_type"),
         (b" " * 1_100_000, "application/json", 413, "too_large"),
     ],
