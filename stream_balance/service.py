@@ -10,12 +10,15 @@ import platform
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import count
 from typing import Any, Protocol
+
+import numpy as np
 
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
@@ -35,6 +38,7 @@ from stream_balance.edge.watch import Watch
 from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
 
+LATEST_SEARCHES, LATEST_ITEMS = 8, 3  # shown on the live page
 LIBRARIES = ("river", "numpy", "pydantic", "kafka-python", "prometheus-client")
 
 
@@ -53,6 +57,14 @@ def make_pipeline(settings: Settings) -> Pipeline:
 def make_codec(settings: Settings) -> Codec:
     """The door, with user ids hidden if they are to be. Raises SettingsError for a key that cannot be used."""
     return Codec(settings.wire, user_hasher(settings.privacy))
+
+
+def told(scored: Scored) -> dict[str, Any]:
+    """A search as it was scored, for people: its items by falling probability of any outcome, without the user."""
+    probability = scored.probability.sum(axis=1)
+    best = np.argsort(-probability, kind="stable")[:LATEST_ITEMS].tolist()
+    items = [{"item_id": scored.item_ids[i], "probability": float(probability[i])} for i in best]
+    return {"search_id": scored.event_id, "ts_us": scored.ts_us, "items": len(scored), "best": items}
 
 
 class Record(Protocol):
@@ -109,6 +121,7 @@ class Session:
         self.log = silent_log() if log is None else log
         self._watch = Watch()
         self._turn = Turn()
+        self._latest: deque[Scored] = deque(maxlen=LATEST_SEARCHES)
         if board is not None:
             board.scoring = Scoring(
                 self._turn, make_codec(settings), settings.wire.classes, pipeline.look, pipeline.reached
@@ -138,6 +151,7 @@ class Session:
             waited_s = max(0.0, telemetry.wall() - due_us / 1e6)
             telemetry.label_to_learn.observe(waited_s, joiner.counts.matured - matured)
             telemetry.learned_at_s = telemetry.wall()
+        self._latest.extend(scored)
         if self._publish is not None:
             for each in scored:
                 self._publish(each)
@@ -170,7 +184,14 @@ class Session:
         vitals = self.pipeline.vitals()
         watermark_us, now_s = vitals["watermark_us"], self.telemetry.wall()
         delay_s = None if watermark_us is None else now_s - watermark_us / 1e6
-        return {**self.state, **vitals, "watermark_delay_s": delay_s, "telemetry": self.telemetry.snapshot()}
+        latest = [told(scored) for scored in reversed(self._latest)]
+        return {
+            **self.state,
+            **vitals,
+            "latest": latest,
+            "watermark_delay_s": delay_s,
+            "telemetry": self.telemetry.snapshot(),
+        }
 
     def report(self, *, digest: bool = True) -> dict[str, Any]:
         """The report as a document. The digest costs a walk over all held state."""

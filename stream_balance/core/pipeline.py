@@ -24,6 +24,7 @@ from stream_balance.core.oracle import Oracle
 from stream_balance.core.order import BEGINNING_US, Reorder
 from stream_balance.core.ranking import Exposure, Ranking
 from stream_balance.core.records import HEAD, TAIL, Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
+from stream_balance.core.reliability import reliability
 from stream_balance.core.report import EventCounts, ExampleCounts, Report, Samples, Thresholds, Throughput, Training
 from stream_balance.core.scorecard import Scorecard
 from stream_balance.core.settings import CoreSettings
@@ -182,6 +183,7 @@ class Pipeline:
             "feature_columns": columns,
             "features_withheld": withheld,
             "model_version": model_version,
+            "reliability": reliability(*self.scorecard.window_outcomes()),
             "beyond_bounds": {
                 **features,
                 "reorder_forced": order.forced,

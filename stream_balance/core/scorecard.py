@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stream_balance.core.metrics_math import (
     BINS,
@@ -263,6 +264,11 @@ class Scorecard:
         positives = np.flatnonzero(rows[:, -1])
         wanted = self._settings.window_positives
         return rows[positives[-wanted] :] if len(positives) >= wanted else rows
+
+    def window_outcomes(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Of the window's rows: the served probability of any outcome, and whether there was one; both (n,)."""
+        rows = self._window()
+        return rows[:, :-2].sum(axis=1), rows[:, -1] > 0
 
     def metrics(self) -> Metrics:
         """All scopes as they are now; changes nothing."""

@@ -5,26 +5,28 @@ Reads pinned, immutable reports; only `/score` looks at live state, in its turn,
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_balance.core.report import Report
-from stream_balance.edge.board import Board
+from stream_balance.edge.board import Board, Pinned
 from stream_balance.edge.guard import Refused, check_token, read_body
-from stream_balance.edge.page import page as live_page
-from stream_balance.edge.page import runbook
+from stream_balance.edge.page import ASSETS, asset, runbook
 from stream_balance.edge.turn import Busy
 from stream_balance.errors import BadRecord
 
+LOOK_S, PULSE_S = 0.2, 5.0  # of a stream: how often it looks for a new report, and speaks if there is none
 HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -172,19 +174,19 @@ def make_app(board: Board, exposition: Callable[[], bytes], settings: Any, token
     _add_probes(app, board)
     _add_documents(app, board, settings.report_wait_s)
     _add_score(app, board, settings.score_wait_s, limits)
+    _add_stream(app, board, settings.streams_max)
     return app
 
 
 def _add_pages(app: FastAPI, exposition: Callable[[], bytes]) -> None:
-    document, guide = live_page(), runbook()
+    def add(path: str, content: str, kind: str) -> None:
+        @app.get(path, include_in_schema=False)
+        async def page() -> Response:
+            return Response(content, media_type=f"{kind}; charset=utf-8")
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return Response(document, media_type="text/html; charset=utf-8")
-
-    @app.get("/runbook", include_in_schema=False)
-    async def what_to_do() -> Response:
-        return Response(guide, media_type="text/html; charset=utf-8")
+    for path, (name, kind) in ASSETS.items():
+        add(path, asset(name), kind)
+    add("/runbook", runbook(), "text/html")
 
     text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
@@ -274,3 +276,60 @@ def _add_score(app: FastAPI, board: Board, wait_s: float, limits: Any) -> None:
             return problem(400 if bad.reason in ("not_json", "not_utf8") else 422, bad.reason, str(bad))
         except Busy:
             return problem(503, "busy", f"the loop did not give a turn within {wait_s:g} s; try again")
+
+
+def _add_stream(app: FastAPI, board: Board, streams_max: int) -> None:
+    open_streams: set[object] = set()
+
+    @app.get("/events", include_in_schema=False)
+    async def events() -> Response:
+        if len(open_streams) >= streams_max:
+            return problem(503, "too_many_streams", f"{streams_max} pages are open already (http.streams_max)")
+        return StreamingResponse(follow(board, open_streams), media_type="text/event-stream")
+
+
+async def follow(board: Board, open_streams: set[object]) -> AsyncIterator[bytes]:
+    """Server-sent events: the history once, then each report as it is pinned, until the loop has ended."""
+    me = object()
+    open_streams.add(me)
+    try:
+        yield _event("history", board.history.points())
+        shown, quiet_s = None, 0.0
+        while True:
+            pinned = board.latest()
+            if pinned is not None and pinned is not shown:
+                shown, quiet_s = pinned, 0.0
+                yield _event("report", _now(board, pinned))
+            elif quiet_s >= PULSE_S:
+                quiet_s = 0.0
+                yield _event("pulse", _pulse(board))
+            if board.ended:
+                yield _event("ended", {})
+                return
+            await asyncio.sleep(LOOK_S)
+            quiet_s += LOOK_S
+    finally:
+        open_streams.discard(me)
+
+
+def _event(kind: str, document: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps(document))
+
+
+def _pulse(board: Board) -> dict[str, Any]:
+    return {
+        "healthy": board.healthy(), "ready": board.ready, "trouble": board.trouble, "idle_s": board.stalled_s(),
+        "ended": board.ended,
+    }  # fmt: skip
+
+
+def _now(board: Board, pinned: Pinned) -> dict[str, Any]:
+    report = {name: part for name, part in pinned.document.items() if name not in ("settings", "versions")}
+    chosen = pinned.document.get("settings") or {}
+    names = {
+        "model": (chosen.get("model") or {}).get("name"),
+        "strategy": (chosen.get("balance") or {}).get("strategy"),
+    }
+    points = board.history.points()
+    point = points[-1] if points else None
+    return {"report": report, "state": pinned.state, "pulse": _pulse(board), "point": point, "names": names}

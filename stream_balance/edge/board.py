@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
+from stream_balance.edge.history import History
 from stream_balance.edge.scoring import Scoring
 
 
@@ -30,8 +31,17 @@ class Board:
     Promise: readers never block the loop; a reader waits at most its own time-out.
     """
 
-    def __init__(self, *, refresh_s: float = 2.0, stall_s: float = 30.0, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        refresh_s: float = 2.0,
+        stall_s: float = 30.0,
+        now: Callable[[], float] = monotonic,
+        wall: Callable[[], float] = time,
+    ) -> None:
         self._now = now
+        self._wall = wall
+        self.history = History()
         self._refresh_s = refresh_s
         self._stall_s = stall_s
         self._condition = threading.Condition()
@@ -65,6 +75,7 @@ class Board:
 
     def pin(self, document: dict[str, Any], state: dict[str, Any]) -> None:
         """Pin a report and wake those who wait for one."""
+        self.history.add(document, state, self._wall())
         with self._condition:
             self._pinned = Pinned(document, state, self._now())
             self._wanted = False

@@ -33,6 +33,7 @@ class HttpSettings(RoomSettings):
     switch_s: float = Field(default=0.0005, gt=0)  # how soon a busy loop lets the HTTP thread have the interpreter
     token_file: Path | None = None  # asked for as bearer token, by all but /health and /ready; None = open to all
     connections_max: int = Field(default=128, ge=8)  # beyond it 503
+    streams_max: int = Field(default=32, ge=1)  # live pages open at once
 
 
 class HttpServer:
@@ -45,7 +46,8 @@ class HttpServer:
         config = uvicorn.Config(
             make_app(board, exposition, settings, read_token(settings.token_file), limits),
             log_level="error", access_log=False, lifespan="off", workers=1, server_header=False,
-            limit_concurrency=settings.connections_max, timeout_keep_alive=30, h11_max_incomplete_event_size=65_536,
+            limit_concurrency=settings.connections_max, timeout_keep_alive=30,
+            timeout_graceful_shutdown=1, h11_max_incomplete_event_size=65_536,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None

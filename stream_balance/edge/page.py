@@ -9,17 +9,18 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-_STYLE = """
-:root{color-scheme:light dark}
-body{max-width:46rem;margin:0 auto;padding:1rem 1.2rem 4rem;font:16px/1.55 system-ui,sans-serif}
-h2{margin-top:2.2rem;padding-top:.4rem;border-top:1px solid #8884}code{font-size:.92em}a{color:LinkText}
-:target{background:#fd06;outline:.4rem solid #fd06}
-"""
+# path -> file in the package, content type
+ASSETS = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/runbook.css": ("runbook.css", "text/css"),
+}
 
 
-def page() -> str:
-    """The live page, read from the package."""
-    return files("stream_balance.edge").joinpath("page.html").read_text(encoding="utf-8")
+def asset(name: str) -> str:
+    """A file of the package, as text."""
+    return files("stream_balance.edge.assets").joinpath(name).read_text(encoding="utf-8")
 
 
 def slug(heading: str) -> str:
@@ -42,7 +43,7 @@ def runbook() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Runbook</title>'
-        f"<style>{_STYLE}</style></head><body><main>{body}</main></body></html>"
+        f'<link rel="stylesheet" href="runbook.css"></head><body><main>{body}</main></body></html>'
     )
 
 

@@ -1,0 +1,1 @@
+"""Files of the live page and the runbook, served as they are."""
