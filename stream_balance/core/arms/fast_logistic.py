@@ -17,7 +17,6 @@ from stream_balance.core.arms.model import abstention
 from stream_balance.core.records import Columns, Floats, Samples, Scores
 
 RATE = 0.01  # of weights and intercept alike
-GRADIENT_MAX = 1e12
 _TINY = 1e-300  # stands for a variance of 0
 SATURATION = 30.0  # beyond this logit River's sigmoid is exactly 0 or 1
 BLOCK = 64  # rows learned by one product
@@ -200,10 +199,15 @@ class FastLogistic:
             known.append((weights, present, levels))
         steps: list[float] = []
         for sign, logit, row in zip(signs, before.tolist(), products.tolist(), strict=True):
-            gradient = _gradient(sign, logit - sum(map(mul, steps, row)))
-            if importance is not None:
-                gradient *= importance[len(steps)]
-            steps.append(RATE * min(max(gradient, -GRADIENT_MAX), GRADIENT_MAX))
+            z = sign * (logit - sum(map(mul, steps, row)))
+            # River's shortcuts for large logits; the gradient by the logit is between -1 and 1.
+            if z > 18.0:
+                step = -sign * RATE * math.exp(-z)
+            elif z < -18.0:
+                step = -sign * RATE
+            else:
+                step = -sign * RATE / (math.exp(z) + 1.0)
+            steps.append(step if importance is None else step * importance[len(steps)])
         taken = np.array(steps)
         self.intercept -= sum(steps)
         self.weight = self.weight - taken @ scaled
@@ -214,13 +218,3 @@ class FastLogistic:
         """All of it."""
         levels = [[column, np.trim_zeros(weights, "b")] for column, weights in sorted(self.levels.items())]
         return [self.learned, self.intercept, self._met, self.count, self.mean, self.variance, self.weight, levels]
-
-
-def _gradient(sign: float, logit: float) -> float:
-    """Derivative of ln(1 + exp(-sign * logit)) by the logit, with River's shortcuts for large logits."""
-    z = logit * sign
-    if z > 18.0:
-        return -sign * math.exp(-z)
-    if z < -18.0:
-        return -sign
-    return -sign / (math.exp(z) + 1.0)
