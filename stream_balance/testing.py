@@ -97,12 +97,11 @@ def make_scored(
     return Scored(
         event_id=event_id,
         user_id=user_id,
-        ts_us=round(ts * SECOND_US),
         item_ids=tuple(items),
         positions=tuple(range(1, n + 1)),
         tiers=tiers if tiers is not None else bytes(n),
         width=features.shape[1],
-        block=np.hstack([features, rest]).tobytes(),
+        block=Scored.sealed(np.hstack([features, rest]).tobytes(), round(ts * SECOND_US)),
     )
 
 

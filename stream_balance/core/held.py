@@ -17,7 +17,7 @@ from stream_balance.core.records import Scored
 Packed = dict[str, Any]  # field name -> values, one a search
 
 # Whole numbers, saved as one array each.
-_INTEGERS: dict[str, type[np.signedinteger[Any]]] = {"ts_us": np.int64, "width": np.int32, "model_version": np.int64}
+_INTEGERS: dict[str, type[np.signedinteger[Any]]] = {"width": np.int32}
 _FIELDS: Sequence[str] = Scored.__slots__
 
 

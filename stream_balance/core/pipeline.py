@@ -132,15 +132,15 @@ class Pipeline:
 
     def _score(self, search: Search, values: Floats, tiers: bytes) -> Scored:
         raw, probability, threshold = self.arm.score(values, tiers, self.featurizer.columns)
-        block = np.concatenate((values, raw, probability, threshold[:, None]), axis=1).tobytes()
+        matrix = np.concatenate((values, raw, probability, threshold[:, None]), axis=1).tobytes()
+        block = Scored.sealed(matrix, search.ts_us, self.arm.version)
         self._trail.add_bytes(block)
         # What is held by the million is held once.
         positions = self._share.of(search.positions)
         item_ids = search.item_ids if len(search.item_ids) > 1 else self._share.of(search.item_ids)
         return Scored(
-            search.event_id, search.user_id, search.ts_us, item_ids, positions, tiers, values.shape[1],
-            block, self.arm.version, search.truths,
-        )  # fmt: skip
+            search.event_id, search.user_id, item_ids, positions, tiers, values.shape[1], block, search.truths
+        )
 
     def look(self, search: Search) -> tuple[Floats, Floats]:
         """What would be said of a search if it came now: probability (n, C-1) and threshold (n,). Changes nothing."""

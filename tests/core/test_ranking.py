@@ -32,7 +32,9 @@ def search(
     column = np.array(scores)[:, None]
     block = np.concatenate((column, column, np.full((n, 1), 0.5)), axis=1).tobytes()
     ids = tuple(items or [f"i{index}" for index in range(n)])
-    scored = Scored("s", "u", 0, ids, tuple(positions or range(1, n + 1)), bytes(tiers or [0] * n), 0, block)
+    scored = Scored(
+        "s", "u", ids, tuple(positions or range(1, n + 1)), bytes(tiers or [0] * n), 0, Scored.sealed(block, 0)
+    )
     return Examples(scored, tuple(labels), tuple(known or [False] * n), tuple(revenue or [0.0] * n))
 
 

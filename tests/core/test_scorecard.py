@@ -40,8 +40,8 @@ def searches(
         part = slice(start, min(start + size, len(labels)))
         n = part.stop - part.start
         scored = Scored(
-            f"s{start}", "u", start, ("i",) * n, tuple(range(1, n + 1)),
-            tiers[part] if tiers else bytes(n), 3, block[part].tobytes(),
+            f"s{start}", "u", ("i",) * n, tuple(range(1, n + 1)),
+            tiers[part] if tiers else bytes(n), 3, Scored.sealed(block[part].tobytes(), start),
             truths=tuple(truths[part].tolist()) if truths is not None else None,
         )  # fmt: skip
         yield Examples(scored, tuple(labels[part].tolist()), tuple(known[part]) if known else (False,) * n, (0.0,) * n)
