@@ -1,32 +1,28 @@
 """Live: the loop around Kafka. Polls, pushes, publishes, saves; what is committed has been done.
 
-Without checkpoints the outputs are flushed, then the offsets committed. With them the state is saved beside the loop;
-a checkpoint counts once the outputs before it are acknowledged, and its offsets are committed after that, as a
-courtesy: a restart goes by the checkpoint. A merge decision that times did not force is journaled before anything made
-of it leaves.
+Without checkpoints the outputs are flushed, then the offsets committed; with them see `live_saving`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import orjson
 
 from stream_balance.core.records import Scored, Search
-from stream_balance.edge.checkpoint.keeper import Snapshot
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.merge import LaneKey, Polled
 from stream_balance.edge.telemetry import LagClock
-from stream_balance.errors import BadRecord, SettingsError, WorldError
+from stream_balance.errors import BadRecord, WorldError
+from stream_balance.live_saving import LiveSaving
 from stream_balance.saving import Saving
 from stream_balance.service import Session
 
 LAG_EVERY_S = 0.5
-STOP_FLUSH_S = 8.0  # how long a stop waits for outputs when the broker is away
+STOP_FLUSH_S = 4.0  # how long a stop waits for outputs when the broker is away
 
 
 class KafkaDeadLetters:
@@ -70,21 +66,6 @@ def prediction_publisher(sink: KafkaSink, classes: Sequence[str]) -> Callable[[S
     return publish
 
 
-def named(positions: Mapping[LaneKey, int]) -> dict[str, int]:
-    """Positions as a checkpoint keeps them."""
-    return {f"{topic}/{partition}": offset for (topic, partition), offset in positions.items()}
-
-
-def lanes(named_positions: Mapping[str, int]) -> dict[LaneKey, int]:
-    """Positions as the source knows them.
-
-    >>> lanes({"search-events/3": 7})
-    {('search-events', 3): 7}
-    """
-    split = ((key.rpartition("/"), offset) for key, offset in named_positions.items())
-    return {(topic, int(partition)): offset for (topic, _, partition), offset in split}
-
-
 class LiveLoop:
     """Poll, take, serve, settle; until the stop flag is set, or caught up if asked. `saving` lets it go on after."""
 
@@ -100,10 +81,11 @@ class LiveLoop:
         flush_max_s: float = 60.0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._saving = saving
+        self._saving = (
+            LiveSaving(saving, source, sink, session, patience_s=flush_max_s, now_s=now_s) if saving else None
+        )
+        self._stop_max_s = saving.settings.stop_max_s if saving else STOP_FLUSH_S
         self._now_s = now_s
-        self._unforced = 0  # merge decisions that have been journaled
-        self._missing_since_s: float | None = None
         self._source = source
         self._sink = sink
         self._session = session
@@ -120,7 +102,10 @@ class LiveLoop:
     def run(self, *, until_caught_up: bool = False, batch_max: int = 500, wait_s: float = 0.2) -> None:
         """Work until told to stop. Raises WorldError when the broker stays away longer than the settings bear."""
         self._sink.open()
-        self._open_source()
+        if self._saving is not None:
+            self._saving.open()
+        else:
+            self._source.open()
         self._tell("reading")
         board = self._session.board
         if board is not None:
@@ -128,7 +113,8 @@ class LiveLoop:
         while not self._stop.is_set():
             self._telemetry.enter("poll")
             records = self._source.poll(batch_max, wait_s)
-            self._note_decisions()
+            if self._saving is not None:
+                self._saving.decided()
             self._telemetry.enter("work")
             for record in records:
                 self._session.take(record, record.value)
@@ -137,7 +123,7 @@ class LiveLoop:
             self._unsettled = self._unsettled or bool(records)
             caught_up = not records and self._source.caught_up()
             if self._saving is not None:
-                self._save(self._saving, len(records))
+                self._saving.turn(len(records))
             elif self._unsettled and (caught_up or self._now_s() - self._settled_at >= self._commit_s):
                 self.settle()
             self._session.serve()
@@ -163,87 +149,15 @@ class LiveLoop:
         self._telemetry.enter("work")
         self._settled_at = self._now_s()
 
-    # Saving
-
-    def _open_source(self) -> None:
-        """Begin where the checkpoint stands, and take the order that was taken after it; or at the beginning."""
-        saving = self._saving
-        if saving is None:
-            self._source.open()
-            return
-        if saving.position is None or saving.loaded is None:
-            self._source.open()
-            # A first one before any event, so that there is always one that the journal goes on from.
-            saving.keeper.finish(self._snapshot, self._session.serve, self._now_s() + self._flush_max_s)
-            return
-        self._source.open(lanes(saving.position["offsets"]), saving.position.get("topic_ids"))
-        plan = [lanes(entry) for entry in (*saving.loaded.state["plan"], *saving.plan)]
-        unknown = {key for entry in plan for key in entry} - self._source.positions().keys()
-        if unknown:
-            raise SettingsError(
-                f"the merge journal speaks of {sorted(unknown)[0][0]!r}, which is not read now. Set kafka.search_topic "
-                "and kafka.purchase_topic back, or name an empty checkpoint.dir to begin again."
-            )
-        self._source.follow(plan)
-
-    def _snapshot(self) -> Snapshot:
-        pipeline = self._session.pipeline
-        counts = {**pipeline.events, "impressions": pipeline.examples_in}
-        state = {"pipeline": pipeline, "plan": [named(entry) for entry in self._source.plan()]}
-        position = {"offsets": named(self._source.positions()), "topic_ids": self._source.topic_ids()}
-        return Snapshot(state, position, counts)
-
-    def _note_decisions(self) -> None:
-        """Journal what the last poll has decided, before anything is made of its records."""
-        if self._saving is None:
-            return
-        if self._source.unforced > self._unforced:
-            self._telemetry.enter("checkpoint")
-            self._saving.keeper.note_decision(self._source.positions())
-            self._unforced = self._source.unforced
-        missing = self._source.missing()
-        if not missing:
-            self._missing_since_s = None
-        elif self._missing_since_s is None:
-            self._missing_since_s = self._now_s()
-        elif self._now_s() - self._missing_since_s > self._flush_max_s:
-            (topic, partition), end, offset = missing[0]
-            raise WorldError(
-                f"{topic}[{partition}] ends at {end}, but was once read up to {offset}: was the topic created anew? "
-                "Begin again with an empty checkpoint.dir."
-            )
-
-    def _save(self, saving: Saving, records: int) -> None:
-        """A turn of saving: put into place what is ready, begin what is due."""
-        keeper = saving.keeper
-        keeper.note(records)
-        position = keeper.settled()
-        if position is not None:
-            self._commit(position)
-        if keeper.is_due():
-            self._telemetry.enter("checkpoint")
-            mark = self._sink.mark()
-            keeper.start(self._snapshot(), lambda: self._sink.is_acknowledged(mark))
-        self._session.state["checkpoint"] = keeper.state()
-
-    def _commit(self, position: Mapping[str, Any]) -> None:
-        self._telemetry.enter("flush")
-        self._source.commit(lanes(position["offsets"]))
-
     def _end(self) -> None:
-        """Settle for the last time, within `stop_max_s` where there are checkpoints."""
+        """Settle for the last time."""
         if self._saving is None:
             self.settle()
             return
-        until_s = self._now_s() + self._saving.settings.stop_max_s
+        until_s = self._now_s() + self._stop_max_s
         self._telemetry.enter("flush")
         self._flush()
-        self._telemetry.enter("checkpoint")
-        position = self._saving.keeper.finish(self._snapshot, self._session.serve, until_s)
-        self._commit(position)
-        self._session.state["checkpoint"] = self._saving.keeper.state()
-
-    # Telling
+        self._saving.end(until_s)
 
     def _note_latency(self, record: Polled) -> None:
         """From the record's time to its score handed to the producer; only searches are scored."""
