@@ -1,0 +1,196 @@
+"""Kills a live service with SIGKILL at random moments, again and again, and compares what it comes to with a replay.
+
+    python -m tests.integration.kill --times 100 --seed 1        # needs KAFKA_HOME and java, or --bootstrap
+
+The topics are complete, or grow while it runs (`--growing`). A life ends at a moment drawn from its start-up or from
+its work; whether a checkpoint was being written then is seen from its temporary file. What is compared: the report and
+the state digest (complete topics), and that every prediction published twice is the same to the last bit (both).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stream_balance.edge.kafka import KafkaSettings
+from stream_balance.simulation.shop import generate
+from tests.integration.conftest import kafka_home, kafka_of
+from tests.integration.test_run import comparable, flags, produce, read_all, report_of
+
+PATIENCE_S = 300.0
+
+
+@dataclass
+class Kills:
+    """What was done, and what came of it."""
+
+    times: int = 0
+    starting: int = 0  # killed before the service said where it goes on
+    writing: int = 0  # killed while a checkpoint was being written
+    lives_that_saved: int = 0  # a new checkpoint came into place
+    predictions: int = 0
+    repeated: int = 0  # searches whose prediction left more than once
+    same: bool = False  # report and digest equal those of the replay
+    reasons: list[str] = field(default_factory=list)
+
+
+def life(command: list[str], folder: Path, rng: random.Random, kills: Kills) -> bool:
+    """Start the service and kill it; False if it had come to its end before."""
+    before = {path.name for path in folder.glob("*.sbc")}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    working = threading.Event()
+    told: list[str] = []
+
+    def read() -> None:
+        for line in process.stderr or ():
+            told.append(line)
+            if "reading" in line:
+                working.set()
+        working.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    if rng.random() < 0.15:
+        wait_s = rng.uniform(0.0, 3.0)
+    else:
+        working.wait(PATIENCE_S)
+        wait_s = rng.uniform(0.0, 1.2)
+    end = time.monotonic() + wait_s
+    while process.poll() is None and time.monotonic() < end:
+        working.wait(0.001) if not working.is_set() else time.sleep(0.001)
+    ended = process.poll()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reader.join()
+    if ended is not None:
+        if ended != 0:
+            kills.reasons.append(f"ended by itself with {ended}: {''.join(told)[-2000:]}")
+        return False
+    kills.times += 1
+    kills.starting += not any("reading" in line for line in told)
+    kills.writing += bool(list(folder.glob("*.tmp")))
+    kills.lives_that_saved += {path.name for path in folder.glob("*.sbc")} != before
+    return True
+
+
+def kill_often(
+    times: int, seed: int, settings: KafkaSettings, folder: Path, *, events: int, growing: bool = False
+) -> Kills:
+    """Produce a log, run the service over it through so many kills, then to its end."""
+    rng, kills = random.Random(seed), Kills()
+    log, state = folder / "log.jsonl", folder / "state"
+    log.write_bytes(b"".join(line + b"\n" for line in generate(events, seed=seed)))
+    arguments = [
+        "run", *flags(settings), "--port", "0", "--checkpoint-dir", str(state),
+        "--set", "checkpoint.interval_s=0.15",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "stream_balance", *arguments, "--set", "log.level=info"]
+    feeder = None
+    if growing:
+        # Complete from the first record on for topics to exist, then as time passes.
+        lines = log.read_bytes().splitlines(keepends=True)
+        first, rest = folder / "first.jsonl", folder / "rest.jsonl"
+        first.write_bytes(b"".join(lines[: events // 10]))
+        rest.write_bytes(b"".join(lines[events // 10 :]))
+        assert produce(first, settings).returncode == 0
+        speed = ["--speed", str(_span_s(lines) / (times * 6.0))]
+        feeder = subprocess.Popen(
+            [sys.executable, "-m", "stream_balance", "produce", str(rest), *flags(settings), *speed],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    else:
+        assert produce(log, settings).returncode == 0
+    while kills.times < times:
+        if not life(command, state, rng, kills):
+            break
+    if feeder is not None and feeder.wait() != 0:
+        kills.reasons.append("the producer failed")
+    final = report_of(*arguments, "--until-caught-up")
+    replayed = report_of("replay", log)
+    predictions = read_all(settings, settings.predictions_topic)
+    by_search: dict[str, set[bytes]] = {}
+    for value in predictions:
+        by_search.setdefault(json.loads(value)["search_id"], set()).add(value)
+    counts = Counter(json.loads(value)["search_id"] for value in predictions)
+    kills.predictions, kills.repeated = len(predictions), sum(count > 1 for count in counts.values())
+    different = [search for search, values in by_search.items() if len(values) > 1]
+    if different:
+        kills.reasons.append(f"{len(different)} searches have predictions that differ, one is {different[0]}")
+    missing = final["events"]["search"] - final["examples"]["duplicates"] - len(by_search)
+    if missing > 0:
+        kills.reasons.append(f"{missing} searches have no prediction")
+    if growing:
+        kills.same = final["events"] == replayed["events"]
+    else:
+        kills.same = comparable(final) == comparable(replayed)
+    if not kills.same:
+        kills.reasons.append(f"after kills: {_summary(final)}; replayed: {_summary(replayed)}")
+    return kills
+
+
+def _summary(report: dict[str, Any]) -> str:
+    return f"{report['events']} {report['examples']} {report['state_digest']}"
+
+
+def _span_s(lines: list[bytes]) -> float:
+    times = [json.loads(line)["ts"] for line in (lines[0], lines[-1])]
+    return float(times[1] - times[0]) / 1000.0 if all(isinstance(ts, int) for ts in times) else 3600.0
+
+
+def main() -> None:
+    """Kill as often as asked; exit 1 if anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--times", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--growing", action="store_true")
+    parser.add_argument("--bootstrap", default=None)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bootstrap, broker = asked.bootstrap, None
+        if bootstrap is None:
+            home = kafka_home()
+            if home is None:
+                parser.error("no broker: give --bootstrap, or set KAFKA_HOME")
+            (folder / "broker").mkdir()
+            broker = kafka_of(home, folder / "broker")
+            broker.start()
+            bootstrap = broker.bootstrap
+        try:
+            kills = kill_often(
+                asked.times, asked.seed, topics_of(bootstrap), folder, events=asked.events, growing=asked.growing
+            )
+        finally:
+            if broker is not None:
+                broker.kill()
+    print(kills)
+    sys.exit(0 if kills.same and not kills.reasons else 1)
+
+
+def topics_of(bootstrap: str) -> KafkaSettings:
+    """Settings with topics of their own."""
+    unique = uuid.uuid4().hex[:8]
+    return KafkaSettings(
+        bootstrap=bootstrap, search_topic=f"search-{unique}", purchase_topic=f"purchase-{unique}",
+        predictions_topic=f"predictions-{unique}", group_id=f"group-{unique}",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("COLUMNS", "200")
+    main()
