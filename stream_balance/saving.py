@@ -14,12 +14,12 @@ from typing import Any
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint import CheckpointSettings, compat
 from stream_balance.edge.checkpoint.allow import AllowList
-from stream_balance.edge.checkpoint.disk import LocalDisk
+from stream_balance.edge.checkpoint.disk import Disk, LocalDisk
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.keeper import About, Keeper
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.checkpoint.store import Loaded, Store, Tell
-from stream_balance.edge.checkpoint.writer import ForkWriter, InlineWriter
+from stream_balance.edge.checkpoint.writer import ForkWriter, InlineWriter, Writer
 from stream_balance.errors import SettingsError
 from stream_balance.service import versions
 from stream_balance.settings import Settings
@@ -101,6 +101,28 @@ def open_store(folder: Path, settings: Settings, tell: Tell = lambda _: None) ->
     return disk, Store(disk, allowed, key=read_key(settings.checkpoint), tell=tell)
 
 
+def begin(
+    settings: Settings,
+    input_: str,
+    disk: Disk,
+    store: Store,
+    writer: Writer,
+    *,
+    more: Mapping[str, Any] | None = None,
+    is_ours: Callable[[], bool] = lambda: True,
+    tell: Tell = lambda _: None,
+    **clocks: Any,
+) -> Saving:
+    """What is there, if it may go on under these settings, and a keeper that goes on; `clocks` are the keeper's.
+
+    Raises SettingsError if it may not, WorldError if it cannot be read.
+    """
+    about = About(input_, state_settings(settings, more), versions())
+    loaded = store.newest(_checker(about, settings, tell))
+    keeper = Keeper(store, disk, writer, settings.checkpoint, about, is_ours=is_ours, tell=tell, **clocks)
+    return Saving(settings.checkpoint, keeper, loaded, keeper.resume(loaded))
+
+
 @contextmanager
 def saving(
     settings: Settings,
@@ -125,15 +147,13 @@ def saving(
                 f"checkpoint folder {str(folder)!r} holds checkpoints. Add --resume to go on from the last one, or "
                 "name an empty folder to begin again."
             )
-        about = About(input_, state_settings(settings, more), versions())
-        loaded = store.newest(_checker(about, settings, tell))
-        chosen = settings.checkpoint
-        writer = ForkWriter(chosen.write_max_s) if chosen.writer == "fork" else InlineWriter()
-        keeper = Keeper(store, disk, writer, chosen, about, is_ours=lock.is_held, tell=tell)
+        forking = settings.checkpoint.writer == "fork"
+        writer = ForkWriter(settings.checkpoint.write_max_s) if forking else InlineWriter()
+        saved = begin(settings, input_, disk, store, writer, more=more, is_ours=lock.is_held, tell=tell)
         try:
-            yield Saving(chosen, keeper, loaded, keeper.resume(loaded))
+            yield saved
         finally:
-            keeper.close()
+            saved.keeper.close()
     finally:
         lock.release()
 
