@@ -67,6 +67,7 @@ class MergeJournal:
             for line in self._whole_lines(content):
                 positions = positions | line
                 plan.append(positions)
+        # So is the name of a checkpoint whose process was killed between rename and sync.
         self._disk.sync_names()
         return plan
 

@@ -102,10 +102,6 @@ class Store:
                 self._tell(f"{error}; the checkpoint before it is taken")
                 continue
             check(header, name)
-            # A process that was killed between rename and sync left a name that is not yet safe.
-            with self._words(f"{name} cannot be synced"):
-                self._disk.sync_file(name)
-                self._disk.sync_names()
             return self.load(sequence)
         if sequences:
             raise WorldError(
