@@ -1,0 +1,203 @@
+"""Mixture: what several arms say, as one answer. In: the arms' log odds, and their losses on real rows. Out: log odds.
+
+Exponential weights on the discounted log-loss, per popularity tier, with a share kept for every arm (Herbster &
+Warmuth, "Tracking the best expert", 1998); the answer is the weighted mean of log odds (Genest & Zidek 1986). An arm
+that is absent from a row is charged what the mixture lost there (sleeping experts, Freund et al. 1997). An arm that
+weighs next to nothing is paused, for longer each time, and tried again: by rows, never by a clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from stream_balance.core.records import TIERS, Floats, RoomSettings
+
+Bools = npt.NDArray[np.bool_]
+
+
+class MixtureSettings(RoomSettings):
+    """How the weights follow the losses, and when an arm is not worth its cost."""
+
+    serve: Literal["mixture", "champion"] = "mixture"  # or the one arm that has proved to be the best
+    eagerness: PositiveFloat = 0.5  # weight = exp(-eagerness x discounted log-loss)
+    discount: float = Field(default=0.999, gt=0, lt=1)  # of the losses, per row of the tier
+    floor: float = Field(default=1e-3, gt=0, lt=0.1)  # the share that every arm keeps
+    review_rows: PositiveInt = 1_000  # arms are paused, and champions challenged, at these counts only
+    pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
+    pause_reviews: PositiveInt = 4
+    pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
+    pause_rows_max: PositiveInt = 64_000
+    challenge_blocks: PositiveInt = 40  # the paired test looks at so many reviews at most
+    challenge_sigmas: PositiveFloat = 4.0  # what the mean difference must exceed, in its standard errors
+
+
+class Mixture:
+    """Weights of `arms` arms by tier; arm 0 is the first champion. Pure arithmetic on what it is told.
+
+    >>> mixture = Mixture(MixtureSettings(), arms=2)
+    >>> mixture.learn(np.array([[0.1] * 50, [0.3] * 50]), bytes(50))
+    >>> [round(float(w), 3) for w in mixture.weights(0)], mixture.weights(1).tolist()
+    ([0.993, 0.007], [0.5, 0.5])
+    """
+
+    def __init__(self, settings: MixtureSettings, arms: int) -> None:
+        if arms < 1:
+            raise ValueError("a mixture needs at least one arm")
+        if settings.floor * arms >= 1.0:
+            raise ValueError(f"{arms} arms cannot each keep a share of {settings.floor}")
+        self.arms = arms
+        self.running = [True] * arms
+        self.champion = 0
+        self.switches = 0
+        self._settings = settings
+        self._losses = np.zeros((len(TIERS), arms))
+        self._weights = np.full((len(TIERS), arms), 1.0 / arms)
+        self._debts = np.zeros((len(TIERS), arms))  # of paused arms: their losses above the best, when they left
+        self._seen = [False] * len(TIERS)
+        self._rows = 0
+        self._light = [0] * arms  # reviews in a row with next to no weight
+        self._paused = [0] * arms  # how often
+        self._resume_at = [0] * arms
+        self._open = np.zeros((2, arms))  # since the last review: sum of losses against the champion's, rows with both
+        self._blocks: deque[Floats] = deque(maxlen=settings.challenge_blocks)  # mean difference by arm
+
+    # -- serving
+
+    def weights(self, tier: int) -> Floats:
+        """Share of each arm in what is said of a tier; sums to 1, a paused arm has its floor."""
+        found: Floats = self._weights[tier].copy()
+        return found
+
+    def combine(self, logits: Floats, tiers: bytes) -> Floats:
+        """Weighted mean of log odds, (arms, n, C-1) to (n, C-1). NaN: the arm says nothing; all NaN: nobody does."""
+        share = self._shares(tiers)
+        total = np.add.reduce(logits * share[:, :, None], axis=0)
+        if not math.isnan(np.add.reduce(total, axis=None)):
+            found: Floats = total / np.add.reduce(share, axis=0)[:, None]
+            return found
+        there = ~np.isnan(logits[:, :, 0])
+        share = share * there
+        whole = share.sum(axis=0)[:, None]
+        total = (np.where(there[:, :, None], logits, 0.0) * share[:, :, None]).sum(axis=0)
+        found = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
+        return found
+
+    def _shares(self, tiers: bytes) -> Floats:
+        """(arms, n)."""
+        if self._settings.serve == "mixture":
+            return self._weights[np.frombuffer(tiers, dtype=np.uint8)].T
+        # The others have a share that decides only where the champion says nothing.
+        alone = np.full((self.arms, len(tiers)), 1e-12)
+        alone[self.champion] = 1.0
+        return alone
+
+    # -- learning
+
+    def learn(self, losses: Floats, tiers: bytes) -> None:
+        """The log-loss of each arm on n real rows, (arms, n), oldest first; NaN where the arm said nothing."""
+        places = np.frombuffer(tiers, dtype=np.uint8)
+        there = ~np.isnan(losses)
+        for tier in range(len(TIERS)):
+            mine = places == tier
+            if mine.any():
+                self._seen[tier] = True
+                self._discounted(tier, losses[:, mine], there[:, mine])
+        self._open += np.stack(_against(losses, there, self.champion))
+        before, self._rows = self._rows, self._rows + len(places)
+        every = self._settings.review_rows
+        if self._rows // every > before // every:
+            self._review()
+
+    def _discounted(self, tier: int, losses: Floats, there: Bools) -> None:
+        """Fade, add, weigh."""
+        n, settings = losses.shape[1], self._settings
+        weights = self._weights[tier][:, None] * there
+        known = np.where(there, losses, 0.0)
+        whole = weights.sum(axis=0)
+        mixed = (weights * known).sum(axis=0) / np.where(whole > 0.0, whole, 1.0)
+        charged = np.where(there, losses, mixed)
+        fading = settings.discount ** np.arange(n - 1, -1, -1.0)
+        total = self._losses[tier] * settings.discount**n + (charged * fading).sum(axis=1)
+        if not all(self.running):
+            away = ~np.array(self.running)
+            total[away] = total[~away].min() + self._debts[tier, away]
+        self._losses[tier] = total
+        share = np.exp(-settings.eagerness * (total - total.min()))
+        share /= share.sum()
+        self._weights[tier] = share * (1.0 - settings.floor * self.arms) + settings.floor
+
+    # -- reviews
+
+    def alarm(self) -> None:
+        """The stream has changed: all arms run, and what was known of pauses is forgotten."""
+        self.running = [True] * self.arms
+        self._light, self._paused = [0] * self.arms, [0] * self.arms
+
+    def _review(self) -> None:
+        settings = self._settings
+        weights = self._weights[self._seen]
+        heaviest, best = weights.max(axis=0), int(weights.sum(axis=0).argmax())
+        for arm in range(self.arms):
+            if not self.running[arm]:
+                if self._rows >= self._resume_at[arm]:
+                    self._resume(arm)
+                continue
+            light = heaviest[arm] < settings.pause_below
+            self._light[arm] = self._light[arm] + 1 if light else 0
+            if not light:
+                self._paused[arm] = 0
+            kept = best if settings.serve == "mixture" else self.champion
+            if self._light[arm] >= settings.pause_reviews and arm not in (kept, best):
+                self.running[arm], self._light[arm] = False, 0
+                self._debts[:, arm] = self._losses[:, arm] - self._losses.min(axis=1)
+                pause = min(settings.pause_rows << min(self._paused[arm], 30), settings.pause_rows_max)
+                self._resume_at[arm] = self._rows + pause
+                self._paused[arm] += 1
+        self._challenge()
+
+    def _resume(self, arm: int) -> None:
+        """Tried again with its old debt: it has `pause_reviews` reviews to earn its place."""
+        self.running[arm], self._light[arm] = True, 0
+
+    def _challenge(self) -> None:
+        """A challenger takes over once its paired lead is beyond `challenge_sigmas` standard errors.
+
+        The differences are means over reviews, so that what neighbouring rows have in common counts once.
+        """
+        sums, rows = self._open
+        self._blocks.append(np.where(rows > 0, sums / np.maximum(rows, 1.0), np.nan))
+        self._open = np.zeros((2, self.arms))
+        blocks = np.array(self._blocks)
+        leads = []
+        for arm in range(self.arms):
+            known = blocks[~np.isnan(blocks[:, arm]), arm]
+            if arm == self.champion or len(known) < self._settings.challenge_blocks // 4 or len(known) < 2:
+                leads.append(0.0)
+                continue
+            error = float(known.std(ddof=1)) / math.sqrt(len(known))
+            leads.append(-float(known.mean()) / error if error > 0.0 else 0.0)
+        challenger = max(range(self.arms), key=leads.__getitem__)
+        if leads[challenger] > self._settings.challenge_sigmas:
+            self.champion = challenger
+            self.switches += 1
+            self._blocks.clear()
+
+    def digest_state(self) -> object:
+        """Losses, weights, who runs, and the open comparison."""
+        return [
+            self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
+            self.switches, self._light, self._paused, self._resume_at, self._open, list(self._blocks),
+        ]  # fmt: skip
+
+
+def _against(losses: Floats, there: Bools, champion: int) -> tuple[Floats, Floats]:
+    """By arm: the sum of its losses less the champion's, and over how many rows; where both said something."""
+    both = there & there[champion]
+    difference = np.where(both, losses - np.where(there[champion], losses[champion], 0.0), 0.0)
+    return difference.sum(axis=1), both.sum(axis=1).astype(np.float64)

@@ -1,0 +1,145 @@
+"""Mixture: exponential weights as a plain loop has them; pauses by rows; champions that only proof unseats."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from stream_balance.core.mixture import Mixture, MixtureSettings
+
+
+def losses_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.logaddexp(0, np.where(labels > 0, -logits, logits))
+    return found
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 40))
+@examples(max_examples=40, deadline=None)
+def test_weights_are_those_of_a_loop_over_rows_however_they_are_cut(seed: int, arms: int, block: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses, tiers = rng.exponential(size=(arms, 120)), bytes(rng.integers(0, 2, 120).tolist())
+    mixture, total = Mixture(MixtureSettings(), arms), np.zeros((2, arms))
+    for start in range(0, 120, block):
+        mixture.learn(losses[:, start : start + block], tiers[start : start + block])
+    for loss, tier in zip(losses.T, tiers, strict=True):
+        total[tier] = 0.999 * total[tier] + loss
+    for tier in range(2):
+        share = np.exp(-0.5 * (total[tier] - total[tier].min()))
+        expected = (1 - 1e-3 * arms) * share / share.sum() + 1e-3
+        np.testing.assert_allclose(mixture.weights(tier), expected, rtol=1e-9)
+        assert mixture.weights(tier).sum() == pytest.approx(1.0)
+
+
+def test_what_is_served_is_the_weighted_mean_of_log_odds_of_those_that_speak() -> None:
+    mixture = Mixture(MixtureSettings(), 3)
+    mixture.learn(np.array([[0.5], [1.0], [4.0]]), b"\1")
+    logits = np.array([[[1.0], [1.0], [np.nan]], [[2.0], [np.nan], [np.nan]], [[6.0], [2.0], [np.nan]]])
+    said = mixture.combine(logits, b"\1\1\0")[:, 0]
+    w = mixture.weights(1)
+    assert said[0] == pytest.approx(w @ [1.0, 2.0, 6.0])
+    assert said[1] == pytest.approx((w[0] * 1.0 + w[2] * 2.0) / (w[0] + w[2]))
+    assert np.isnan(said[2])
+
+
+def test_the_mixture_is_nearly_as_good_as_the_best_of_either_half() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(-2, 1.5, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-truth))).astype(int)
+    wrong = rng.normal(-2, 1.5, 20_000)
+    first = np.arange(20_000) < 10_000
+    arms = np.array([np.where(first, truth, wrong), np.where(first, wrong, truth)])
+    mixture, served = Mixture(MixtureSettings(), 2), np.empty(20_000)
+    losses = losses_of(arms, labels)
+    for i in range(20_000):
+        served[i] = mixture.combine(arms[:, i : i + 1, None], b"\0")[0, 0]
+        mixture.learn(losses[:, i : i + 1], b"\0")
+    best = losses.min(axis=0).mean()
+    assert losses_of(served, labels).mean() < losses_of(truth, labels).mean() + 0.05
+    assert losses_of(served, labels).mean() > best  # an oracle is better
+
+
+def test_a_losing_arm_is_paused_for_longer_each_time_and_an_alarm_wakes_it() -> None:
+    mixture = Mixture(MixtureSettings(review_rows=10, pause_reviews=2, pause_rows=50, pause_rows_max=100), 2)
+    trace = []
+    for _ in range(60):
+        losses = np.array([[0.1] * 10, [2.0 if mixture.running[1] else np.nan] * 10])
+        mixture.learn(losses, bytes(10))
+        trace.append(mixture.running[1])
+    spans, since = [], 0
+    for before, now in pairwise(trace):
+        since += 1
+        if before != now:
+            spans.append((before, since))
+            since = 0
+    assert [length for running, length in spans if not running][:4] == [5, 10, 10, 10]  # reviews of 10 rows
+    assert all(length <= 3 for running, length in spans if running)
+    mixture.alarm()
+    assert mixture.running == [True, True]
+
+
+def test_the_best_arm_is_never_paused_and_a_paused_one_can_come_back() -> None:
+    settings = MixtureSettings(review_rows=10, pause_reviews=2, pause_rows=50, pause_rows_max=100, discount=0.99)
+    mixture = Mixture(settings, 2)
+    for step in range(400):
+        bad = 1 if step < 100 else 0
+        losses = np.full((2, 10), 0.05)
+        losses[bad] = 1.0
+        losses[[not each for each in mixture.running]] = np.nan
+        mixture.learn(losses, bytes(10))
+        assert any(mixture.running)
+    assert mixture.weights(0)[1] > 0.9
+
+
+def champion_run(seed: int, lead: float, rows: int = 60_000) -> Mixture:
+    """Two arms that err by as much, independently; the second one less by `lead` (in the logit's error)."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(-3.5, 1.2, rows)
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-truth))).astype(int)
+    arms = truth + rng.normal(size=(2, rows)) * np.array([[0.6], [0.6 - lead]])
+    mixture = Mixture(MixtureSettings(serve="champion"), 2)
+    losses = losses_of(arms, labels)
+    for start in range(0, rows, 500):
+        mixture.learn(losses[:, start : start + 500], bytes(500))
+    return mixture
+
+
+def test_a_better_challenger_takes_over_and_an_equal_one_hardly_ever() -> None:
+    """False switches: at most 2 of 60 streams of 60,000 rows, 60 looks each."""
+    better = [champion_run(seed, 0.5) for seed in range(10)]
+    assert [each.champion for each in better].count(1) >= 9
+    equal = [champion_run(seed, 0.0) for seed in range(60)]
+    assert sum(each.switches > 0 for each in equal) <= 2
+
+
+def test_identical_arms_never_change_places_and_the_champion_alone_is_served() -> None:
+    mixture = Mixture(MixtureSettings(serve="champion"), 2)
+    losses = np.random.default_rng(0).exponential(size=20_000)
+    mixture.learn(np.array([losses, losses]), bytes(20_000))
+    for start in range(0, 20_000, 100):
+        mixture.learn(np.array([losses, losses])[:, start : start + 100], bytes(100))
+    assert mixture.switches == 0
+    said = mixture.combine(np.array([[[1.0], [np.nan]], [[5.0], [5.0]]]), b"\0\0")[:, 0]
+    assert said == pytest.approx([1.0, 5.0], abs=1e-9)
+
+
+def test_a_saved_mixture_goes_on_the_same() -> None:
+    rng = np.random.default_rng(2)
+    mixture = Mixture(MixtureSettings(review_rows=50), 3)
+    mixture.learn(rng.exponential(size=(3, 333)), bytes(333))
+    other = pickle.loads(pickle.dumps(mixture))
+    for each, again in ((mixture, np.random.default_rng(3)), (other, np.random.default_rng(3))):
+        each.learn(again.exponential(size=(3, 200)), bytes(200))
+    assert repr(mixture.digest_state()) == repr(other.digest_state())
+
+
+def test_a_mixture_of_nobody_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one arm"):
+        Mixture(MixtureSettings(), 0)
+    with pytest.raises(ValueError, match="20 arms cannot each keep"):
+        Mixture(MixtureSettings(floor=0.06), 20)
