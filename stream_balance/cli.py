@@ -15,6 +15,7 @@ from stream_balance.commands import checkpoint, config, dlq
 from stream_balance.commands.demo import demo
 from stream_balance.commands.generate import generate
 from stream_balance.commands.produce import produce
+from stream_balance.commands.record import record
 from stream_balance.commands.replay import replay
 from stream_balance.commands.run import run
 from stream_balance.errors import StreamBalanceError
@@ -50,6 +51,7 @@ app.command()(generate)
 app.command()(replay)
 app.command()(run)
 app.command()(produce)
+app.command()(record)
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(config.app, name="config")

@@ -23,6 +23,7 @@ from stream_balance.edge.http import HttpSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.edge.log import LogSettings
 from stream_balance.edge.privacy import PrivacySettings
+from stream_balance.edge.recording import RecordSettings
 from stream_balance.errors import SettingsError
 from stream_balance.simulation.shop import ShopSettings
 
@@ -40,6 +41,7 @@ class Settings(CoreSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     log: LogSettings = LogSettings()
     privacy: PrivacySettings = PrivacySettings()
+    record: RecordSettings = RecordSettings()
     shop: ShopSettings = ShopSettings()
 
     def core(self) -> CoreSettings:

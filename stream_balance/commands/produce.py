@@ -11,7 +11,7 @@ import typer
 
 from stream_balance.commands.options import Config, Set, gather
 from stream_balance.commands.output import STDERR
-from stream_balance.commands.replay import progress_bar
+from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.core.records import Search
 from stream_balance.edge.codec import Codec
@@ -19,6 +19,7 @@ from stream_balance.edge.kafka.produce import Outgoing, Produced, create_log_top
 from stream_balance.edge.kafka.produce import produce as publish
 from stream_balance.edge.logfile import LogReader, LogRecord, read_events
 from stream_balance.errors import WorldError
+from stream_balance.settings import Settings
 
 
 def outgoing(record: LogRecord) -> Outgoing:
@@ -54,9 +55,14 @@ def produce(
     Example: stream-balance produce shop.jsonl.gz --create-topics --partitions 4 --speed 60
     """
     settings = gather(config, assignments, kafka__bootstrap=bootstrap)
-    reader = read_events(log, Codec(settings.wire))
     if create_topics:
         create_log_topics(settings.kafka, partitions)
+    publish_log(log, settings, speed=speed, quiet=quiet)
+
+
+def publish_log(log: list[Path], settings: Settings, *, speed: float | None, quiet: bool) -> None:
+    """Publish logs, or a recording's folder. Raises WorldError if not every record was sent."""
+    reader = read_events(log, Codec(settings.wire))
     with stop_on_signals() as stop, progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
         produced = publish(settings.kafka, _until(stop, reader), speed=speed, on_progress=show)
     _tell(produced)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from stream_balance.commands.options import (
     CheckpointDir,
@@ -22,7 +19,9 @@ from stream_balance.commands.options import (
     TargetShare,
     gather,
 )
-from stream_balance.commands.output import STDERR, dead_letter_file, tell, write_report
+from stream_balance.commands.output import dead_letter_file, tell, write_report
+from stream_balance.commands.produce import publish_log
+from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
 from stream_balance.edge.bad_share import BadShare
@@ -33,17 +32,7 @@ from stream_balance.reading import SavedReading
 from stream_balance.saving import Saving, saving
 from stream_balance.service import Session, drive, event_pace, make_codec, make_pipeline
 from stream_balance.settings import Settings
-
-
-@contextmanager
-def progress_bar(total: int, done: Callable[[], int], quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar over `total` bytes with the time that is left; call the yielded function at each turn."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), console=STDERR, disable=quiet or not STDERR.is_terminal, transient=True,
-    ) as progress:  # fmt: skip
-        task = progress.add_task("replay", total=total)
-        yield lambda count: progress.update(task, completed=done(), description=f"{count:,} records")
+from stream_balance.story import tell_story
 
 
 def replay_events(
@@ -110,6 +99,16 @@ def replay(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --checkpoint-dir.")
     ] = False,
+    to_kafka: Annotated[
+        bool, typer.Option("--to-kafka", help="Publish the log to the topics (as `produce` does) instead of learning.")
+    ] = False,
+    bootstrap: Annotated[str | None, typer.Option(help="Broker address (--to-kafka).", show_default=False)] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(
+            "--event", metavar="ID", help="Tell the story of one search (its event_id) or impression (event_id/index)."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
     rows: Annotated[bool, typer.Option("--rows", help="LOG is a labelled table (CSV, .gz, .zst, Parquet).")] = False,
     label: Annotated[str | None, typer.Option(help="Label column (--rows).", show_default=False)] = None,
@@ -137,12 +136,26 @@ def replay(
 
     stream-balance replay shop.jsonl.zst --checkpoint-dir state --resume
 
+    stream-balance replay night/ --to-kafka --speed 60
+
+    stream-balance replay shop.jsonl.zst --event s-1200/3
+
     stream-balance replay table.csv --rows --label bought --positive yes --drop id
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
         model__name=model, model__one_vs_rest=one_vs_rest or None, freeze_after_events=freeze_after,
     )  # fmt: skip
+    if to_kafka:
+        if rows:
+            raise SettingsError("--to-kafka takes a log of events; --rows is a table.")
+        publish_log(log, gather(config, assignments, kafka__bootstrap=bootstrap), speed=speed, quiet=quiet)
+        return
+    if event is not None:
+        with stop_on_signals() as stop:
+            for line in tell_story(log, settings, event, stop):
+                typer.echo(line)
+        return
     if resume and checkpoint_dir is None:
         raise SettingsError("--resume needs --checkpoint-dir DIR: where the checkpoints are.")
     flags = None

@@ -7,7 +7,7 @@ file every whole line before the damage comes out first, then WorldError.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,11 +95,35 @@ class ByteFile:
             raise WorldError(f"{str(self.path)!r} is {kind} that ends before its end")
 
 
+class ByteChain:
+    """Files one after the other, read as one: the segments of a recording. Names itself by `path`."""
+
+    def __init__(self, path: Path, parts: Sequence[Path], *, read_bytes: int = _READ_BYTES) -> None:
+        if not parts:
+            raise SettingsError(f"{str(path)!r} has no whole segment yet. Stop its recorder, which closes one.")
+        self.path = path
+        self._files = [ByteFile(part, read_bytes=read_bytes) for part in parts]
+        self.magic = self._files[0].magic
+
+    @property
+    def bytes_total(self) -> int:
+        return sum(file.bytes_total for file in self._files)
+
+    @property
+    def bytes_read(self) -> int:
+        return sum(file.bytes_read for file in self._files)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The content in blocks of any size. Raises WorldError where a file is damaged."""
+        for file in self._files:
+            yield from file.blocks()
+
+
 def _zstd_stream() -> zstandard.ZstdDecompressionObj:
     return zstandard.ZstdDecompressor().decompressobj()
 
 
-def read_blocks(file: ByteFile) -> Iterator[bytes]:
+def read_blocks(file: ByteFile | ByteChain) -> Iterator[bytes]:
     """The blocks of a file. If it is damaged, WorldError says up to which line it was whole."""
     lines = 0
     try:
@@ -110,7 +134,7 @@ def read_blocks(file: ByteFile) -> Iterator[bytes]:
         raise WorldError(f"{error}; read up to line {lines}. Restore the file, or cut it there.") from error
 
 
-def split_lines(file: ByteFile, line_max: int) -> Iterator[Line]:
+def split_lines(file: ByteFile | ByteChain, line_max: int) -> Iterator[Line]:
     """The lines of a file, blank ones left out but counted. A line over `line_max` bytes comes cut to KEPT_BYTES.
 
     Raises WorldError, after the last whole line, if the file is damaged.

@@ -30,7 +30,8 @@ from pydantic import PositiveInt
 from stream_balance.core.order import OrderKey, order_key
 from stream_balance.core.records import Event, RoomSettings
 from stream_balance.edge.codec import Codec
-from stream_balance.edge.lines import PARQUET_MAGIC, ByteFile, Line, split_lines
+from stream_balance.edge.lines import PARQUET_MAGIC, ByteChain, ByteFile, Line, split_lines
+from stream_balance.edge.segments import segments
 from stream_balance.errors import BadRecord, SettingsError, WorldError
 
 NEAR = 64  # lines on either side
@@ -92,7 +93,7 @@ class LogReader:
             raise SettingsError("no log is named. Name at least one file.")
         self._codec = codec
         self._settings = settings or LogSettings()
-        self._files = [ByteFile(path, read_bytes=self._settings.read_bytes) for path in paths]
+        self._files = [_open(path, self._settings.read_bytes) for path in paths]
         for file in self._files:
             if file.magic == PARQUET_MAGIC:
                 raise SettingsError(f"{str(file.path)!r} is Parquet, not a log of events. For a table add --rows.")
@@ -123,9 +124,18 @@ class LogReader:
             names = ", ".join(repr(str(file.path)) for file in self._files)
             raise SettingsError(f"{names} has no records. Expected JSON lines, one event each.")
 
-    def _read_one(self, file: ByteFile) -> Iterator[LogRecord]:
+    def _read_one(self, file: ByteFile | ByteChain) -> Iterator[LogRecord]:
         lines = split_lines(file, self._codec.settings.record_bytes_max + _WRAPPER_BYTES)
         return _read_lines(lines, file.path, self._codec, self._settings)
+
+
+def _open(path: Path, read_bytes: int) -> ByteFile | ByteChain:
+    """A file, or the segments of a recording's folder as one."""
+    return (
+        ByteChain(path, segments(path), read_bytes=read_bytes)
+        if path.is_dir()
+        else ByteFile(path, read_bytes=read_bytes)
+    )
 
 
 def _read_lines(lines: Iterator[Line], path: Path, codec: Codec, settings: LogSettings) -> Iterator[LogRecord]:

@@ -1,0 +1,140 @@
+"""Recording: a folder of log segments that goes on where it stopped. In: records in order, positions. Out: segments
+`events-000001.jsonl.zst`, and `recording.json`, which says which of them are whole and where the input goes on.
+
+A segment is written beside, synced, renamed; then the manifest is replaced. So whatever a crash leaves that the
+manifest does not name is not part of the recording: it is removed, and recorded again. Bounded: `segments_max` segments
+of `segment_bytes_max` before compression; beyond it the oldest goes, counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import zstandard
+from pydantic import PositiveFloat, PositiveInt
+
+from stream_balance.core.records import RoomSettings
+from stream_balance.edge.logfile import wrap
+from stream_balance.edge.segments import MANIFEST, VERSION, read_manifest
+from stream_balance.errors import SettingsError, WorldError
+
+
+class RecordSettings(RoomSettings):
+    """How large and how old a segment becomes, and how many are kept."""
+
+    segment_bytes_max: PositiveInt = 268_435_456  # before compression
+    segment_age_max_s: PositiveFloat = 900.0  # what a crash costs at most: it is read from the topics again
+    segments_max: PositiveInt | None = None  # None = all are kept
+
+
+class Recording:
+    """An open folder. `append` records, then `rotate` with the positions behind the last of them.
+
+    Not thread-safe, one writer a folder. Counters: `records`, `removed` (segments beyond `segments_max`).
+    """
+
+    def __init__(self, folder: Path, settings: RecordSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._stream: Any = None
+        self._file: IO[bytes] | None = None
+        self._bytes = self._here = 0
+        self.records = 0
+        self.removed = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"{str(folder)!r} cannot be made a folder: {error.strerror}.") from error
+        self._manifest = read_manifest(folder) or {"version": VERSION, "next": 1, "segments": [], "positions": {}}
+        known = {segment["name"] for segment in self._manifest["segments"]}
+        for path in folder.glob("events-*"):
+            if path.name not in known:
+                path.unlink()
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Where the input goes on, by `topic/partition`; empty for a new recording."""
+        return dict(self._manifest["positions"])
+
+    @property
+    def topic_ids(self) -> dict[str, str]:
+        """The topics' ids when the positions were noted."""
+        return dict(self._manifest.get("topic_ids", {}))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records wait in an open segment."""
+        return self._here > 0
+
+    def append(self, data: bytes, record_time_us: int) -> None:
+        """One record as it came, with its record time (below 0: none)."""
+        line = (wrap(data, record_time_us) if record_time_us >= 0 or b"\n" in data else data) + b"\n"
+        try:
+            if self._stream is None:
+                self._file = self._part().open("wb")
+                self._stream = zstandard.ZstdCompressor(level=6).stream_writer(self._file, closefd=False)
+            self._stream.write(line)
+        except OSError as error:
+            raise WorldError(f"{str(self._folder)!r} cannot be written: {error.strerror}.") from error
+        self._bytes += len(line)
+        self._here += 1
+        self.records += 1
+
+    def is_full(self, age_s: float) -> bool:
+        """Whether the open segment, begun `age_s` ago, is to be closed."""
+        return self.is_open and (
+            self._bytes >= self._settings.segment_bytes_max or age_s >= self._settings.segment_age_max_s
+        )
+
+    def rotate(self, positions: Mapping[str, int], topic_ids: Mapping[str, str]) -> str | None:
+        """Close the open segment: after this its records are safe. Returns its name; None if there was none."""
+        if not self.is_open or self._file is None:
+            return None
+        name = f"events-{self._manifest['next']:06d}.jsonl.zst"
+        try:
+            self._stream.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part().rename(self._folder / name)
+            segments = [*self._manifest["segments"], {"name": name, "records": self._here, "bytes": self._bytes}]
+            keep = self._settings.segments_max or len(segments)
+            gone, segments = segments[:-keep], segments[-keep:]
+            self._manifest |= {
+                "next": self._manifest["next"] + 1, "segments": segments, "positions": dict(positions),
+                "topic_ids": dict(topic_ids),
+            }  # fmt: skip
+            self._write_manifest()
+            for segment in gone:
+                (self._folder / segment["name"]).unlink(missing_ok=True)
+        except OSError as error:
+            raise WorldError(f"{str(self._folder)!r} cannot be written: {error.strerror}.") from error
+        self.removed += len(gone)
+        self._stream, self._file, self._bytes, self._here = None, None, 0, 0
+        return name
+
+    def abandon(self) -> None:
+        """Let go of the open segment; its records are not part of the recording."""
+        if self._file is not None:
+            self._file.close()
+        self._stream, self._file, self._bytes, self._here = None, None, 0, 0
+
+    def _part(self) -> Path:
+        return self._folder / f"events-{self._manifest['next']:06d}.part"
+
+    def _write_manifest(self) -> None:
+        temporary = self._folder / (MANIFEST + ".part")
+        with temporary.open("wb") as file:
+            file.write(orjson.dumps(self._manifest, option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._folder / MANIFEST)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

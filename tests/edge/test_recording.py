@@ -1,0 +1,104 @@
+"""Recording: whole segments are there for good, what a crash cut is recorded again, and a folder is one log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stream_balance.edge.codec import Codec, WireSettings
+from stream_balance.edge.logfile import read_events
+from stream_balance.edge.recording import Recording, RecordSettings
+from stream_balance.edge.segments import MANIFEST, segments
+from stream_balance.errors import SettingsError
+
+TIME_US = 1_772_357_400_000_000
+
+
+def values(folder: Path) -> list[bytes]:
+    return [record.data for record in read_events([folder], Codec(WireSettings()))]
+
+
+def line(number: int) -> bytes:
+    return b'{"event_id":"p%d","ts":%d,"user_id":"u","item_id":"i"}' % (number, TIME_US // 1000 + number)
+
+
+def record(recording: Recording, first: int, last: int) -> None:
+    for number in range(first, last):
+        recording.append(line(number), TIME_US + number * 1000)
+
+
+def test_what_was_recorded_is_read_again_in_order_with_its_record_time(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "night", RecordSettings())
+    record(recording, 0, 5)
+    recording.append(b"not json\nat all \xff", TIME_US)
+    recording.rotate({"a/0": 6}, {"a": "id"})
+    record(recording, 5, 9)
+    recording.rotate({"a/0": 10}, {"a": "id"})
+    found = list(read_events([tmp_path / "night"], Codec(WireSettings())))
+    assert [each.data for each in found if each.event] == [line(number) for number in range(9)]
+    assert [each.data for each in found if each.bad] == [b"not json\nat all \xff"]
+    assert all(each.record_time_us is not None and each.record_time_us >= TIME_US for each in found)
+
+
+def test_it_goes_on_where_the_last_whole_segment_ended(tmp_path: Path) -> None:
+    first = Recording(tmp_path, RecordSettings())
+    record(first, 0, 4)
+    first.rotate({"a/0": 4}, {"a": "id"})
+    record(first, 4, 7)
+    first.abandon()  # what a kill leaves
+    second = Recording(tmp_path, RecordSettings())
+    assert (second.positions, second.topic_ids) == ({"a/0": 4}, {"a": "id"})
+    assert not list(tmp_path.glob("*.part"))
+    record(second, 4, 9)
+    second.rotate({"a/0": 9}, {"a": "id"})
+    assert values(tmp_path) == [line(number) for number in range(9)]
+
+
+def test_a_segment_that_the_manifest_does_not_name_is_recorded_again(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, RecordSettings())
+    record(recording, 0, 3)
+    recording.rotate({"a/0": 3}, {})
+    manifest = (tmp_path / MANIFEST).read_bytes()
+    record(recording, 3, 6)
+    recording.rotate({"a/0": 6}, {})
+    (tmp_path / MANIFEST).write_bytes(manifest)  # killed between the rename and the manifest
+    again = Recording(tmp_path, RecordSettings())
+    assert again.positions == {"a/0": 3}
+    record(again, 3, 6)
+    again.rotate({"a/0": 6}, {})
+    assert values(tmp_path) == [line(number) for number in range(6)]
+
+
+def test_only_the_latest_segments_are_kept(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, RecordSettings(segments_max=2))
+    for turn in range(5):
+        record(recording, turn, turn + 1)
+        recording.rotate({"a/0": turn + 1}, {})
+    assert values(tmp_path) == [line(3), line(4)]
+    assert recording.removed == 3
+    assert len(list(tmp_path.glob("events-*"))) == 2
+
+
+def test_a_segment_is_full_by_size_or_age(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, RecordSettings(segment_bytes_max=500, segment_age_max_s=60))
+    assert not recording.is_full(1e9), "nothing is open"
+    record(recording, 0, 1)
+    assert not recording.is_full(59)
+    assert recording.is_full(60)
+    record(recording, 1, 20)
+    assert recording.is_full(0)
+    assert recording.rotate({}, {}) == "events-000001.jsonl.zst"
+    assert recording.rotate({}, {}) is None
+
+
+def test_a_folder_that_is_no_recording_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"recording\.json"):
+        segments(tmp_path)
+    (tmp_path / MANIFEST).write_text(json.dumps({"version": 9}))
+    with pytest.raises(SettingsError, match="version 1"):
+        Recording(tmp_path, RecordSettings())
+    (tmp_path / MANIFEST).write_text(json.dumps({"version": 1, "next": 1, "segments": [], "positions": {}}))
+    with pytest.raises(SettingsError, match="no whole segment"):
+        values(tmp_path)

@@ -1,0 +1,38 @@
+"""`record` and back: what was recorded replays to the numbers of the log it came from, also in two goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stream_balance.edge.kafka import KafkaSettings
+from tests.integration.conftest import Broker
+from tests.integration.test_run import call, comparable, flags, produce, report_of
+
+pytestmark = pytest.mark.broker
+
+
+def test_a_recording_in_two_goes_replays_like_the_log_and_goes_back_to_kafka(
+    broker: Broker, topics: Callable[..., KafkaSettings], shop_log: Path, tmp_path: Path
+) -> None:
+    lines = shop_log.read_bytes().splitlines(keepends=True)
+    halves = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    halves[0].write_bytes(b"".join(lines[:2000]))
+    halves[1].write_bytes(b"".join(lines[2000:]))
+    settings, folder = topics(partitions=0), tmp_path / "night"
+    for half in halves:
+        assert produce(half, settings).returncode == 0
+        done = call("record", folder, *flags(settings), "--until-caught-up", "--set", "record.segment_bytes_max=200000")
+        assert done.returncode == 0, done.stderr
+    assert len(list(folder.glob("events-*.jsonl.zst"))) >= 2
+    recorded, original = report_of("replay", folder), report_of("replay", *halves)
+    assert recorded["events"] == original["events"]
+    assert comparable(recorded) == comparable(original)
+
+    back = topics(partitions=4)
+    done = call("replay", folder, "--to-kafka", "--bootstrap", back.bootstrap, *flags(back)[2:])
+    assert done.returncode == 0, done.stderr
+    again = report_of("run", *flags(back), "--port", "0", "--until-caught-up")
+    assert again["metrics"] == recorded["metrics"]
