@@ -17,7 +17,7 @@ from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.log import Log, make_log
 from stream_balance.edge.recording import Recording
-from stream_balance.live import lanes, named
+from stream_balance.live_saving import lanes, named
 from stream_balance.service import make_codec
 
 
