@@ -1,0 +1,202 @@
+"""Quality: our arms and their mixture against River's ensembles and its imblearn wrappers, on drifting streams.
+
+Prequential, row by row, each label learned before the next row is scored; the same settings on every stream and seed.
+Six streams (Agrawal, Hyperplane, RandomRBF at 1 % and 5 %, an abrupt drift in the middle) make the mean; `jump`, whose
+rate goes from 1 % to 10 % and back, is shown beside it. CPU microseconds a row of this process, with the booster's
+fits, which run here. Thresholds follow the rule `prior`: the decayed rate before the row.
+
+    python -m benchmarks.quality [--rows 50000] [--seeds 0 1 2] [--streams agrawal_1 ...] [--learners auto ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+from river import forest, imblearn, linear_model, optim, preprocessing, tree
+
+from benchmarks.streams import NAMES, SIX, Stream, make_stream
+from stream_balance.core.arms import make_model
+from stream_balance.core.arms.model import Model
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits
+from stream_balance.core.metrics_math import average_precision, calibration_error, grouped, roc_auc
+from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.core.records import Columns, Floats, Samples
+
+ARMS = ("linear", "replay_mlp", "window_booster")
+FIGURES = ("auc", "ap", "ap_windows", "g_half", "g_tuned", "ece", "p/rate", "us/row")
+HEAD = b"\0"
+BLOCK = 64  # rows after which calibrators and weights move
+CALIBRATION = CalibratorSettings(shift_precision=0.5)
+WINDOWS = 10
+
+
+class Scorer(Protocol):
+    """Says a probability, then learns the label."""
+
+    def __call__(self, stream: Stream) -> Floats: ...
+
+
+class Auto:
+    """Arms side by side, each behind its calibrator; what is said is their mixture. One arm: that arm calibrated."""
+
+    def __init__(self, arms: Iterable[str], seed: int) -> None:
+        self.models: list[Model] = [make_model(name, 2, seed) for name in arms]
+        self.calibrators = [Calibrator(CALIBRATION) for _ in self.models]
+        self.mixture = Mixture(MixtureSettings(), len(self.models))
+        self._said: list[tuple[Floats, Floats, int]] = []
+
+    def row(self, values: Floats, label: int, columns: Columns) -> float:
+        """The probability of one row, (1, d), whose label is learned then."""
+        n = len(self.models)
+        raw, said = np.full((n, 1, 1), np.nan), np.full((n, 1, 1), np.nan)
+        for i, model in enumerate(self.models):
+            if not self.mixture.running[i]:
+                continue
+            answer = model.predict(values, columns)
+            if not answer.abstained[0]:
+                raw[i] = logits(answer.probability)
+                said[i] = logits(self.calibrators[i].apply(raw[i], HEAD))
+        mixed = float(self.mixture.combine(said, HEAD)[0, 0])
+        self._said.append((raw, said, label))
+        if len(self._said) == BLOCK:
+            self._fold()
+        sample = Samples.of(values[0], label)
+        for i, model in enumerate(self.models):
+            if self.mixture.running[i]:
+                model.learn(sample, columns)
+        return 0.02 if math.isnan(mixed) else 1.0 / (1.0 + math.exp(-mixed))
+
+    def _fold(self) -> None:
+        raw = np.concatenate([each[0] for each in self._said], axis=1)
+        said = np.concatenate([each[1] for each in self._said], axis=1)[:, :, 0]
+        labels = [each[2] for each in self._said]
+        tiers = bytes(len(labels))
+        for i, calibrator in enumerate(self.calibrators):
+            calibrator.learn_many(raw[i], tiers, labels)
+        with np.errstate(invalid="ignore"):  # NaN where an arm says nothing
+            losses = np.logaddexp(0.0, np.where(np.array(labels) > 0, -said, said))
+        self.mixture.learn(losses, tiers)
+        self._said = []
+
+
+def ours(arms: Iterable[str], seed: int) -> Scorer:
+    """Arms by name, on the rows as matrices."""
+
+    def score(stream: Stream) -> Floats:
+        auto = Auto(arms, seed)
+        rows, labels = stream.values, stream.labels.tolist()
+        return np.array([auto.row(rows[i : i + 1], label, stream.columns) for i, label in enumerate(labels)])
+
+    return score
+
+
+def of_river(make: Callable[[], Any]) -> Scorer:
+    """A River classifier on the rows as dicts."""
+
+    def score(stream: Stream) -> Floats:
+        model, found = make(), []
+        for x, y in zip(stream.dicts(), stream.labels.tolist(), strict=True):
+            found.append(model.predict_proba_one(x).get(1, 0.0))
+            model.learn_one(x, y)
+        return np.array(found)
+
+    return score
+
+
+def logistic() -> Any:
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.SGD(0.01))
+
+
+def learners(seed: int) -> dict[str, Scorer]:
+    """All that is compared."""
+    aim = {0: 0.8, 1: 0.2}
+    return {
+        "auto": ours(ARMS, seed),
+        **{name: ours([name], seed) for name in ARMS},
+        "logistic": of_river(logistic),
+        "logistic over": of_river(lambda: imblearn.RandomOverSampler(logistic(), aim, seed=seed)),
+        "logistic under": of_river(lambda: imblearn.RandomUnderSampler(logistic(), aim, seed=seed)),
+        "adaptive tree": of_river(lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=seed)),
+        "tree over": of_river(
+            lambda: imblearn.RandomOverSampler(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), aim, seed=seed)
+        ),
+        "forest": of_river(lambda: forest.ARFClassifier(seed=seed)),
+    }
+
+
+def figures(probability: Floats, labels: np.ndarray[Any, np.dtype[np.intp]], us: float) -> list[float]:
+    """In the order of FIGURES."""
+    positive = labels > 0
+    hits, misses, sums = grouped(probability, positive)
+    windows = [
+        average_precision(*grouped(p, y)[:2])
+        for p, y in zip(np.array_split(probability, WINDOWS), np.array_split(positive, WINDOWS), strict=True)
+    ]
+    known = [each for each in windows if each is not None]
+    nan = math.nan
+    return [
+        roc_auc(hits, misses) or nan,
+        average_precision(hits, misses) or nan,
+        sum(known) / max(len(known), 1),
+        gmean(probability >= 0.5, positive),
+        gmean(probability >= prior(labels.tolist()), positive),
+        calibration_error(hits, misses, sums, 15) or 0.0,
+        float(probability.sum() / max(positive.sum(), 1)),
+        us,
+    ]
+
+
+def prior(labels: list[int]) -> Floats:
+    """The decayed rate before each row."""
+    rate, weight, found = 0.02, 50.0, []
+    for label in labels:
+        found.append(rate)
+        weight = weight * 0.999 + 1.0
+        rate += (label - rate) / weight
+    return np.array(found)
+
+
+def gmean(said: np.ndarray[Any, np.dtype[np.bool_]], positive: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    return math.sqrt(float(said[positive].mean()) * float((~said[~positive]).mean()))
+
+
+def show(name: str, values: Iterable[float]) -> None:
+    print(f"{name:28}" + "".join(f"{value:11.4f}" if value < 10 else f"{value:11.1f}" for value in values), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--streams", nargs="+", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--learners", nargs="+", default=list(learners(0)), choices=list(learners(0)))
+    options = parser.parse_args()
+    print(f"{'':28}" + "".join(f"{name:>11}" for name in FIGURES))
+    found: dict[str, dict[int, list[list[float]]]] = {name: {} for name in options.learners}
+    for seed in options.seeds:
+        for which in options.streams:
+            stream = make_stream(which, options.rows, seed)
+            for name in options.learners:
+                score = learners(seed)[name]
+                began = time.process_time()
+                probability = score(stream)
+                us = (time.process_time() - began) / options.rows * 1e6
+                row = figures(probability, stream.labels, us)
+                show(f"{which} {seed} {name}", row)
+                if which in SIX:
+                    found[name].setdefault(seed, []).append(row)
+    print("\nmean of the six streams, and its spread over the seeds")
+    for name, by_seed in found.items():
+        if by_seed:
+            means = np.array([np.mean(rows, axis=0) for rows in by_seed.values()])
+            show(name, means.mean(axis=0))
+            show("  +-", means.std(axis=0))
+
+
+if __name__ == "__main__":
+    main()
