@@ -63,8 +63,8 @@ def test_the_mean_probability_is_the_rate_under_every_strategy(strategy: str, mo
     runs = [served(strategy, model, seed=seed) for seed in range(2)]
     mean, rate = (np.concatenate([each[6_000:] for each in part]).mean() for part in zip(*runs, strict=True))
     # 240 positives: one standard error is .065, and three are allowed, for there are many pairs. Without balancing a
-    # hinge loss says nearly the same of every row, three away from the rate's logit, and the prior holds against so large
-    # a shift.
+    # hinge loss says nearly the same of every row, three away from the rate's logit, and the prior holds against so
+    # large a shift.
     assert mean / rate == pytest.approx(1.0, abs=0.3 if (strategy, model) == ("none", "linear_svm") else 0.2)
 
 
