@@ -52,7 +52,7 @@ def graph(title: str, tells: str, *queries: tuple[str, str], **more: Any) -> Pan
     return Panel(title, tells, tuple(Query(*query) for query in queries), **more)
 
 
-SERVICE = [
+SERVICE: list[Panel] = [
     stat("Ready", "stream_balance_ready", "Connected, and takes events.", ((RED, None), (GREEN, 1)),
          words={"0": "no", "1": "yes"}, runbook="down"),
     stat("Alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)', "Each has its place in the runbook.",
@@ -94,6 +94,12 @@ SERVICE = [
           (f"rate(stream_balance_examples_positive_total[{RATE}])", "with an outcome"), unit="eps",
           runbook="no-positives"),
 ]  # fmt: skip
+
+SERVICE.append(
+    graph("Checkpoint age", "How long something has been done that no checkpoint holds; 0 where none are made.",
+          ("stream_balance_checkpoint_age_seconds or vector(0)", "age"), unit="s", steps=((GREEN, None), (RED, 300)),
+          runbook="checkpoint-stale")
+)  # fmt: skip
 
 LEARNING = [
     stat("ROC AUC", 'stream_balance_metric_roc_auc{scope="window"}', "Over the last rows with 200 positives; its "
