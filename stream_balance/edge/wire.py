@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 from pydantic_core import ErrorDetails, PydanticOmit, SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
@@ -51,6 +51,7 @@ class WireSettings(RoomSettings):
     items_max: PositiveInt = 500  # per search
     features_max: PositiveInt = 200  # per item, and per search
     list_max: PositiveInt = 1024  # numbers of one embedding
+    number_max: PositiveFloat = 1e30  # size of a number, with either sign: beyond it arithmetic overflows
     string_max: PositiveInt = 512  # characters of an id, a query, a feature's name or value
     max_skew_s: NonNegativeFloat = 300.0  # an event may be this far ahead of its record's time
     time_min: str = "2000-01-01T00:00:00Z"  # older than this is a mistake of units, not an event
@@ -73,7 +74,7 @@ class WireSettings(RoomSettings):
 
 
 def search_validator(settings: WireSettings) -> SchemaValidator:
-    text, number = _text(settings), _number()
+    text, number = _text(settings), _number(settings)
     features = _features(settings)
     item = cs.typed_dict_schema(
         {
@@ -108,7 +109,7 @@ def purchase_validator(settings: WireSettings) -> SchemaValidator:
             | {
                 "item_id": _field(_text(settings, length_min=1), required=True),
                 "search_id": _field(cs.nullable_schema(text)),
-                "price": _field(cs.nullable_schema(_number())),
+                "price": _field(cs.nullable_schema(_number(settings))),
                 "quantity": _field(cs.nullable_schema(cs.int_schema(strict=True, ge=1, le=_INT_MAX))),
                 "label": _field(cs.nullable_schema(text)),
                 "items": _field(cs.any_schema()),  # only to find a wrong guess out
@@ -137,14 +138,14 @@ def _text(settings: WireSettings, length_min: int = 0) -> cs.CoreSchema:
     return cs.str_schema(strict=True, min_length=length_min, max_length=settings.string_max)
 
 
-def _number() -> cs.CoreSchema:
-    return cs.float_schema(strict=True, allow_inf_nan=False)
+def _number(settings: WireSettings) -> cs.CoreSchema:
+    return cs.float_schema(strict=True, allow_inf_nan=False, ge=-settings.number_max, le=settings.number_max)
 
 
 def _features(settings: WireSettings) -> cs.CoreSchema:
     absent = cs.no_info_after_validator_function(_omit, cs.none_schema())
-    embedding = cs.list_schema(_number(), max_length=settings.list_max, fail_fast=True, strict=True)
-    value = cs.union_schema([_number(), _text(settings), embedding, absent], mode="left_to_right")
+    embedding = cs.list_schema(_number(settings), max_length=settings.list_max, fail_fast=True, strict=True)
+    value = cs.union_schema([_number(settings), _text(settings), embedding, absent], mode="left_to_right")
     features = cs.dict_schema(_text(settings, length_min=1), value, max_length=settings.features_max, strict=True)
     return cs.nullable_schema(features)
 

@@ -20,7 +20,7 @@ NOON_US = 1_772_366_400_000_000
 CODEC = Codec(WireSettings(classes=("bought", "refund")))
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
-NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+NUMBER = st.floats(-1e30, 1e30)
 FEATURES = st.dictionaries(TEXT, NUMBER | TEXT | st.lists(NUMBER, max_size=3), max_size=4)
 TIME_US = st.integers(946_684_800_000_000, 4_102_444_800_000_000)
 
@@ -124,6 +124,9 @@ def test_any_json_is_an_event_or_a_bad_record(value: Any) -> None:
         (search_with(item_features={"a": {}}), "wrong_type", "items[0].features.a is an object, expected a number"),
         (search_with(item_features={"a": [1, "b"]}), "wrong_type", "items[0].features.a[1] is 'b', expected a number"),
         (search_with(item_features={"a": [1, float("inf")]}), "not_finite", "items[0].features.a[1] is inf"),
+        (search_with(features={"a": 1e31}), "out_of_range", "features.a is 1e+31, expected at most 1e+30"),
+        (search_with(item_features={"a": [1, -1e31]}), "out_of_range", "a[1] is -1e+31, expected at least -1e+30"),
+        (purchase_with(price=1e300), "out_of_range", "price is 1e+300, expected at most 1e+30"),
         (search_with(features={"a": float("-inf")}), "not_finite", "features.a is -inf, expected a finite number"),
         (search_with(features={"a": 10**400}), "not_finite", "(401 characters), expected a finite number"),
         (search_with(features={"a": 1}).replace(b"1}", b"1" * 9000 + b"}"), "not_finite", "beyond all range"),

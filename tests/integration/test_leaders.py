@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stream_balance.edge.kafka import KafkaSettings, client
-from stream_balance.edge.kafka.produce import produce
+from stream_balance.edge.kafka.produce import Outgoing, produce
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.merge import Polled
 from tests.integration.conftest import OwnBroker
@@ -52,10 +52,18 @@ def test_one_leader_after_the_other_killed(
     source = KafkaSource(settings, PlainCodec())
     source.open()
     records: list[Polled] = []
+    failed: list[BaseException] = []
+
+    def write(part: list[Outgoing]) -> None:
+        try:
+            produce(settings, part)
+        except BaseException as error:
+            failed.append(error)
+
     for number in range(KILLS):
         wait_for_all_in_sync(settings)
         victim = three_brokers[described(settings)[number % 6]["leader_id"] - 1]
-        writer = threading.Thread(target=produce, args=(settings, log[EACH * number : EACH * (number + 1)]))
+        writer = threading.Thread(target=write, args=(log[EACH * number : EACH * (number + 1)],))
         # In turn: before anything is written, in the middle, when all is written but not all is read.
         wanted, kill_at = EACH * (number + 1), EACH * number + (0, EACH // 4, EACH - 50)[number % 3]
         end, killed = time.monotonic() + PATIENCE_S, False
@@ -66,6 +74,7 @@ def test_one_leader_after_the_other_killed(
             if not writer.ident:
                 writer.start()
             records += source.poll(20, timeout_s=0.2)
+            assert not failed, f"the writer has failed at kill {number + 1}: {failed[0]}"
             assert time.monotonic() < end, f"stranded after kill {number + 1} at {len(records)}; lag {source.lag()}"
         writer.join()
         victim.start()

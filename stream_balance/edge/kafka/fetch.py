@@ -17,6 +17,8 @@ from stream_balance.edge.kafka.decode import Decoder, decode
 from stream_balance.edge.kafka.settings import KafkaSettings
 from stream_balance.edge.merge import LaneKey, Merge
 
+STILL_ASKINGS, STILL_ASKINGS_MAX = 2, 32
+
 
 class Fetcher:
     """Reads from where the merge's lanes stand. Raises the client's errors. Not thread-safe.
@@ -34,6 +36,8 @@ class Fetcher:
         self.lanes = {lane: client.TopicPartition(*lane) for lane in lanes}  # -> the client's name of the partition
         self._parked: set[LaneKey] = set()
         self._behind: dict[LaneKey, int] = {}
+        self._still, self._still_max = 0, STILL_ASKINGS
+        self._polls_asked = 0
         self.highwater: dict[LaneKey, int] = {}
         self.polls = 0
         self.records = 0
@@ -118,18 +122,27 @@ class Fetcher:
 
     # Trouble
 
-    def is_stranded(self) -> bool:
-        """A partition with nothing buffered that is behind, and was at the same offset when last asked: the client has
-        lost it (seen after a change of leader). Ask seldom.
+    def is_stranded(self, ends: Mapping[LaneKey, int]) -> bool:
+        """Whether the client has lost a partition (seen after a change of leader): nothing of it is buffered, it is
+        behind its end, and it has stood still over some askings, twice as many after each new client in vain.
         """
+        if self.polls == self._polls_asked:  # nobody has asked for records since
+            return False
+        self._polls_asked = self.polls
         behind = {
             lane: position
             for lane, position in self._merge.positions().items()
-            if position < self.highwater.get(lane, 0) and not self._merge.buffered(lane)[0]
+            if position < max(ends[lane], self.highwater.get(lane, 0)) and not self._merge.buffered(lane)[0]
         }
-        stranded = any(self._behind.get(lane) == position for lane, position in behind.items())
+        if not any(self._behind.get(lane) == position for lane, position in behind.items()):
+            self._still, self._still_max = 0, STILL_ASKINGS
+        else:
+            self._still += 1
         self._behind = behind
-        return stranded
+        if self._still < self._still_max:
+            return False
+        self._still, self._still_max = 0, min(2 * self._still_max, STILL_ASKINGS_MAX)
+        return True
 
     def renew(self) -> bool:
         """Begin afresh with a new client, where the merge stands. False if none can be had."""

@@ -156,14 +156,14 @@ class KafkaSource:
         if not self._patience.is_time_to_ask():
             return
         try:
-            self._reader.earliest(PROBE_S)
+            ends = self._reader.latest(PROBE_S)
         except client.FATAL as error:
             raise self._refused(error) from error
         except client.KafkaError as error:
             self._patience.failed(error)
         else:
             self._patience.answered()
-            if self._reader.is_stranded():
+            if self._reader.is_stranded(ends):
                 self._reader.renew()
             self._look_at_topics()
 
