@@ -13,6 +13,7 @@ import json
 import random
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -189,7 +190,7 @@ class Fuzz:
 
 def fuzz_settings() -> Settings:
     """Searches of few items, so that most of the time goes into records; a short window, so that labels come due."""
-    return Settings(shop=ShopSettings(shown_min=1, shown_max=3), join=JoinSettings(window_s=120.0))
+    return Settings(shop=ShopSettings(shown_min=1, shown_max=3, positive_share=0.2), join=JoinSettings(window_s=600.0))
 
 
 def main(out: Callable[[str], object] = print) -> int:
@@ -206,6 +207,7 @@ def main(out: Callable[[str], object] = print) -> int:
                 fuzz.check()
         except Exception as error:  # whatever it is, say which record did it
             out(f"seed {options.seed}, record {record.offset}: {type(error).__name__}: {error}\n{record.value!r}")
+            out("".join(traceback.format_exception(error)))
             return 1
         if fuzz.taken >= options.records:
             break

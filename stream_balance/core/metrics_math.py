@@ -162,12 +162,13 @@ def decision_figures(confusion: Floats) -> dict[str, float | None]:
     if recall is None or specificity is None:
         return figures
     spread = math.sqrt(tp + fp) * math.sqrt(tn + fn) * math.sqrt(positives) * math.sqrt(negatives)
-    chance = ((tp + fp) * positives + (tn + fn) * negatives) / rows
+    # Errors by chance; as a sum, because `rows` minus the agreement by chance is 0 when one class has all but faded.
+    errors = ((tp + fp) * negatives + (tn + fn) * positives) / rows
     return figures | {
         "gmean": math.sqrt(recall * specificity),
         "balanced_accuracy": 0.5 * (recall + specificity),
         "mcc": (tp * tn - fp * fn) / spread if spread > 0.0 else 0.0,
-        "kappa": (tp + tn - chance) / (rows - chance),
+        "kappa": 1.0 - (fp + fn) / errors if errors > 0.0 else None,
     }
 
 

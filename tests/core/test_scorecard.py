@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from stream_balance.core.digest import Digest
@@ -350,3 +352,26 @@ def test_without_truths_there_is_no_oracle() -> None:
     made = Oracle(MetricSettings())
     made.score(next(searches(np.array([0.5]), np.array([1]))))
     assert made.metrics() is None
+
+
+@given(st.lists(st.floats(0.0, 1e6) | st.sampled_from([0.0, 1e-30, 1e-300, 5e-324]), min_size=4, max_size=4))
+def test_decisions_have_figures_however_little_is_left_of_a_faded_class(cells: list[float]) -> None:
+    figures = decision_figures(np.array(cells).reshape(2, 2))
+    assert all(value is None or -1.0 - 1e-9 <= value <= 1.0 + 1e-9 for value in figures.values()), figures
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_report_can_be_made_long_after_the_last_outcome(classes: int) -> None:
+    """The faded scope holds ever less of a class that no longer comes; one day it is lost in rounding."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros(60_000, dtype=np.int64)
+    labels[:30] = rng.integers(0, classes, 30)
+    served = np.full((len(labels), classes - 1), 0.01)
+    made = Scorecard(MetricSettings(), classes, [f"c{index}" for index in range(classes)])
+    for number, examples in enumerate(searches(served, labels, size=500)):
+        made.score(examples)
+        faded = made.metrics().faded
+        assert 0.0 < (faded.rows if number else 1.0) <= 1001.0
+    if classes == 2:
+        assert faded.at_half is not None
+        assert faded.at_half.accuracy == pytest.approx(1.0)

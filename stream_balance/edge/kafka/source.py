@@ -94,7 +94,7 @@ class KafkaSource:
     def _plan_start(self, positions: Mapping[LaneKey, int] | None, topic_ids: Mapping[str, str] | None) -> start.Start:
         reader, settings = self._reader, self._settings
         try:
-            earliest = reader.earliest(ASK_S)
+            earliest = client.connect(lambda: reader.earliest(ASK_S), settings, now_s=self._now_s, sleep=self._sleep)
             if positions is None and settings.start == "committed":
                 positions, topic_ids = self._committer.committed(reader.lanes)
         except (client.KafkaError, OSError) as error:

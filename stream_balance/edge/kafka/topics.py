@@ -24,11 +24,13 @@ def look_up(
 ) -> dict[str, int]:
     """Partition counts of those of the topics that exist; `missing(counts)` may say which are to be created.
 
-    Raises WorldError when the broker does not answer.
+    Raises WorldError when no broker answers; that one of several is away does not matter.
     """
     admin = client.connect(lambda: client.new_admin(settings), settings, now_s=now_s, sleep=sleep)
     try:
-        counts = client.partition_counts(admin, list(topics))
+        counts: dict[str, int] = client.connect(
+            lambda: client.partition_counts(admin, list(topics)), settings, now_s=now_s, sleep=sleep
+        )
         if missing is None:
             # A topic just created is not yet known to every broker.
             for _ in range(LOOK_AGAIN_MAX):
