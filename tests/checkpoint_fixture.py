@@ -1,0 +1,63 @@
+"""Writes the checkpoint that a test loads in every later version: tests/data/checkpoints/format-N.sbc.gz (most of it is
+empty histograms).
+
+    python -m tests.checkpoint_fixture
+
+Run it once when a release is made with a new format, and keep the files of former formats. Between releases, when a
+change of the core makes the present file unreadable, write it anew; after one, add a migration instead
+(`stream_balance/edge/checkpoint/migrations.py`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from pathlib import Path
+
+from stream_balance.edge.checkpoint.allow import AllowList
+from stream_balance.edge.checkpoint.disk import LocalDisk
+from stream_balance.edge.checkpoint.format import FORMAT
+from stream_balance.edge.checkpoint.keeper import About, Keeper, Snapshot
+from stream_balance.edge.checkpoint.settings import CheckpointSettings
+from stream_balance.edge.checkpoint.store import Store, file_name
+from stream_balance.edge.checkpoint.writer import InlineWriter
+from stream_balance.saving import state_settings
+from stream_balance.service import make_pipeline, versions
+from stream_balance.settings import Settings
+from tests.contract.streams import shop
+
+FOLDER = Path(__file__).parent / "data" / "checkpoints"
+SETTINGS = Settings.model_validate(
+    {"join": {"window_s": 600.0}, "order": {"disorder_max_s": 30.0}, "window": {"size_max": 50}, "seed": 3}
+)
+EVENTS, SEEN = 120, 100  # searches in the stream; events of it that the saved pipeline has seen
+
+
+def main() -> None:
+    """Write it."""
+    pipeline = make_pipeline(SETTINGS)
+    for event in shop(EVENTS, seed=9, signal=1.0)[:SEEN]:
+        pipeline.push(event, event.event_id.encode())
+    about = About("kafka", state_settings(SETTINGS), versions())
+    counts = {**pipeline.events, "impressions": pipeline.examples_in}
+    position = {"offsets": {"search-events/0": SEEN}, "topic_ids": {}}
+    with tempfile.TemporaryDirectory() as name:
+        disk = LocalDisk(Path(name))
+        keeper = Keeper(Store(disk, AllowList()), disk, InlineWriter(), CheckpointSettings(), about)
+        keeper.resume(None)
+        keeper.finish(lambda: Snapshot({"pipeline": pipeline, "plan": []}, position, counts), lambda: None, 1e9)
+        keeper.close()
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        target = FOLDER / f"format-{FORMAT}.sbc.gz"
+        target.write_bytes(gzip.compress(next(Path(name).glob("*.sbc")).read_bytes(), mtime=0))
+    print(f"{target.name}: {target.stat().st_size:,} bytes")
+
+
+def installed(fixture: Path, folder: Path) -> Store:
+    """A folder with that file as its one checkpoint."""
+    (folder / file_name(2)).write_bytes(gzip.decompress(fixture.read_bytes()))
+    return Store(LocalDisk(folder), AllowList())
+
+
+if __name__ == "__main__":
+    main()
