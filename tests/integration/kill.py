@@ -76,6 +76,7 @@ def life(command: list[str], folder: Path, rng: random.Random, kills: Kills) -> 
     process.send_signal(signal.SIGKILL)
     process.wait()
     reader.join()
+    process.stderr.close()
     if ended is not None:
         if ended != 0:
             kills.reasons.append(f"ended by itself with {ended}: {''.join(told)[-2000:]}")
