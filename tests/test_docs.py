@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from stream_balance.settings import Settings
 from tests.conftest import ROOT
 from tests.readme_commands import command, commands
 
@@ -47,3 +51,26 @@ def test_the_demo_of_the_set_up_command_runs(folder: Path) -> None:
     done = shell(f"{line} --max-events 300 --rate 0 --port 0", folder)
     assert done.returncode == 0, done.stderr
     assert "Prequential metrics" in done.stdout
+
+
+# Limits that bound no buffer: shares, losses, the simulated shop, and how often something is done.
+NO_BUFFERS = {
+    "bad.share_max", "drift.loss_max", "shop.shown_max", "balance.refresh_rows", "calibrate.block_rows",
+    "drift.check_rows", "rates.block_rows", "threshold.refresh_rows",
+}  # fmt: skip
+
+
+def bounds(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Every setting that ends in `_max`, or names a number of rows, records or searches."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from bounds(field.annotation, f"{path}{name}.")
+        elif name.endswith(("_max", "_rows", "_records", "_searches")):
+            yield path + name
+
+
+def test_every_bound_is_documented() -> None:
+    listed = set(re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs" / "bounds.md").read_text(), flags=re.MULTILINE))
+    known = set(bounds(Settings)) - NO_BUFFERS
+    assert listed <= known, f"no such settings: {sorted(listed - known)}"
+    assert not known - listed, f"not in docs/bounds.md: {sorted(known - listed)}"

@@ -150,6 +150,26 @@ def test_a_partition_far_ahead_neither_fills_memory_nor_stops_the_merge(topics: 
     assert parked > 0
 
 
+def test_what_is_fetched_and_not_taken_is_bounded_in_bytes_too(topics: Any) -> None:
+    settings = topics(partitions=1, buffer_bytes_max=50_000, fetch_bytes_max=20_000)
+    log = [line("s", f"a{n}-{'x' * 500}", "u", START_MS + n) for n in range(2000)]
+    log += [line("p", f"b{n}", "u", START_MS + 100 * n) for n in range(20)]
+    produce(settings, log)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    largest = 0
+    records: list[Polled] = []
+    while not source.caught_up():
+        records += source.poll(1, timeout_s=0.5)  # slower than they come
+        largest = max(largest, *(source._merge.buffered(key)[1] for key in source._reader.lanes))
+    figures = source.figures()
+    source.close()
+    assert [place(r.event) for r in records if r.event] == in_total_order(log)
+    assert figures["partitions_parked"] > 0
+    # What the client had fetched when it was full comes on top, a producer's batch at least: brokers do not cut them.
+    assert largest < 50_000 + 131_072
+
+
 def test_a_run_of_equal_times_longer_than_the_buffer_does_not_stop_the_merge(topics: Any) -> None:
     settings = topics(partitions=1, buffer_records_max=100)
     produce(settings, [line("s", f"e{n}", "u", START_MS) for n in range(1000)])
@@ -238,6 +258,23 @@ def test_predictions_are_acknowledged_at_flush(topics: Any) -> None:
     sink.close()
     values = {record.value for record in consume_all(settings, settings.predictions_topic, 200)}
     assert values == {f"prediction {n}".encode() for n in range(200)}
+
+
+def test_outputs_on_their_way_are_bounded_in_bytes(topics: Any) -> None:
+    settings = topics(partitions=1, unacknowledged_bytes_max=20_000)
+    sink = KafkaSink(settings)
+    sink.open()
+    assert sink._outbox is not None
+    for n in range(300):
+        sink.publish_prediction(f"u{n}".encode(), bytes(2_000))
+        assert sink._outbox._bytes <= 20_000
+    sink.publish_prediction(b"u", bytes(100_000))  # one alone may be larger
+    sink.flush(20)
+    figures = sink.figures()
+    sink.close()
+    assert figures["output_waits"] > 0
+    assert figures["outputs_unacknowledged"] == 0
+    assert len(consume_all(settings, settings.predictions_topic, 301)) == 301
 
 
 def test_a_log_is_published_at_the_speed_that_was_asked_for(topics: Any) -> None:
@@ -345,6 +382,22 @@ def test_a_broker_killed_and_back_loses_and_doubles_nothing(topics: Any, own_bro
     assert sorted(place(r.event) for r in records if r.event) == in_total_order(log)
     assert figures["broker_outages"] >= 1
     assert figures["broker_outage_s"] > 0
+
+
+@pytest.mark.real_kafka
+def test_a_partition_that_the_client_has_lost_gets_a_new_client(topics: Any) -> None:
+    settings = topics(partitions=1, probe_every_s=0.2)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    assert read(source) == []
+    # A paused partition is one that the client leaves out of its fetches, for good.
+    source._reader._consumer.pause(source._reader.lanes[settings.search_topic, 0])
+    produce(settings, [line("s", f"e{n}", "u", START_MS + n) for n in range(5)])
+    records = read(source, until=5)
+    renewed = source.figures()["clients_renewed"]
+    source.close()
+    assert [r.offset for r in records] == list(range(5))
+    assert renewed == 1
 
 
 @pytest.mark.real_kafka
