@@ -93,13 +93,14 @@ def search_schema(limits: Any) -> dict[str, Any]:
     text = {"type": "string", "maxLength": limits.string_max}
     name = text | {"minLength": 1}
     optional: dict[str, Any] = {"anyOf": [text, {"type": "null"}]}
-    numbers = {"type": "array", "items": {"type": "number"}, "maxItems": limits.list_max}
-    feature = {"anyOf": [{"type": "number"}, text, numbers, {"type": "null"}]}
+    number = {"type": "number", "minimum": -limits.number_max, "maximum": limits.number_max}
+    numbers = {"type": "array", "items": number, "maxItems": limits.list_max}
+    feature = {"anyOf": [number, text, numbers, {"type": "null"}]}
     features: dict[str, Any] = {
         "type": ["object", "null"], "propertyNames": {"minLength": 1, "maxLength": limits.string_max},
         "additionalProperties": feature, "maxProperties": limits.features_max,
     }  # fmt: skip
-    price = {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    price = {"anyOf": [number, {"type": "null"}]}
     position = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, {"type": "null"}]}
     item = {
         "type": "object",
