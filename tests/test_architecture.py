@@ -31,6 +31,7 @@ EXTRA: dict[str, set[str]] = {
     "core/arms/": {"stream_balance.core.arms", "stream_balance.core.arrays"},
     "core/features.py": {"stream_balance.core.lru"},
     "core/synthesis.py": {"stream_balance.core.packing"},
+    "core/packing.py": {"stream_balance.core.arrays"},
     "core/join.py": {"stream_balance.core.held"},
     "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
     "core/ranking.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},

@@ -35,11 +35,11 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     return b"".join([_LENGTH.pack(len(text)), text, *parts])
 
 
-def unpack(data: bytes) -> dict[str, Array]:
+def unpack(data: bytes | memoryview) -> dict[str, Array]:
     """What `pack` was given; the arrays are read-only views. Raises ValueError when the bytes are not of that form."""
     try:
         (length,) = _LENGTH.unpack_from(data)
-        head = json.loads(data[_LENGTH.size : _LENGTH.size + length])
+        head = json.loads(bytes(data[_LENGTH.size : _LENGTH.size + length]))
         at, found = _LENGTH.size + length, {}
         for name, kind, shape in head:
             dtype = np.dtype(kind)
