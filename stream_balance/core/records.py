@@ -119,6 +119,15 @@ class Columns:
         return code
 
 
+def fitted(rows: Floats, width: int) -> Floats:
+    """`rows`, (n, any), with exactly `width` columns, the missing ones NaN; where none is missing, a view."""
+    if rows.shape[1] >= width:
+        return rows[:, :width]
+    wide = np.full((len(rows), width), np.nan)
+    wide[:, : rows.shape[1]] = rows
+    return wide
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """One search, featurized. `values` is (n, d) float64 with NaN for absent; `tiers` is n bytes of HEAD or TAIL."""
@@ -270,6 +279,20 @@ class Samples:
     def of(cls, row: Floats, label: int, *, times: int = 1, offset: tuple[float, ...] = (0.0,)) -> Samples:
         """One observed row, (d,)."""
         return cls(row[None, :], [label], b"\0", [times], [offset])
+
+    def unrolled(self) -> Samples:
+        """The same with every row standing as often as it is learned: all `times` are 1."""
+        if max(self.times) <= 1:
+            return self
+        again = [i for i, times in enumerate(self.times) for _ in range(times)]
+        return Samples(
+            self.rows.take(again, axis=0),
+            [self.labels[i] for i in again],
+            bytes([self.origins[i] for i in again]),
+            [1] * len(again),
+            [self.offsets[i] for i in again],
+            None if self.weights is None else [self.weights[i] for i in again],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.records import Columns, Floats, fitted
 
 DECAY = 0.9995  # per row: the moments follow a drift within some 2,000 rows
 CLIP = 4.0  # standard deviations
@@ -100,10 +100,7 @@ class Encoder:
         self._plain = False
 
     def _numbers(self, rows: Floats) -> Floats:
-        if rows.shape[1] < self._known:
-            wide = np.full((len(rows), self._known), np.nan)
-            wide[:, : rows.shape[1]] = rows
-            rows = wide
+        rows = fitted(rows, self._known)
         return rows if len(self._numeric) == rows.shape[1] else rows[:, self._numeric]
 
     def _moments(self, numbers: Floats) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.arms.model import abstention
-from stream_balance.core.records import Columns, Floats, Samples, Scores
+from stream_balance.core.records import Columns, Floats, Samples, Scores, fitted
 
 RATE = 0.01  # of weights and intercept alike
 _TINY = 1e-300  # stands for a variance of 0
@@ -74,12 +74,7 @@ class FastLogistic:
 
     def _numbers(self, values: Floats) -> Floats:
         """The columns that were ever present, of rows of any width, (n, m)."""
-        width = values.shape[1]
-        if width < self._width:
-            wide = np.full((len(values), self._width), np.nan)
-            wide[:, :width] = values
-            values = wide
-        return values.take(self._met, axis=1)
+        return fitted(values, self._width).take(self._met, axis=1)
 
     def predict(self, values: Floats, columns: Columns) -> Scores:
         """Sigmoid of the logits, one matrix product for all n rows."""
@@ -113,7 +108,8 @@ class FastLogistic:
 
     def learn(self, samples: Samples, columns: Columns) -> None:
         """SGD on the logarithmic loss, `times` steps a row; the scaler counts the row each time, as River does."""
-        rows = samples.rows
+        samples = samples.unrolled()
+        rows, weights = samples.rows, samples.weights
         if rows.shape[1] > self._width:
             self._widen(rows.shape[1], columns)
         if len(self._unmet):
@@ -122,12 +118,6 @@ class FastLogistic:
         codes = {column: rows[:, column] for column in self.levels if column < rows.shape[1]}
         signs = [1.0 if label else -1.0 for label in samples.labels]
         offsets = [offset[0] for offset in samples.offsets]
-        weights = samples.weights
-        if max(samples.times) > 1:
-            repeated = [i for i, times in enumerate(samples.times) for _ in range(times)]
-            numbers, signs, offsets = numbers[repeated], [signs[i] for i in repeated], [offsets[i] for i in repeated]
-            codes = {column: each[repeated] for column, each in codes.items()}
-            weights = weights and [weights[i] for i in repeated]
         for first in range(0, len(signs), BLOCK):
             block = slice(first, first + BLOCK)
             scaled = self._standardise(numbers[block])

@@ -47,14 +47,9 @@ class Learner(ABC):
 
     def learn(self, samples: Samples, columns: Columns) -> None:
         """Learn rows, each as often as it says."""
-        rows, labels = samples.rows, samples.labels
+        samples = samples.unrolled()
         made = np.frombuffer(samples.origins, dtype=np.uint8) > 0
-        offsets = np.array(samples.offsets)
-        if max(samples.times) > 1:
-            again = np.repeat(np.arange(len(labels)), samples.times)
-            rows, made, offsets = rows[again], made[again], offsets[again]
-            labels = [labels[i] for i in again.tolist()]
-        self.learn_rows(rows, labels, made, offsets, columns)
+        self.learn_rows(samples.rows, samples.labels, made, np.array(samples.offsets), columns)
 
 
 def probabilities(logits: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 from stream_balance.core.arms.flat_trees import FlatTrees
 from stream_balance.core.arms.learner import LOGIT_MAX, Bools, Learner
 from stream_balance.core.arrays import pack, unpack
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.records import Columns, Floats, fitted
 
 WINDOW_ROWS = 8_000
 EVERY = 1_000
@@ -115,9 +115,7 @@ class WindowBooster(Learner):
     def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
         """Remember the rows; ask for a fit, and let a result enter, where it is due."""
         if rows.shape[1] > self._rows.shape[1]:
-            wide = np.full((len(self._rows), rows.shape[1]), np.nan)
-            wide[:, : self._rows.shape[1]] = self._rows
-            self._rows = wide
+            self._rows = fitted(self._rows, rows.shape[1])
         done = 0
         while done < len(labels):
             due = self._next if self.request is None else self.request.enters_at

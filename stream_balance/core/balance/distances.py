@@ -11,15 +11,6 @@ import numpy.typing as npt
 from stream_balance.core.records import Floats
 
 
-def fitted(rows: Floats, width: int) -> Floats:
-    """`rows` with exactly `width` columns, the missing ones NaN."""
-    if rows.shape[1] >= width:
-        return rows[:, :width]
-    wide = np.full((len(rows), width), np.nan)
-    wide[:, : rows.shape[1]] = rows
-    return wide
-
-
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How columns count in a distance: those that tell some rows from others."""

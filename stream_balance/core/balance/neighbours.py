@@ -14,8 +14,8 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.balance.distances import Scale, fitted, scale_of, squared_distances
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.balance.distances import Scale, scale_of, squared_distances
+from stream_balance.core.records import Columns, Floats, fitted
 
 Pool = tuple[int, int | None]  # class and tier that rows come from; None = all tiers
 SCALE_DRAWS = 16  # a scale is worked out anew after so many draws

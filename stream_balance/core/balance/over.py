@@ -7,13 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from stream_balance.core.balance.distances import fitted
 from stream_balance.core.balance.informed import FadingMean, Informed, rounded, split
 from stream_balance.core.balance.neighbours import between
 from stream_balance.core.balance.reference import Reference
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import Arrivals, Columns, Floats
+from stream_balance.core.records import Arrivals, Columns, Floats, fitted
 from stream_balance.core.window import Window
 
 

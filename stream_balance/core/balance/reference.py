@@ -12,8 +12,8 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.balance.distances import fitted, scale_of
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.balance.distances import scale_of
+from stream_balance.core.records import Columns, Floats, fitted
 
 EQUAL = 1e-9  # squares below are rounding: the row is equal, and may be the row itself
 
