@@ -242,17 +242,25 @@ class Window:
         if len(parts) == 1:
             ring, order = parts[0]
             return ring.values[order]
+        return self._merged(parts, latest_max)[0]
+
+    @staticmethod
+    def _merged(
+        parts: list[tuple[_Ring, npt.NDArray[np.intp]]], latest_max: int | None
+    ) -> tuple[Floats, npt.NDArray[np.intp]]:
+        """These rows of several rings in one matrix, oldest first; and their places in the parts put end to end."""
         width = max((ring.values.shape[1] for ring, _ in parts), default=0)
         rows = np.full((sum(len(order) for _, order in parts), width), np.nan)
         if not parts:
-            return rows
+            return rows, np.zeros(0, dtype=np.intp)
         end = 0
         for ring, order in parts:
             rows[end : end + len(order), : ring.values.shape[1]] = ring.values[order]
             end += len(order)
-        sequence = np.concatenate([ring.stamps[order, 1] for ring, order in parts])
-        by_age = np.argsort(sequence)
-        return rows[by_age if latest_max is None else by_age[-latest_max:]]
+        by_age = np.argsort(np.concatenate([ring.stamps[order, 1] for ring, order in parts]))
+        if latest_max is not None:
+            by_age = by_age[-latest_max:]
+        return rows[by_age], by_age
 
     @property
     def added(self) -> int:
@@ -267,18 +275,10 @@ class Window:
         tiers = range(len(TIERS)) if tier is None else (tier,)
         classes = (max(len(self._rings), 1) + len(TIERS) - 1) // len(TIERS)
         shown = [(label, self._shown(label, each)) for label in range(classes) for each in tiers]
-        parts = [(label, ring, ring.order()[-latest_max:]) for label, ring in shown if ring is not None and ring.count]
-        width = max((ring.values.shape[1] for _, ring, _ in parts), default=0)
-        if not parts:
-            return np.empty((0, 0)), np.zeros(0, dtype=np.int64)
-        labels = np.concatenate([np.full(len(order), label) for label, _, order in parts])
-        newest = np.argsort(np.concatenate([ring.stamps[order, 1] for _, ring, order in parts]))[-latest_max:]
-        rows = np.full((len(labels), width), np.nan)
-        end = 0
-        for _, ring, order in parts:
-            rows[end : end + len(order), : ring.values.shape[1]] = ring.values[order]
-            end += len(order)
-        return rows[newest], labels[newest]
+        known = [(label, ring) for label, ring in shown if ring is not None and ring.count]
+        rows, places = self._merged([(ring, ring.order()[-latest_max:]) for _, ring in known], latest_max)
+        labels = np.repeat([label for label, _ in known], [min(ring.count, latest_max) for _, ring in known])
+        return rows, labels.astype(np.int64)[places]
 
     def digest_state(self) -> object:
         """Each class and tier: its rows, oldest first, with their times; and the counters."""

@@ -120,11 +120,6 @@ class Merge:
         """What is left of the journal that is followed; empty when its end was reached."""
         return list(self._plan)
 
-    @property
-    def is_following(self) -> bool:
-        """Whether the journal still says what comes next."""
-        return bool(self._plan)
-
     def missing(self) -> list[tuple[LaneKey, int, int]]:
         """(lane, where it ends, offset in the journal) of lanes that have ended before what was once read of them."""
         return [

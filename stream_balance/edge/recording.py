@@ -18,6 +18,7 @@ import zstandard
 from pydantic import PositiveFloat, PositiveInt
 
 from stream_balance.core.records import RoomSettings
+from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.logfile import wrap
 from stream_balance.edge.segments import MANIFEST, VERSION, read_manifest
 from stream_balance.errors import SettingsError, WorldError
@@ -133,8 +134,4 @@ class Recording:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._folder / MANIFEST)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        LocalDisk(self._folder).sync_names()

@@ -18,9 +18,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,8 @@ def life(command: list[str], folder: Path, rng: random.Random, kills: Kills) -> 
     else:
         working.wait(PATIENCE_S)
         wait_s = rng.uniform(0.0, 1.2)
-    end = time.monotonic() + wait_s
-    while process.poll() is None and time.monotonic() < end:
-        working.wait(0.001) if not working.is_set() else time.sleep(0.001)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(wait_s)
     ended = process.poll()
     process.send_signal(signal.SIGKILL)
     process.wait()

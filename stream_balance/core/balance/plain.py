@@ -32,14 +32,18 @@ class RandomOver(Strategy):
     name: ClassVar[str] = "random_over"
 
 
-class RandomUnder(Strategy):
-    """Majority examples are kept by chance, those of the rarest class all."""
-
-    name: ClassVar[str] = "random_under"
+class Lowered(Strategy):
+    """Under-sampling does all of the work."""
 
     def majority_weight(self, needed: float) -> float:
         """1 / needed, so that the rarest class counts once."""
         return 1.0 / needed
+
+
+class RandomUnder(Lowered):
+    """Majority examples are kept by chance, those of the rarest class all."""
+
+    name: ClassVar[str] = "random_under"
 
 
 class Shared(Strategy):
@@ -152,11 +156,7 @@ class OversamplingOnlineBagging(Poisson):
     name: ClassVar[str] = "oob"
 
 
-class UndersamplingOnlineBagging(Poisson):
+class UndersamplingOnlineBagging(Lowered, Poisson):
     """UOB: the majority is learned Poisson(1 / m) times, the rarest class Poisson(1) times (see `Poisson`)."""
 
     name: ClassVar[str] = "uob"
-
-    def majority_weight(self, needed: float) -> float:
-        """1 / needed, so that the rarest class counts once."""
-        return 1.0 / needed

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.balance.informed import FadingMean, Informed, split
+from stream_balance.core.balance.plain import Lowered
 from stream_balance.core.balance.reference import EQUAL, Reference
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.rates import Rates
@@ -24,7 +25,7 @@ EASY_SHARE = 0.5  # hard mining: so much of the keep rate is the same for all ro
 _SURVIVAL_MIN = 0.05
 
 
-class Cleaning(Informed):
+class Cleaning(Lowered, Informed):
     """Base: a majority row that does not survive its neighbours is dropped, and others by chance down to the target.
 
     With a target at or below the share there is, only the cleaning is left. Chance comes first, so that few rows need
@@ -34,10 +35,6 @@ class Cleaning(Informed):
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         super().__init__(settings, rates, weighs=weighs)
         self._survival = [FadingMean(1.0) for _ in range(rates.classes)]
-
-    def majority_weight(self, needed: float) -> float:
-        """1 / needed, so that the rarest class counts once."""
-        return 1.0 / needed
 
     def survives(self, rows: Floats, label: int, reference: Reference) -> npt.NDArray[np.bool_]:
         """Of each row of a class: whether it stays, (n,)."""
@@ -97,7 +94,7 @@ class Tomek(Cleaning):
         return stays
 
 
-class NearMiss(Informed):
+class NearMiss(Lowered, Informed):
     """NearMiss 1 or 2: of the majority, the rows nearest to rare rows are kept, as many as the target asks for.
 
     Mani and Zhang, "kNN approach to unbalanced data distributions" (ICML workshop 2003). Version 1 takes the mean
@@ -111,10 +108,6 @@ class NearMiss(Informed):
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         super().__init__(settings, rates, weighs=weighs)
         self._scores: list[deque[float]] = [deque(maxlen=RECENT_SCORES) for _ in range(rates.classes)]
-
-    def majority_weight(self, needed: float) -> float:
-        """1 / needed, so that the rarest class counts once."""
-        return 1.0 / needed
 
     def scores(self, rows: Floats, reference: Reference) -> Floats:
         """Mean distance of each row to its `neighbours` nearest (or farthest) among the rows of `reference`, (n,)."""
@@ -148,7 +141,7 @@ class NearMiss(Informed):
         return [super().digest_state(), [list(each) for each in self._scores]]
 
 
-class HardMining(Informed):
+class HardMining(Lowered, Informed):
     """Hard mining: a majority row is kept rather if the model was wrong about it, by the probability that was served.
 
     Shrivastava, Gupta, Girshick, "Training region-based object detectors with online hard example mining" (CVPR 2016),
@@ -162,10 +155,6 @@ class HardMining(Informed):
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         super().__init__(settings, rates, weighs=weighs)
         self._wrong = [FadingMean(0.02, 1.0) for _ in range(rates.classes)]  # chance given to other classes
-
-    def majority_weight(self, needed: float) -> float:
-        """1 / needed, so that the rarest class counts once."""
-        return 1.0 / needed
 
     def _chances(self, probability: Floats) -> Floats:
         """How rather a row is kept, were it of each class: (n, C) relative to the class's multiplier."""
