@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from stream_balance.simulation.shop import generate
 
 ROOT = Path(__file__).parent.parent
+
+# The same examples in every run; `--hypothesis-profile explore` looks for new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")

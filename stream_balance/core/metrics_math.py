@@ -161,15 +161,24 @@ def decision_figures(confusion: Floats) -> dict[str, float | None]:
     }
     if recall is None or specificity is None:
         return figures
-    spread = math.sqrt(tp + fp) * math.sqrt(tn + fn) * math.sqrt(positives) * math.sqrt(negatives)
-    # Errors by chance; as a sum, because `rows` minus the agreement by chance is 0 when one class has all but faded.
-    errors = ((tp + fp) * negatives + (tn + fn) * positives) / rows
+    # By way of shares, each at most 1: products of masses of which one has all but faded are lost in rounding.
+    decided_positive, decided_negative = (tp + fp) / rows, (tn + fn) / rows
+    errors_by_chance = decided_positive * (negatives / rows) + decided_negative * (positives / rows)
     return figures | {
         "gmean": math.sqrt(recall * specificity),
         "balanced_accuracy": 0.5 * (recall + specificity),
-        "mcc": (tp * tn - fp * fn) / spread if spread > 0.0 else 0.0,
-        "kappa": 1.0 - (fp + fn) / errors if errors > 0.0 else None,
+        "mcc": _matthews(tn, fp, fn, tp),
+        "kappa": 1.0 - (fp + fn) / rows / errors_by_chance if errors_by_chance > _SMALLEST else None,
     }
+
+
+def _matthews(tn: float, fp: float, fn: float, tp: float) -> float:
+    """Matthews correlation: geometric mean of the four shares that are right, less that of the four that are wrong."""
+    if tp + fp <= 0.0 or tn + fn <= 0.0:
+        return 0.0
+    right = math.sqrt(tp / (tp + fp) * (tp / (tp + fn))) * math.sqrt(tn / (tn + fp) * (tn / (tn + fn)))
+    wrong = math.sqrt(fp / (tp + fp) * (fn / (tp + fn))) * math.sqrt(fp / (tn + fp) * (fn / (tn + fn)))
+    return right - wrong
 
 
 def gini(counts: npt.NDArray[np.float64 | np.intp]) -> float | None:

@@ -354,7 +354,10 @@ def test_without_truths_there_is_no_oracle() -> None:
     assert made.metrics() is None
 
 
-@given(st.lists(st.floats(0.0, 1e6) | st.sampled_from([0.0, 1e-30, 1e-300, 5e-324]), min_size=4, max_size=4))
+FADED = st.floats(0.0, 1e6) | st.sampled_from([0.0, 1e-30, 1e-300, 5e-324]) | st.floats(0.0, 1e-320)
+
+
+@given(st.lists(FADED, min_size=4, max_size=4))
 def test_decisions_have_figures_however_little_is_left_of_a_faded_class(cells: list[float]) -> None:
     figures = decision_figures(np.array(cells).reshape(2, 2))
     assert all(value is None or -1.0 - 1e-9 <= value <= 1.0 + 1e-9 for value in figures.values()), figures
