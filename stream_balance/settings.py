@@ -84,7 +84,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"settings file {str(path)!r} does not exist.") from None
+        raise SettingsError(f"settings file {str(path)!r} does not exist. Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {str(path)!r} cannot be read: {error}.") from error
     except tomllib.TOMLDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -110,10 +111,16 @@ def test_after_freezing_nothing_is_learned(shop_log: Path) -> None:
         (["replay", "log.jsonl", "--strategy", "nonsense"], 2, "choose one of none, random_over"),
         (["replay", "log.jsonl", "--model", "nonsense"], 2, "logistic"),
         (["replay", "log.jsonl", "--model", "no.such:thing"], 2, "cannot be imported"),
+        (["replay", "log.jsonl", "--model", "os.path:join"], 2, "cannot be called: TypeError"),
         (["replay", "log.jsonl", "--set", "jion.window_s=3"], 2, "Did you mean 'join'?"),
         (["replay", "log.jsonl", "--set", "join.window_s=-3"], 2, "join.window_s"),
         (["replay", "log.jsonl", "-c", "missing.toml"], 2, "missing.toml"),
-        (["replay", "log.jsonl", "--report", "no/such/folder.json"], 1, "folder"),
+        (["replay", "log.jsonl", "--report", "no/such/folder.json"], 2, "'no/such' is no folder"),
+        (["replay", "log.jsonl", "--report", "."], 2, "is a folder"),
+        (["replay", "noise.jsonl.gz"], 2, "is named .gz and is neither gzip nor zstd"),
+        (["replay", "toy.csv"], 2, "add --rows"),
+        (["replay", "toy.csv", "--label", "bought", "--drop", "x"], 2, "--label, --drop go with --rows"),
+        (["replay", "toy.csv", "--rows", "--label", "bought", "--positive", "yess"], 2, "has 'yess' in no row"),
         (["replay", "toy.csv", "--rows", "--label", "bougt", "--positive", "yes"], 2, "bought"),
         (["replay", "toy.csv", "--rows"], 2, "--label"),
         (["replay", "toy.csv", "--rows", "--label", "bought", "--delimiter", ";"], 2, "delimiter"),
@@ -127,6 +134,7 @@ def test_wrong_input_has_a_message_and_the_right_exit_code(
 ) -> None:
     (tmp_path / "empty.jsonl").write_bytes(b"")
     (tmp_path / "broken.jsonl.gz").write_bytes(gzip.compress(shop_log.read_bytes())[:20_000])
+    (tmp_path / "noise.jsonl.gz").write_bytes(random.Random(0).randbytes(5_000))
     (tmp_path / "log.jsonl").write_bytes(b"\n".join(shop_log.read_bytes().splitlines()[:50]))
     (tmp_path / "toy.csv").write_bytes(TOY.read_bytes())
     done = run(*arguments, cwd=tmp_path)

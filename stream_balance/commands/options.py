@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from stream_balance.core.arms import MODELS
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.errors import SettingsError
 from stream_balance.settings import Settings, load, nested
@@ -25,8 +27,7 @@ Strategy = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="logistic, river_logistic, linear_svm, hoeffding_adaptive_tree, adaptive_random_forest, "
-        "leveraging_bagging, naive_bayes, or package.module:factory.",
+        help=f"{', '.join(MODELS)}, or package.module:factory.",
         show_default="logistic",
     ),
 ]
@@ -36,8 +37,29 @@ TargetShare = Annotated[
 ]
 Port = Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.", show_default="8000")]
 Host = Annotated[str | None, typer.Option(help="HTTP address.", show_default="127.0.0.1")]
+
+
+def _report_target(target: str | None) -> str | None:
+    """Checked before the work, which may take hours."""
+    path = Path(target or "-")
+    if target == "":
+        raise SettingsError("--report '': expected a file, or - for standard output.")
+    if path.is_dir():
+        raise SettingsError(f"--report {target!r} is a folder. Name a file in it.")
+    if not path.parent.is_dir():
+        raise SettingsError(f"--report {target!r}: {str(path.parent)!r} is no folder. Create it, or name another one.")
+    if target != "-" and not os.access(path.parent, os.W_OK):
+        raise SettingsError(
+            f"--report {target!r}: nothing may be written to {str(path.parent)!r}. Name another folder."
+        )
+    return target
+
+
 ReportTo = Annotated[
-    str | None, typer.Option("--report", metavar="FILE|-", help="Write the report as JSON; - is standard output.")
+    str | None,
+    typer.Option(
+        "--report", metavar="FILE|-", callback=_report_target, help="Write the report as JSON; - is standard output."
+    ),
 ]
 CheckpointDir = Annotated[
     Path | None,

@@ -23,10 +23,10 @@ from stream_balance.settings import Settings
 
 
 def outgoing(record: LogRecord) -> Outgoing:
-    """Keyed by user; what cannot be decoded goes out as it is, with its line number as key."""
+    """Keyed by user; what cannot be decoded goes out as it is, with its line number as key, if all of it was read."""
     timestamp_ms = None if record.record_time_us is None else record.record_time_us // 1000
     if record.event is None:
-        return Outgoing(record.data, None, str(record.line_number).encode(), timestamp_ms)
+        return Outgoing(record.data, None, str(record.line_number).encode(), timestamp_ms, record.cut_from)
     kind = "search" if isinstance(record.event, Search) else "purchase"
     return Outgoing(record.data, kind, record.event.user_id.encode(), timestamp_ms)  # type: ignore[arg-type]  # a literal
 

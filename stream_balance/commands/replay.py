@@ -24,8 +24,9 @@ from stream_balance.commands.produce import publish_log
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
+from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.bad_share import BadShare
-from stream_balance.edge.logfile import read_events
+from stream_balance.edge.logfile import LogReader, read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
 from stream_balance.reading import SavedReading
@@ -64,9 +65,23 @@ def replay_events(
                 reading = SavedReading(reader, saved, pipeline, lambda record: record.data, flush=flush)
                 drive(reading, session, stop, pace=pace, on_turn=show)
                 reading.finish()
+        if not stop.is_set():
+            _check_any_read(pipeline, reader)
         if mature_all:
             pipeline.run_out()
         return session.end()
+
+
+def _check_any_read(pipeline: Pipeline, reader: LogReader) -> None:
+    """A log of which nothing was an event is another file than was meant."""
+    bad = sum(pipeline.bad.values())
+    if bad == 0 or any(pipeline.events.values()):
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pipeline.bad.items()))
+    raise SettingsError(
+        f"{reader.names} has no event in {bad:,} records: {reasons}.{reader.disguise} Expected JSON lines, one event "
+        "each. For a labelled table add --rows."
+    )
 
 
 def replay(
@@ -159,6 +174,11 @@ def replay(
     if resume and checkpoint_dir is None:
         raise SettingsError("--resume needs --checkpoint-dir DIR: where the checkpoints are.")
     flags = None
+    if not rows:
+        _refuse_table_flags(
+            label=label, positive=positive, classes=classes, time=time_column, drop=drop, type=types,
+            delimiter=None if delimiter == "," else delimiter, label_delay_rows=label_delay_rows,
+        )  # fmt: skip
     if rows:
         if label is None:
             raise SettingsError("--rows needs --label COLUMN: the column that holds the outcome.")
@@ -186,3 +206,14 @@ def replay(
             )  # fmt: skip
     name = ", ".join(str(path) for path in log)
     write_report(report, report_to, f"{name}: strategy {settings.balance.strategy}, model {settings.model.name}")
+
+
+def _refuse_table_flags(**given: object) -> None:
+    """Raise SettingsError if a flag is given that means something for tables only."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if names:
+        one = len(names) == 1
+        raise SettingsError(
+            f"{', '.join(names)} {'goes' if one else 'go'} with --rows: LOG is read as a log of events. "
+            f"Add --rows for a labelled table, or leave {'it' if one else 'them'} out."
+        )

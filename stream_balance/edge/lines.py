@@ -18,6 +18,7 @@ from stream_balance.errors import SettingsError, WorldError
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PARQUET_MAGIC = b"PAR1"
+COMPRESSED = (".gz", ".zst")  # what such files are usually named
 _BOM = b"\xef\xbb\xbf"
 _READ_BYTES = 1 << 18
 # Small, because what a few compressed bytes become may be large, and an error loses the slice it is found in.
@@ -54,6 +55,10 @@ class ByteFile:
             raise SettingsError(f"{str(path)!r} cannot be opened: {error.strerror}.") from error
         self.bytes_total = path.stat().st_size
         self.bytes_read = 0
+
+    @property
+    def compressed(self) -> bool:
+        return self.magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
 
     def blocks(self) -> Iterator[bytes]:
         """The content in blocks of any size. Raises WorldError where it is damaged."""
@@ -104,6 +109,7 @@ class ByteChain:
         self.path = path
         self._files = [ByteFile(part, read_bytes=read_bytes) for part in parts]
         self.magic = self._files[0].magic
+        self.compressed = self._files[0].compressed
 
     @property
     def bytes_total(self) -> int:

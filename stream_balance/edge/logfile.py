@@ -30,7 +30,7 @@ from pydantic import PositiveInt
 from stream_balance.core.order import OrderKey, order_key
 from stream_balance.core.records import Event, RoomSettings
 from stream_balance.edge.codec import Codec
-from stream_balance.edge.lines import PARQUET_MAGIC, ByteChain, ByteFile, Line, split_lines
+from stream_balance.edge.lines import COMPRESSED, PARQUET_MAGIC, ByteChain, ByteFile, Line, split_lines
 from stream_balance.edge.segments import segments
 from stream_balance.errors import BadRecord, SettingsError, WorldError
 
@@ -52,7 +52,9 @@ class LogSettings(RoomSettings):
 
 @dataclass(slots=True)
 class LogRecord:
-    """One record of a log: `event` or `bad`, never both. `data` is the record as it was, cut if it was too large."""
+    """One record of a log: `event` or `bad`, never both. `data` is the record as it was; of one beyond the limit its
+    beginning, and `cut_from` says how many bytes it had.
+    """
 
     event: Event | None
     bad: BadRecord | None
@@ -60,6 +62,7 @@ class LogRecord:
     path: Path
     line_number: int
     record_time_us: int | None  # whole milliseconds, as Kafka keeps them; None = nobody can say
+    cut_from: int | None = None
 
 
 def wrap(data: bytes, record_time_us: int) -> bytes:
@@ -102,6 +105,17 @@ class LogReader:
         self._records = self._read()
 
     @property
+    def names(self) -> str:
+        """The files, for a message."""
+        return ", ".join(repr(str(file.path)) for file in self._files)
+
+    @property
+    def disguise(self) -> str:
+        """What a message should say of files that are not what their names promise; "" if all are."""
+        odd = [file.path.suffix for file in self._files if file.path.suffix in COMPRESSED and not file.compressed]
+        return f" It is named {odd[0]} and is neither gzip nor zstd." if odd else ""
+
+    @property
     def bytes_read(self) -> int:
         return sum(file.bytes_read for file in self._files)
 
@@ -121,8 +135,7 @@ class LogReader:
         streams = [self._read_one(file) for file in self._files]
         yield from streams[0] if len(streams) == 1 else _merged(streams)
         if self.records == 0:
-            names = ", ".join(repr(str(file.path)) for file in self._files)
-            raise SettingsError(f"{names} has no records. Expected JSON lines, one event each.")
+            raise SettingsError(f"{self.names} has no records. Expected JSON lines, one event each.")
 
     def _read_one(self, file: ByteFile | ByteChain) -> Iterator[LogRecord]:
         lines = split_lines(file, self._codec.settings.record_bytes_max + _WRAPPER_BYTES)
@@ -156,7 +169,7 @@ def _parse(codec: Codec, path: Path, line: Line) -> LogRecord:
         event = codec.parse(data)
     except BadRecord as caught:
         bad = caught
-    return LogRecord(event, bad, data, path, line.number, time_us)
+    return LogRecord(event, bad, data, path, line.number, time_us, line.size if line.cut else None)
 
 
 def _unwrap(line: bytes) -> tuple[bytes, int | None]:

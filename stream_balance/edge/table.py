@@ -93,7 +93,8 @@ def read_rows(path: Path, settings: TableSettings) -> TableReader:
 class TableReader:
     """Iterates over LabelledRow once. `class_names`, `columns` (features) and `bytes_total` are there after birth.
 
-    Raises SettingsError at birth, WorldError where the file is damaged.
+    Raises SettingsError at birth, or at the end if only others than the positive value came; WorldError where the file
+    is damaged.
     """
 
     def __init__(self, path: Path, settings: TableSettings) -> None:
@@ -119,6 +120,8 @@ class TableReader:
         self._plan: list[tuple[int, str, ColumnType | None]] = [
             (index, name, settings.types.get(name) or _infer([row[index] for row in good])) for index, name in features
         ]
+        self._positive = None if settings.positive is None else _label_text(settings.positive)
+        self._values = sorted({_label_text(row[self._label_at]) for row in good} - {""})
         self._rows = self._read(chain(first, rows))
 
     @property
@@ -132,11 +135,13 @@ class TableReader:
         return next(self._rows)
 
     def _read(self, rows: Iterator[RawRow]) -> Iterator[LabelledRow]:
+        seen = self._positive is None
         for index, raw in enumerate(rows):
             bad = raw.bad
             if bad is None:
                 try:
                     features, label = self._to_features(raw.cells), self._to_label(raw.cells[self._label_at])
+                    seen = seen or label == 1
                     ts_us = ROW_TIME_START_US + index * 1_000_000
                     if self._time_at is not None:
                         ts_us = _time_us(raw.cells[self._time_at])
@@ -145,6 +150,12 @@ class TableReader:
                 except BadRecord as caught:
                     bad = caught
             yield LabelledRow(index, {}, 0, 0, self.path, raw.line_number, bad, self._source.encode(raw.cells))
+        if not seen and len(self._values) > 1:  # else a table of one class, which the report will say
+            column = self._source.header[self._label_at]
+            raise SettingsError(
+                f"{str(self.path)!r}, label column {column!r} has {self._positive!r} in no row; its first rows have "
+                f"{_listed(self._values)}. Say the positive value with --positive."
+            )
 
     def _to_features(self, cells: Sequence[Cell]) -> dict[str, FeatureValue]:
         features: dict[str, FeatureValue] = {}

@@ -242,9 +242,11 @@ def test_a_record_too_large_to_send_is_reported_and_the_log_goes_on(topics: Any)
     settings = topics(partitions=1)
     large = Outgoing(b"x" * 2_000_000, "search", b"u", START_MS)
     early = Outgoing(b"s,e,u,1", "search", b"u", -5)
-    produced = produce(settings, [line("s", "a", "u", START_MS), large, early, line("s", "b", "u", START_MS)])
+    cut = Outgoing(b"its beginning", None, b"17", START_MS, cut_from=9_000_000)
+    produced = produce(settings, [line("s", "a", "u", START_MS), large, early, cut, line("s", "b", "u", START_MS)])
     assert produced.sent == 2
-    assert produced.failed == {"too_large": 1, "timestamp": 1}
+    assert produced.failed == {"too_large": 2, "timestamp": 1}
+    assert "record 4: 9,000,000 bytes, more than wire.record_bytes_max" in produced.examples[2]
     assert produced.examples[0].startswith("record 2: 2000000 bytes, at most 1048576")
 
 

@@ -86,10 +86,10 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
         maker, multiclass = MODELS[name]
     elif ":" in name:
         factory = _imported(name)
-        multiclass = bool(_checked(name, factory())._multiclass)
+        multiclass = bool(_made(name, factory)._multiclass)
 
         def maker(classes: int, seed: int) -> Model:
-            return RiverModel(_checked(name, factory()), classes)
+            return RiverModel(_made(name, factory), classes)
     else:
         raise SettingsError(
             f"model.name: {name!r} is no model; choose one of {', '.join(MODELS)}, or package.module:factory."
@@ -120,8 +120,16 @@ def _imported(name: str) -> Callable[[], Any]:
     return factory  # type: ignore[no-any-return]  # checked by what it returns
 
 
-def _checked(name: str, classifier: Any) -> base.Classifier:
-    """A pipeline that ends in a classifier is one too."""
+def _made(name: str, factory: Callable[[], Any]) -> base.Classifier:
+    """What the factory makes; a pipeline that ends in a classifier is one too."""
+    try:
+        classifier = factory()
+    # As above: code that is not ours.
+    except Exception as error:
+        raise SettingsError(
+            f"model.name: {name!r} cannot be called: {type(error).__name__}: {error}. "
+            "Expected a function or class that takes nothing and returns a River classifier."
+        ) from error
     final = getattr(classifier, "_last_step", classifier)
     if not isinstance(final, base.Classifier):
         raise SettingsError(

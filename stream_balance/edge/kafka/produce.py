@@ -14,7 +14,7 @@ from typing import Literal
 from stream_balance.edge.kafka import client
 from stream_balance.edge.kafka.settings import KafkaSettings
 from stream_balance.edge.kafka.sink import Outbox
-from stream_balance.edge.kafka.topics import look_up, names
+from stream_balance.edge.kafka.topics import absent, look_up
 from stream_balance.edge.pace import Pace
 from stream_balance.errors import SettingsError
 
@@ -25,12 +25,15 @@ TIMESTAMP_MAX_MS = 2**63 - 1
 
 @dataclass(slots=True)
 class Outgoing:
-    """A record of a log on its way to Kafka. `kind` None = undecodable: goes to the search topic."""
+    """A record of a log on its way to Kafka. `kind` None = undecodable: goes to the search topic. Of a record that had
+    `cut_from` bytes only the beginning was read: it is not sent.
+    """
 
     data: bytes
     kind: Kind | None
     key: bytes
     timestamp_ms: int | None
+    cut_from: int | None = None
 
 
 @dataclass(slots=True)
@@ -86,9 +89,7 @@ def produce(
     counts = look_up(settings, settings.topics, now_s=now_s, sleep=sleep)
     missing = [topic for topic in settings.topics if topic not in counts]
     if missing:
-        raise SettingsError(
-            f"topic {names(missing)} does not exist at {settings.bootstrap}. Say --create-topics --partitions N."
-        )
+        raise SettingsError(f"{absent(missing, settings)}. Say --create-topics --partitions N.")
     produced = Produced()
     producer = client.connect(lambda: client.new_producer(settings), settings, now_s=now_s, sleep=sleep)
     outbox = Outbox(
@@ -113,6 +114,10 @@ def _send(outbox: Outbox, settings: KafkaSettings, record: Outgoing, number: int
     topic = settings.purchase_topic if record.kind == "purchase" else settings.search_topic
     if record.timestamp_ms is not None and not 0 <= record.timestamp_ms <= TIMESTAMP_MAX_MS:
         produced.note_failed(number, "timestamp", f"time {record.timestamp_ms} ms is not one Kafka can hold")
+        return
+    if record.cut_from is not None:
+        words = f"{record.cut_from:,} bytes, more than wire.record_bytes_max; only its beginning was read"
+        produced.note_failed(number, "too_large", words)
         return
     try:
         outbox.send(topic, record.key, record.data, timestamp_ms=record.timestamp_ms, tag=number)

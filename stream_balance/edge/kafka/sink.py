@@ -14,7 +14,7 @@ from typing import Any
 
 from stream_balance.edge.kafka import client
 from stream_balance.edge.kafka.settings import KafkaSettings
-from stream_balance.edge.kafka.topics import look_up, names
+from stream_balance.edge.kafka.topics import absent, look_up
 from stream_balance.edge.merge import Polled
 from stream_balance.errors import SettingsError, WorldError
 
@@ -215,8 +215,7 @@ class KafkaSink:
         missing = {topic: partitions for topic, partitions in outputs.items() if topic not in counts}
         if missing and not settings.create_output_topics:
             raise SettingsError(
-                f"topic {names(list(missing))} does not exist at {settings.bootstrap}. Create it, or set "
-                "kafka.create_output_topics."
+                f"{absent(list(missing), settings)}. Create what is missing, or set kafka.create_output_topics."
             )
         return missing
 

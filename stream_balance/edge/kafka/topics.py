@@ -53,12 +53,18 @@ def names(topics: Sequence[str]) -> str:
     return " and ".join(repr(topic) for topic in topics)
 
 
+def absent(topics: Sequence[str], settings: KafkaSettings) -> str:
+    """That they are not there, as the beginning of a message."""
+    subject = "topic {} does" if len(topics) == 1 else "topics {} do"
+    return f"{subject.format(names(topics))} not exist at {settings.bootstrap}"
+
+
 def check_inputs(counts: Mapping[str, int], settings: KafkaSettings) -> None:
     """Both topics must be there, with equal numbers of partitions. Raises SettingsError naming what to do."""
     missing = [topic for topic in settings.topics if topic not in counts]
     if missing:
         raise SettingsError(
-            f"topic {names(missing)} does not exist at {settings.bootstrap}. Create it with 'stream-balance produce "
+            f"{absent(missing, settings)}. Create what is missing with 'stream-balance produce "
             f"LOG --create-topics --partitions N', or 'kafka-topics.sh --bootstrap-server {settings.bootstrap} "
             f"--create --topic {missing[0]} --partitions N', or set kafka.search_topic and kafka.purchase_topic."
         )
