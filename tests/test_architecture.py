@@ -29,7 +29,7 @@ EXTRA: dict[str, set[str]] = {
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {"stream_balance.core.balance", "stream_balance.core.window", "stream_balance.core.rates"},
     "core/arms/": {"stream_balance.core.arms", "stream_balance.core.arrays"},
-    "core/features.py": {"stream_balance.core.lru"},
+    "core/features.py": {"stream_balance.core.column_table", "stream_balance.core.lru"},
     "core/synthesis.py": {"stream_balance.core.packing"},
     "core/packing.py": {"stream_balance.core.arrays"},
     "core/join.py": {"stream_balance.core.held"},
@@ -41,7 +41,7 @@ EXTRA: dict[str, set[str]] = {
 }
 # A library may be imported only below these.
 LIBRARIES = {
-    "river": ("core/arms/", "core/drift.py", "core/scorecard.py", "core/features.py"),
+    "river": ("core/arms/", "core/drift.py", "core/scorecard.py"),
     "sklearn": (
         "gan/",
         "core/arms/booster_fit.py",

@@ -1,10 +1,9 @@
 """Features: turns a search into one matrix, from the event and from what was known before it. In: Search, Purchase.
-Out: Rows. Bounded: columns, levels, items, users and categories; counts what is hashed, folded or forgotten.
+Out: a matrix. Bounded: columns, levels, items, users and categories; counts what is hashed, folded or forgotten.
 
 Rules of residence
 - All items of a search are featurized with the state before it; then it counts (`History` has the rules).
-- Columns are appended as they are first seen: position in the table is for good. NaN = absent. Beyond `columns_max` a
-  feature is added, with a sign, into one of `hash_columns` (Weinberger et al. 2009); hashes are CRC-32.
+- Columns and codes are those of the `ColumnTable`. NaN = absent.
 - Items that have the same keys and kinds go the fast way, columns at a time; any other search goes cell by cell. Both
   ways give the same bits and leave the same state.
 """
@@ -17,40 +16,34 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from math import log1p
 from operator import itemgetter
-from typing import Literal, cast
-from zlib import crc32
+from typing import cast
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
+from stream_balance.core.column_table import ColumnSettings, ColumnTable, Scope
 from stream_balance.core.lru import History
-from stream_balance.core.records import Columns, FeatureValue, Floats, Purchase, RoomSettings, Rows, Search
+from stream_balance.core.records import FeatureValue, Floats, Purchase, Search
 
-Scope = Literal["item", "search"]
 _Block = tuple[Sequence[int], bytes]  # columns, and their values as float64: column after column, n each
 _Hashed = tuple[int | slice, int, float]  # rows, hashed column, what to add
 
 _NAN = math.nan
 _NAN_BYTES = struct.pack("d", _NAN)
 _DAY_US = 86_400_000_000
-_FULL, _UNKNOWN = -1, -2  # no column
-_PLANS_MAX = 256
 
 
-class FeatureSettings(RoomSettings):
+class FeatureSettings(ColumnSettings):
     """Which columns are made, and the bounds of the state behind them."""
 
     builtin: bool = True  # position, price, category, words of the query; off for tables, which have their own
     # Off: within the first days the hour is a trend, and a linear model extrapolates it far beyond what it has seen.
     time_of_day: bool = False  # hour_sin, hour_cos
     state: bool = True  # columns from decayed counts of items, users and categories
-    columns_max: int = Field(default=512, ge=16)  # beyond it features share hashed columns
-    hash_columns: PositiveInt = 16
-    levels_max: PositiveInt = 1_000  # of one nominal column; beyond it levels share `level_buckets`
-    level_buckets: PositiveInt = 32
     items_max: PositiveInt = 200_000  # remembered, least recently used leave first
     users_max: PositiveInt = 200_000
     categories_max: PositiveInt = 10_000
+    plans_max: PositiveInt = 256  # sets of keys whose items are read columns at a time; beyond it all are learned anew
     half_life_s: PositiveFloat = 7 * 86_400.0  # of counts
     prior_impressions: PositiveFloat = 100.0  # an item's rate is drawn to the overall rate with this weight
 
@@ -77,23 +70,21 @@ class _Plan:
 class Featurizer:
     """Searches as matrices. `columns` is the table that says what each column is.
 
-    `featurize` gives an (n, len(columns)) float64 matrix; popularity is stamped by another room, `Rows.tiers` is HEAD.
+    `featurize` gives an (n, len(columns)) float64 matrix; popularity is stamped by another room.
 
     >>> from stream_balance.testing import make_search
     >>> featurizer = Featurizer(FeatureSettings(builtin=False, state=False))
     >>> search = make_search(items=["i1", "i2"], item_features=[{"rating": 4.5, "brand": "acme"}, {"rating": 3.0}])
-    >>> featurizer.featurize(search, late=False).values.tolist(), featurizer.columns.names
+    >>> featurizer.featurize(search).tolist(), featurizer.columns.names
     ([[4.5, 0.0], [3.0, nan]], ['rating', 'brand'])
     """
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._settings = settings
-        self.columns = Columns()
-        self._slots: dict[tuple[Scope, str, bool], int] = {}  # (scope, name, nominal) -> column
-        self._taken: dict[str, None] = {}
-        self._hash_from: int | None = None  # the first hashed column
+        self._table = table = ColumnTable(settings)
+        self.columns = table.columns
         self._plans: dict[tuple[str, ...], _Plan] = {}
-        self.counters = {"columns_overflow": 0, "levels_folded": 0, "kind_changes": 0}
+        self._plans_forgotten = 0
         self._history = History(
             settings.items_max,
             settings.users_max,
@@ -104,15 +95,15 @@ class Featurizer:
         self._item_columns: list[int] = []
         self._search_columns: list[int] = []
         if settings.builtin:
-            self._item_columns += [self._add("position"), self._add("price"), self._add("category", nominal=True)]
-            self._search_columns.append(self._add("query_words"))
+            self._item_columns += [table.add("position"), table.add("price"), table.add("category", nominal=True)]
+            self._search_columns.append(table.add("query_words"))
             if settings.time_of_day:
-                self._search_columns += [self._add("hour_sin"), self._add("hour_cos")]
+                self._search_columns += [table.add("hour_sin"), table.add("hour_cos")]
         if settings.state:
-            self._item_columns += [self._add(name) for name in History.item_columns]
-            self._search_columns += [self._add(name) for name in History.search_columns]
+            self._item_columns += [table.add(name) for name in History.item_columns]
+            self._search_columns += [table.add(name) for name in History.search_columns]
 
-    def featurize(self, search: Search, late: bool) -> Rows:
+    def featurize(self, search: Search) -> Floats:
         """The matrix of a search, from what was known before it; then it counts. Lateness shows in its ts alone."""
         n = len(search.item_ids)
         settings = self._settings
@@ -134,10 +125,10 @@ class Featurizer:
         except (_Misfit, KeyError, TypeError, struct.error, OverflowError):
             blocks.append(self._slow(search.item_features, hashed))
         if search.features:
-            plain, sums = self._cells("search", search.features)
+            plain, sums = self._table.cells("search", search.features)
             blocks.append((list(plain), _repeated(plain.values(), n)))
             hashed += [(slice(None), column, value) for column, value in sums]
-        return Rows(_with_hashed(self._assembled(blocks, n), hashed), bytes(n))
+        return _with_hashed(self._assembled(blocks, n), hashed)
 
     def look(self, search: Search) -> Floats:
         """The matrix that `featurize` would give, (n, len(columns)), and nothing changes.
@@ -150,7 +141,7 @@ class Featurizer:
         log_prices = _log_prices(search)
         if self._settings.builtin:
             column = self._item_columns[2]
-            codes = [_NAN if name is None else self._known_level(column, name) for name in search.categories]
+            codes = [_NAN if name is None else self._table.known_level(column, name) for name in search.categories]
             self._append_event(search, log_prices, codes, item_cells, search_cells)
         if self._settings.state:
             self._history.look(search, log_prices, item_cells, search_cells)
@@ -162,7 +153,7 @@ class Featurizer:
         ]
         hashed: list[_Hashed] = []
         for where, features, scope in [*places, (slice(None), search.features, "search")]:
-            plain, sums = self._cells(scope, features, frozen=True)
+            plain, sums = self._table.cells(scope, features, frozen=True)
             values[where, list(plain)] = list(plain.values())
             hashed += [(where, column, value) for column, value in sums]
         return _with_hashed(values, hashed)
@@ -174,7 +165,10 @@ class Featurizer:
 
     def report(self) -> dict[str, int]:
         """Sizes, and counters of what was hashed, folded, withheld or forgotten."""
-        return {"columns": len(self.columns), **self.counters, **self._history.counts()}
+        return {
+            "columns": len(self.columns), **self._table.counters, "plans_forgotten": self._plans_forgotten,
+            **self._history.counts(),
+        }  # fmt: skip
 
     # -- the event's own columns
 
@@ -184,7 +178,7 @@ class Featurizer:
         column = self._item_columns[2]
         codes: list[float | None] = list(map(self.columns.levels[column].get, search.categories))  # type: ignore[arg-type]
         if None in codes:
-            codes = [_NAN if name is None else self._level(column, name) for name in search.categories]
+            codes = [_NAN if name is None else self._table.level(column, name) for name in search.categories]
         self._append_event(search, log_prices, codes, item_cells, search_cells)  # type: ignore[arg-type]  # no None is left
 
     def _append_event(
@@ -226,7 +220,7 @@ class Featurizer:
                 raise _Misfit
         codes: list[int | None] = []
         for (place, column), known in zip(plan.nominal, coded, strict=True):
-            codes += [self._level(column, str(name)) for name in read[place]] if None in known else known
+            codes += [self._table.level(column, str(name)) for name in read[place]] if None in known else known
         return [(plan.number_columns, numbers), (plan.code_columns, struct.pack(f"{len(codes)}d", *codes))]
 
     def _slow(self, features: Sequence[Mapping[str, FeatureValue]], hashed: list[_Hashed]) -> _Block:
@@ -234,7 +228,7 @@ class Featurizer:
         n = len(features)
         table: dict[int, list[float]] = {}
         for i, item in enumerate(features):
-            plain, sums = self._cells("item", item)
+            plain, sums = self._table.cells("item", item)
             for column, value in plain.items():
                 table.setdefault(column, [_NAN] * n)[i] = value
             hashed += [(i, column, value) for column, value in sums]
@@ -252,113 +246,33 @@ class Featurizer:
             return np.empty((n, width))
         return np.frombuffer(b"".join(table)).reshape(width, n).T.copy()
 
-    def _cells(
-        self, scope: Scope, features: Mapping[str, FeatureValue], *, frozen: bool = False
-    ) -> tuple[dict[int, float], list[tuple[int, float]]]:
-        """Values by known column; (column, value) of hashed ones, which add up. `frozen`: what is new is left out."""
-        plain: dict[int, float] = {}
-        sums: list[tuple[int, float]] = []
-        for name, value in features.items():
-            named: list[tuple[str, float | str]]
-            if isinstance(value, list):
-                named = [(f"{name}.{i}", part) for i, part in enumerate(value)]
-            else:
-                named = [(name, value)]
-            for label, part in named:
-                nominal = isinstance(part, str)
-                column = self._slot(scope, label, nominal=nominal, frozen=frozen)
-                if column == _UNKNOWN:
-                    continue
-                if column == _FULL:
-                    text, number = (f"{label}={part}", 1.0) if nominal else (label, float(part))
-                    if self._hash_from is not None or not frozen:
-                        sums.append(self._hashed(text, number, frozen=frozen))
-                elif isinstance(part, str):
-                    plain[column] = self._known_level(column, part) if frozen else float(self._level(column, part))
-                else:
-                    plain[column] = float(part)
-        return plain, sums
-
-    # -- the table of columns
-
-    def _slot(self, scope: Scope, name: str, *, nominal: bool, frozen: bool = False) -> int:
-        """The column of a feature, appended when new (`frozen`: _UNKNOWN); _FULL when the table is full."""
-        found = self._slots.get((scope, name, nominal))
-        if found is not None:
-            return found
-        if len(self.columns) >= self._settings.columns_max:
-            return _FULL
-        if frozen:
-            return _UNKNOWN
-        label = name
-        if (scope, name, not nominal) in self._slots:
-            self.counters["kind_changes"] += 1
-            label = f"{name}#{'text' if nominal else 'number'}"
-        if label in self._taken:
-            label = f"{scope}.{label}"
-        while label in self._taken:
-            label += "'"
-        self._slots[scope, name, nominal] = column = self._add(label, nominal=nominal)
-        return column
-
-    def _add(self, label: str, *, nominal: bool = False) -> int:
-        self._taken[label] = None
-        return self.columns.add(label, nominal=nominal)
-
-    def _hashed(self, name: str, value: float, *, frozen: bool = False) -> tuple[int, float]:
-        if not frozen:
-            self.counters["columns_overflow"] += 1
-        if self._hash_from is None:
-            self._hash_from = len(self.columns)
-            for i in range(self._settings.hash_columns):
-                self._add(f"#hash-{i}")
-        code = crc32(name.encode("utf-8", "surrogatepass"))
-        return self._hash_from + (code >> 1) % self._settings.hash_columns, -value if code & 1 else value
-
-    def _level(self, column: int, name: str) -> int:
-        """The code of a level, appended when new; a bucket's when the column is full."""
-        levels = self.columns.levels[column]
-        code = levels.get(name)
-        if code is not None:
-            return code
-        if len(levels) >= self._settings.levels_max:
-            self.counters["levels_folded"] += 1
-            name = self._bucket(name)
-        return self.columns.level(column, name)
-
-    def _known_level(self, column: int, name: str) -> float:
-        """The code that `_level` would give, NaN if it would be a new one."""
-        levels = self.columns.levels[column]
-        if name not in levels and len(levels) >= self._settings.levels_max:
-            name = self._bucket(name)
-        return levels.get(name, _NAN)
-
-    def _bucket(self, name: str) -> str:
-        return f"#hash-{crc32(name.encode('utf-8', 'surrogatepass')) % self._settings.level_buckets}"
-
     def _learn_plan(self, features: Mapping[str, FeatureValue]) -> None:
         """Remember how items with these keys are read, if each of their features has a column."""
         keys = tuple(features)
         if not keys or keys in self._plans:
             return
         plan = _Plan(keys)
-        listed: list[int] = []
+        listed: list[int | None] = []
+        numbers: list[int | None] = []
+        codes: list[int | None] = []
         for place, (name, value) in enumerate(features.items()):
             if isinstance(value, str):
-                column = self._slots.get(("item", name, True), -1)
-                plan.nominal.append((place, column))
-                plan.code_columns.append(column)
+                column = self._table.place(name, nominal=True)
+                codes.append(column)
+                plan.nominal.append((place, -1 if column is None else column))
             elif isinstance(value, list):
                 plan.lists.append((place, len(value)))
-                listed += [self._slots.get(("item", f"{name}.{i}", False), -1) for i in range(len(value))]
+                listed += [self._table.place(f"{name}.{i}", nominal=False) for i in range(len(value))]
             else:
                 plan.numeric.append(place)
-                plan.number_columns.append(self._slots.get(("item", name, False), -1))
-        plan.number_columns += listed
-        used = plan.number_columns + plan.code_columns
-        if -1 in used or len(set(used)) < len(used):
-            return
-        if len(self._plans) >= _PLANS_MAX:
+                numbers.append(self._table.place(name, nominal=False))
+        used = [column for column in numbers + listed + codes if column is not None]
+        if len(set(used)) < len(numbers) + len(listed) + len(codes):
+            return  # one is hashed, or two share a column
+        plan.number_columns = used[: len(used) - len(codes)]
+        plan.code_columns = used[len(used) - len(codes) :]
+        if len(self._plans) >= self._settings.plans_max:
+            self._plans_forgotten += len(self._plans)
             self._plans.clear()
         self._plans[keys] = plan
 
@@ -368,15 +282,8 @@ class Featurizer:
         return {**self.__dict__, "_plans": {}}  # derived, and made again by the next search
 
     def digest_state(self) -> object:
-        """Everything that steers what comes next, in order of first appearance or of use."""
-        return {
-            "names": self.columns.names,
-            "nominal": self.columns.nominal,
-            "levels": self.columns.level_names,
-            "slots": [(*key, column) for key, column in self._slots.items()],
-            "counters": self.counters,
-            "history": self._history.digest_state(),
-        }
+        """The table of columns, and the history."""
+        return {**self._table.digest_state(), "history": self._history.digest_state()}
 
 
 def _log_prices(search: Search) -> list[float]:

@@ -87,10 +87,10 @@ class Pipeline:
         self.bad[reason] = self.bad.get(reason, 0) + 1
 
     def _take_all(self, released: Iterable[tuple[Event, bool]]) -> list[Scored]:
-        taken = (self._take(event, late) for event, late in released)
+        taken = (self._take(event) for event, _ in released)
         return [scored for scored in taken if scored is not None]
 
-    def _take(self, event: Event, late: bool) -> Scored | None:
+    def _take(self, event: Event) -> Scored | None:
         self._count(event)
         self._mature(self.joiner.mature(event.ts_us))  # the joiner keeps the largest
         if self.joiner.is_duplicate(event):
@@ -99,8 +99,8 @@ class Pipeline:
             self.joiner.match(event)
             self.featurizer.observe_purchase(event)
             return None
-        rows = self.featurizer.featurize(event, late)
-        scored = self._score(event, rows.values, self.tiers.stamp(event.item_ids))
+        values = self.featurizer.featurize(event)
+        scored = self._score(event, values, self.tiers.stamp(event.item_ids))
         self.joiner.hold(scored)
         return scored
 
@@ -121,8 +121,8 @@ class Pipeline:
             raise AssertionError("labelled rows need a pipeline with delay_rows")
         self._count(row)
         self._mature(self.delay.mature(self.delay.counts.taken))
-        rows = self.featurizer.featurize(row, False)
-        scored = self._score(row, rows.values, self.tiers.stamp(row.item_ids))
+        values = self.featurizer.featurize(row)
+        scored = self._score(row, values, self.tiers.stamp(row.item_ids))
         self.delay.hold(scored, label)
         if self.delay.delay_rows == 0:
             self._mature(self.delay.mature(self.delay.counts.taken))

@@ -128,14 +128,6 @@ def fitted(rows: Floats, width: int) -> Floats:
     return wide
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """One search, featurized. `values` is (n, d) float64 with NaN for absent; `tiers` is n bytes of HEAD or TAIL."""
-
-    values: Floats
-    tiers: bytes
-
-
 _STAMP = Struct("<qq")
 
 

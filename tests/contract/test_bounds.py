@@ -23,7 +23,14 @@ SETTINGS = CoreSettings(
     order=OrderSettings(disorder_max_s=2000.0, reorder_max=40),
     join=JoinSettings(window_s=5000.0, held_max=90, purchases_max=15),
     features=FeatureSettings(
-        columns_max=24, hash_columns=4, levels_max=5, level_buckets=3, items_max=30, users_max=20, categories_max=6
+        columns_max=24,
+        hash_columns=4,
+        levels_max=5,
+        level_buckets=3,
+        items_max=30,
+        users_max=20,
+        categories_max=6,
+        plans_max=4,
     ),
     tiers=TierSettings(items_max=30, first=20, every=10),
     window=WindowSettings(size_max=25),
@@ -76,6 +83,7 @@ def sizes(pipeline: Pipeline) -> dict[str, tuple[int, int]]:
         "late ids": (len(joiner._late_ids), join.purchases_max),
         "columns": (len(columns), features.columns_max + features.hash_columns),
         "levels": (max(map(len, columns.levels)), features.levels_max + features.level_buckets),
+        "plans": (len(pipeline.featurizer._plans), features.plans_max),
         "items": (len(history._items), features.items_max),
         "users": (len(history._users), features.users_max),
         "categories": (len(history._categories), features.categories_max),

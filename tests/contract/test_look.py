@@ -78,7 +78,7 @@ def test_the_looked_at_matrix_is_the_featurized_one(shop_log: Path, chosen: Feat
         seen = featurizer.look(event)
         assert (featurizer.columns.names, featurizer.columns.levels) == (names, levels)
         memory = featurizer.report()
-        values = featurizer.featurize(event, False).values
+        values = featurizer.featurize(event)
         # Alike unless the search itself brought a new name, or pushed something out of memory.
         after = featurizer.report()
         forgot = any(after[key] != memory[key] for key in ("items_forgotten", "users_forgotten"))
@@ -91,12 +91,12 @@ def test_the_looked_at_matrix_is_the_featurized_one(shop_log: Path, chosen: Feat
 def test_a_look_from_far_ahead_is_what_that_day_would_see() -> None:
     featurizer = Featurizer(FeatureSettings())
     for day in range(3):
-        featurizer.featurize(make_search(f"s{day}", ts=day * DAY_S, items=["i1", "i2"], prices=[1.0, 2.0]), False)
+        featurizer.featurize(make_search(f"s{day}", ts=day * DAY_S, items=["i1", "i2"], prices=[1.0, 2.0]))
         featurizer.observe_purchase(make_purchase(f"p{day}", ts=day * DAY_S + 9, item_id="i1"))
     far = make_search("s9", ts=4000 * DAY_S, items=["i1", "i3"], prices=[1.0, None], categories=["new", None])
     assert np.isfinite(featurizer.look(far)[0, featurizer.columns.names.index("item_impressions")])
     seen = featurizer.look(far)
-    values = featurizer.featurize(far, False).values
+    values = featurizer.featurize(far)
     category = featurizer.columns.names.index("category")
     assert np.isnan(seen[0, category])  # a level that was not known yet
     seen[0, category] = values[0, category]
