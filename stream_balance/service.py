@@ -6,6 +6,7 @@ records, so what was taken is finished.
 
 from __future__ import annotations
 
+import gc
 import platform
 import sys
 import threading
@@ -261,11 +262,26 @@ def rate_pace(per_s: float, stop: threading.Event) -> Callable[[Record], None]:
 def serving(board: Board, settings: Settings) -> Iterator[HttpServer]:
     """The HTTP thread, for as long as the block runs."""
     registry = make_exposition(board, versions())
-    # The default of 5 ms, waited for some three times a request, would be all that /score may take.
-    sys.setswitchinterval(settings.http.switch_s)
     server = HttpServer(board, lambda: render(registry), settings.http, settings.wire)
     server.start()
     try:
-        yield server
+        with handing_over(settings.http.switch_s):
+            yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def handing_over(switch_s: float) -> Iterator[None]:
+    """While the block runs, a busy loop lets the HTTP thread have the interpreter within about `switch_s`."""
+    before = sys.getswitchinterval()
+    # The default of 5 ms, waited for some three times a request, would be all that /score may take.
+    sys.setswitchinterval(switch_s)
+    # What is here by now (modules, a restored state) stays: full collections, which stop every thread, leave it out.
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before)

@@ -1,19 +1,18 @@
 """Turn: the loop and its guests take turns at the live state. In: who wants in. Out: one at a time, nobody starved.
 
-The loop enters for each record and is the only one that changes anything; a guest reads for about a millisecond. One
-that waits stands at the door, so the loop, which comes back at once, waits behind it: without the door a busy loop
-would win every race. A guest never blocks its own thread: other requests, and /health, go on.
+The loop enters for each record and is the only one that changes anything; a guest reads for about a millisecond. Who
+leaves hands the room over: the loop to the guest that has waited longest, a guest to the loop if it stands outside, so
+a busy loop cannot win every race, nor many guests. A guest never blocks its own thread: other requests, and /health,
+go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from time import monotonic
-
-LOOK_AGAIN_S = 0.0005
 
 
 class Busy(Exception):  # noqa: N818  # an answer, not a failure
@@ -21,7 +20,9 @@ class Busy(Exception):  # noqa: N818  # an answer, not a failure
 
 
 class Turn:
-    """`with turn:` for the loop, `async with turn.guest(wait_s):` for a guest. Costs the loop about 0.2 microseconds.
+    """`with turn:` for the loop, one thread; `async with turn.guest(wait_s):` for guests, of any event loop.
+
+    Costs the loop about half a microsecond.
 
     >>> turn = Turn()
     >>> with turn:
@@ -29,36 +30,82 @@ class Turn:
     'inside'
     """
 
-    __slots__ = ("_door", "_room")
+    __slots__ = ("_guests", "_host_waits", "_its_turn", "_mutex", "_taken")
 
     def __init__(self) -> None:
-        self._door = threading.Lock()
-        self._room = threading.Lock()
+        self._mutex = threading.Lock()  # over the other four; held for an instant
+        self._taken = False
+        self._guests: deque[asyncio.Future[None]] = deque()
+        self._host_waits = False
+        self._its_turn = threading.Lock()  # taken but for the moment in which a guest lets the loop in
+        self._its_turn.acquire()
 
     def __enter__(self) -> None:
-        with self._door:
-            self._room.acquire()
+        with self._mutex:
+            if not self._taken:
+                self._taken = True
+                return
+            self._host_waits = True
+        self._its_turn.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._room.release()
+        with self._mutex:
+            if self._guests:
+                self._hand_to_a_guest()
+            else:
+                self._taken = False
 
     @asynccontextmanager
     async def guest(self, wait_s: float) -> AsyncIterator[None]:
         """A turn within `wait_s`. Raises Busy."""
-        end = monotonic() + wait_s
-        await _take(self._door, end)
-        try:
-            await _take(self._room, end)
-        finally:
-            self._door.release()
+        called: asyncio.Future[None] | None = None
+        with self._mutex:
+            if self._taken:
+                called = asyncio.get_running_loop().create_future()
+                self._guests.append(called)
+            else:
+                self._taken = True
+        if called is not None:
+            await self._wait(called, wait_s)
         try:
             yield
         finally:
-            self._room.release()
+            self._leave()
+
+    async def _wait(self, called: asyncio.Future[None], wait_s: float) -> None:
+        try:
+            await asyncio.wait((called,), timeout=wait_s)
+            if not called.done():
+                raise Busy
+        except BaseException:
+            with self._mutex:
+                waits = called in self._guests
+                if waits:
+                    self._guests.remove(called)
+            if not waits:  # called just now: the room is ours, and we do not want it any more
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        with self._mutex:
+            if self._host_waits:
+                self._host_waits = False
+                self._its_turn.release()
+            else:
+                self._hand_to_a_guest()
+
+    def _hand_to_a_guest(self) -> None:
+        """The room to the first guest that still lives, or to nobody. Under the mutex, with the room taken."""
+        while self._guests:
+            called = self._guests.popleft()
+            try:
+                called.get_loop().call_soon_threadsafe(_call, called)
+            except RuntimeError:  # its event loop has ended
+                continue
+            return
+        self._taken = False
 
 
-async def _take(lock: threading.Lock, end: float) -> None:
-    while not lock.acquire(blocking=False):
-        if monotonic() >= end:
-            raise Busy
-        await asyncio.sleep(LOOK_AGAIN_S)
+def _call(called: asyncio.Future[None]) -> None:
+    if not called.done():
+        called.set_result(None)

@@ -217,6 +217,68 @@ def test_a_guest_gets_its_turn_although_the_loop_never_rests() -> None:
         thread.join()
 
 
+def test_the_loop_gets_its_turn_although_guests_never_cease() -> None:
+    turn, stop, turns = Turn(), threading.Event(), []
+
+    def loop() -> None:
+        while not stop.is_set():
+            with turn:
+                turns.append(1)
+
+    async def visit() -> None:
+        while len(turns) < 50:
+            async with turn.guest(30.0):
+                await asyncio.sleep(0)
+
+    async def crowd() -> None:
+        await asyncio.gather(*(visit() for _ in range(8)))
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        asyncio.run(asyncio.wait_for(crowd(), 60.0))
+    finally:
+        stop.set()
+        thread.join()
+    assert len(turns) >= 50
+
+
+def test_a_guest_that_is_called_too_late_hands_the_room_on() -> None:
+    turn = Turn()
+
+    async def visit(wait_s: float) -> None:
+        async with turn.guest(wait_s):
+            pass
+
+    async def called_in_vain() -> None:
+        with turn:
+            late, patient = asyncio.create_task(visit(30.0)), asyncio.create_task(visit(30.0))
+            await asyncio.sleep(0)
+        late.cancel()  # the room is already its own
+        await patient
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        await visit(0.0)
+
+    asyncio.run(called_in_vain())
+    with turn:
+        pass
+
+
+def test_a_guest_whose_event_loop_has_ended_is_passed_over() -> None:
+    turn = Turn()
+    ended = asyncio.new_event_loop()
+    with turn:
+        turn._guests.append(ended.create_future())
+        ended.close()
+
+    async def visit() -> None:
+        async with turn.guest(0.0):
+            pass
+
+    asyncio.run(visit())
+
+
 def test_a_guest_is_turned_away_and_leaves_the_door_open() -> None:
     turn = Turn()
 
