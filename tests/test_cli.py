@@ -196,3 +196,17 @@ def test_ctrl_c_ends_the_demo_with_the_final_report() -> None:
     report = json.loads(out)
     assert report["examples"]["in"] >= fresh["examples"]["in"]
     assert "Prequential metrics" in err
+
+
+def test_a_closed_loop_is_repeatable_and_shows_the_order_of_the_scores() -> None:
+    first, again, own = (
+        report_of("demo", "--max-events", "3000", "--rate", "0", "--port", "0", *flags)
+        for flags in (["--rank-by-score"], ["--rank-by-score"], [])
+    )
+    assert stable(first) == stable(again)
+    assert first["state_digest"] != own["state_digest"]
+    # The items stand where our scores of a moment before have put them.
+    gap, own_gap = (
+        abs(each["exposure"]["tail_share"] - each["exposure"]["logged_tail_share"]) for each in (first, own)
+    )
+    assert gap < own_gap

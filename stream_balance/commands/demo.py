@@ -24,11 +24,29 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.records import Search
 from stream_balance.edge.board import Board
+from stream_balance.edge.codec import Codec
 from stream_balance.edge.console import render_report
 from stream_balance.edge.logfile import read_lines
 from stream_balance.service import Session, drive, make_codec, make_pipeline, rate_pace, serving
-from stream_balance.simulation.shop import Shop
+from stream_balance.simulation.shop import Rank, Shop
+
+
+def rank_by(pipeline: Pipeline, codec: Codec) -> Rank:
+    """Our scores as the shop's order: the probability of any outcome. Asking changes nothing.
+
+    The shop is some lines ahead of the learning, as a page is that was ranked a moment before it is shown.
+    """
+
+    def rank(event: bytes) -> list[float]:
+        search = codec.parse(event)
+        assert isinstance(search, Search)
+        found: list[float] = pipeline.look(search)[0].sum(axis=1).tolist()
+        return found
+
+    return rank
 
 
 def demo(
@@ -46,6 +64,9 @@ def demo(
     dead_letters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep broken records here.", show_default=False)
     ] = None,
+    rank_by_score: Annotated[
+        bool, typer.Option("--rank-by-score", help="The shop shows items in the order of our scores: a closed loop.")
+    ] = False,
 ) -> None:
     """Run a simulated shop through the full service: live page, /metrics, /health, /ready and /report.json.
 
@@ -59,9 +80,11 @@ def demo(
         model__name=model, http__host=host, http__port=port,
     )  # fmt: skip
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
-    lines = islice(Shop(settings.shop, settings.seed).events(), max_events)
+    pipeline, codec = make_pipeline(settings), make_codec(settings)
+    shop = Shop(settings.shop, settings.seed, rank_by(pipeline, codec) if rank_by_score else None)
+    lines = islice(shop.events(), max_events)
     with stop_on_signals() as stop, serving(board, settings) as server, dead_letter_file(dead_letters) as kept:
-        session = Session(make_pipeline(settings), settings, board=board, dead_letters=kept)
+        session = Session(pipeline, settings, board=board, dead_letters=kept)
         board.ready = True
         STDERR.print(
             f"live page {server.url}/  metrics {server.url}/metrics  (Ctrl-C ends with the final report)",
@@ -78,6 +101,6 @@ def demo(
                     live.update(Text("warming up"), refresh=True)
 
             pace = rate_pace(rate, stop) if rate > 0 else None
-            drive(read_lines(lines, make_codec(settings)), session, stop, pace=pace, on_turn=show)
+            drive(read_lines(lines, codec), session, stop, pace=pace, on_turn=show)
         report = session.end()
     write_report(report, report_to, f"demo, seed {settings.seed}, strategy {settings.balance.strategy}")

@@ -7,23 +7,29 @@ purchases that are still to come.
 
 What there is to learn: taste (a user's and an item's vectors), quality, price against its usual level, position, user.
 What moves: season (demand of each category), prices, new items.
+
+With a `rank` the loop is closed: the shop asks it for the score of each item, in a search event whose items all stand
+on top, and shows them by falling score; what is bought, and so what is learned, depends on it.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import orjson
 
 from stream_balance.simulation.breakage import Breakage
-from stream_balance.simulation.world import ShopSettings, Shown, World
+from stream_balance.simulation.world import ShopSettings, Shown, World, ranked
 
-__all__ = ["Shop", "ShopSettings", "generate"]
+__all__ = ["Rank", "Shop", "ShopSettings", "generate"]
+
+Rank = Callable[[bytes], Sequence[float]]  # a search event to a score of each item
 
 START_MS = 1_772_352_000_000  # 2026-03-01T08:00:00Z
 _CALIBRATION_SEARCHES = 400
@@ -37,9 +43,10 @@ class Shop:
     (True, b'{"schema":1,"event_id":"s-1","ts":"2026-03')
     """
 
-    def __init__(self, settings: ShopSettings, seed: int) -> None:
+    def __init__(self, settings: ShopSettings, seed: int, rank: Rank | None = None) -> None:
         self.settings = settings
         self._seed = seed
+        self._rank = rank
         self._world = World(settings, np.random.default_rng([seed, 1]))
         z = math.log(settings.window_s / settings.delay_median_s) / settings.delay_sigma
         self.within_window = 0.5 * (1.0 + math.erf(z / math.sqrt(2.0)))  # share of purchases that come in time
@@ -60,6 +67,9 @@ class Shop:
             searches += 1
             search_id = f"s-{searches}"
             shown = self._world.search((at_ms - START_MS) / 1000.0, rng)
+            if self._rank is not None:
+                on_top = [{**item, "position": 1} for item in shown.items]
+                shown = ranked(shown, self._rank(_event(search_id, at_ms, shown, on_top)))
             p_ever = _sigmoid(self._intercept + shown.logits)
             last_search[shown.user_id] = search_id
             line = self._search(search_id, at_ms, shown, p_ever * self.within_window)
@@ -72,23 +82,17 @@ class Shop:
                 heapq.heappush(pending, (due_ms, f"p-{purchases}", search_id, shown.user_id, item_id, price))
             at_ms += 1 + int(rng.exponential(1000.0 * self.settings.search_gap_s))
 
+    def hot_items(self) -> set[str]:
+        """The most popular items, which hold half of what the shop shows by itself."""
+        return self._world.hot_items()
+
     def _delay_s(self, rng: np.random.Generator) -> float:
         return float(self.settings.delay_median_s * math.exp(self.settings.delay_sigma * rng.standard_normal()))
 
     def _search(self, event_id: str, at_ms: int, shown: Shown, truth: np.ndarray) -> bytes:
         for item, probability in zip(shown.items, truth.tolist(), strict=True):
             item["truth"] = probability
-        return orjson.dumps(
-            {
-                "schema": 1,
-                "event_id": event_id,
-                "ts": _iso(at_ms),
-                "user_id": shown.user_id,
-                "query": shown.query,
-                "features": shown.features,
-                "items": shown.items,
-            }
-        )
+        return _event(event_id, at_ms, shown, shown.items)
 
     def _purchase(self, due: tuple[int, str, str, str, str, float], last_search: dict[str, str]) -> bytes:
         """A purchase leaves its search unnamed only where the join must find the same one: it is the user's latest."""
@@ -115,6 +119,20 @@ class Shop:
 def generate(events: int, seed: int, settings: ShopSettings | None = None) -> Iterator[bytes]:
     """The first `events` lines of the shop, broken ones included."""
     return islice(Shop(settings or ShopSettings(), seed).events(), events)
+
+
+def _event(event_id: str, at_ms: int, shown: Shown, items: list[dict[str, Any]]) -> bytes:
+    return orjson.dumps(
+        {
+            "schema": 1,
+            "event_id": event_id,
+            "ts": _iso(at_ms),
+            "user_id": shown.user_id,
+            "query": shown.query,
+            "features": shown.features,
+            "items": items,
+        }
+    )
 
 
 def _iso(at_ms: int) -> str:

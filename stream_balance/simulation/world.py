@@ -5,6 +5,7 @@ One search is a handful of vector operations over its category and its items. Al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ NAMES = (
 )  # fmt: skip
 WORDS = ("red", "cheap", "new", "small", "best", "light", "")
 OTHER_CATEGORY_SHARE = 0.2  # of the items shown
+POSITION_LOGIT = 0.5  # what is lower is seen less: times the log of the position
 
 
 class ShopSettings(RoomSettings):
@@ -58,6 +60,14 @@ class Shown:
     logits: Floats
 
 
+def ranked(shown: Shown, scores: Sequence[float]) -> Shown:
+    """The same items by falling score; ties stay as they are. What is bought changes with the positions."""
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    place = POSITION_LOGIT * np.log(np.arange(1.0, len(order) + 1.0))
+    items = [{**shown.items[index], "position": at} for at, index in enumerate(order.tolist(), start=1)]
+    return Shown(shown.user_id, shown.query, shown.features, items, (shown.logits + place)[order] - place)
+
+
 class World:
     """Fixed after birth; what moves is a function of time."""
 
@@ -91,6 +101,13 @@ class World:
         self._members = [np.flatnonzero(self._category == k) for k in range(categories)]
         self._embedding_rows = self._embedding.tolist()
 
+    def hot_items(self) -> set[str]:
+        """The most popular items, by the weight with which they are shown, that hold half of it."""
+        weight = np.exp(self._log_weight)
+        order = np.argsort(-weight, kind="stable")
+        hot = int(np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)) + 1
+        return {f"i{item}" for item in order[:hot].tolist()}
+
     def search(self, at_s: float, rng: np.random.Generator) -> Shown:
         """What one user, drawn by activity, is shown at this moment."""
         settings = self._settings
@@ -115,7 +132,7 @@ class World:
             + 0.5 * self._quality[items]
             - self._thrift[user] * np.log(price_level)
             - 0.25 * np.log(self._base_price[items] / 20.0)
-            - 0.5 * np.log(np.arange(1.0, n + 1.0))
+            - POSITION_LOGIT * np.log(np.arange(1.0, n + 1.0))
             + settings.season_logit * season[categories]
             + np.where(categories == wished, 0.5, -0.5)
             + self._readiness[user]

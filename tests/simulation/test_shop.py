@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from itertools import islice, pairwise
@@ -13,7 +14,7 @@ from stream_balance.core.order import order_key
 from stream_balance.core.records import Purchase, Search
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.logfile import read_lines
-from stream_balance.simulation.shop import START_MS, Shop, ShopSettings, generate
+from stream_balance.simulation.shop import START_MS, Rank, Shop, ShopSettings, generate
 
 CODEC = Codec(WireSettings())
 PLAIN = ShopSettings(broken_share=0.0)
@@ -24,6 +25,15 @@ Log = list[tuple[Search | Purchase, bytes]]
 
 def events(settings: ShopSettings, seed: int, n: int) -> Log:
     return [(CODEC.parse(line), line) for line in generate(n, seed, settings)]
+
+
+def _by_rating(sign: float) -> Rank:
+    def rank(event: bytes) -> list[float]:
+        items = json.loads(event)["items"]
+        assert {item["position"] for item in items} == {1}
+        return [sign * item["features"]["rating"] for item in items]
+
+    return rank
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +82,11 @@ def test_broken_records_are_extra_lines_of_every_kind() -> None:
     assert 60 <= sum(reasons.values()) <= 140
 
 
-def test_truth_is_the_probability_of_a_purchase_within_the_window(log: Log) -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_truth_is_the_probability_of_a_purchase_within_the_window(log: Log, closed: bool) -> None:
+    if closed:
+        lines = islice(Shop(PLAIN, 1, _by_rating(1.0)).events(), 9000)
+        log = [(CODEC.parse(line), line) for line in lines]
     searches: dict[str, Search] = {}
     bought: set[tuple[str, str]] = set()
     latest: dict[tuple[str, str], str] = {}
@@ -129,3 +143,19 @@ def test_new_items_come_and_a_few_items_are_shown_most(log: Log) -> None:
 def test_a_tiny_shop_still_sells() -> None:
     tiny = ShopSettings(users=1, items=3, items_new=3, categories=2, shown_min=1, shown_max=2, positive_share=0.3)
     assert len(events(tiny.model_copy(update={"broken_share": 0.0}), 0, 200)) == 200
+
+
+def test_a_closed_loop_shows_the_items_in_the_order_of_their_scores_and_sells_accordingly() -> None:
+    sold = {}
+    for name, rank in (("best first", _by_rating(1.0)), ("own order", None), ("worst first", _by_rating(-1.0))):
+        searches = []
+        for line in islice(Shop(PLAIN, 4, rank).events(), 4000):
+            event = CODEC.parse(line)
+            if isinstance(event, Search):
+                searches.append(event)
+        ratings = [[features["rating"] for features in search.item_features] for search in searches]
+        assert all(search.positions == tuple(range(1, len(search) + 1)) for search in searches)
+        if rank is not None:
+            assert all(each == sorted(each, reverse=name == "best first") for each in ratings)
+        sold[name] = float(np.mean([truth for search in searches[:3000] for truth in search.truths or ()]))
+    assert sold["best first"] > 1.05 * sold["worst first"]
