@@ -29,7 +29,7 @@ from imblearn.over_sampling import SMOTE, SMOTENC
 from river import forest, linear_model, optim, preprocessing
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import NO_WEIGHTS, GanSettings
+from stream_balance.core.synthesis import NO_WEIGHTS, RecipeSettings
 from stream_balance.gan.makers import Start, make_by_copula, make_by_gan
 from stream_balance.gan.quality import c2st, coverage, dcr_share, encoded
 from stream_balance.gan.shadow import Learner, booster, weighted_precision
@@ -114,7 +114,7 @@ def make(
     maker: str, before: Floats, window: Floats, nominal: tuple[int, ...], seed: int
 ) -> tuple[Floats, float, float]:
     """Rows made from the window, CPU seconds, peak memory in MB."""
-    settings, count = GanSettings(), len(window)
+    settings, count = RecipeSettings(), len(window)
     weights = NO_WEIGHTS
     if maker in {"cold", "warm"}:
         import torch  # noqa: PLC0415  # its import is not the maker's cost

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import count
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
+from stream_balance.edge.fits import ChildFits, make_trainer
 from stream_balance.edge.http import HttpServer
 from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
@@ -115,6 +116,8 @@ class Session:
         bad_share: BadShare | None = None,
     ) -> None:
         self.pipeline = pipeline
+        self.fits = ChildFits(make_trainer(settings.workers))
+        pipeline.attach(self.fits)
         self.settings = settings
         self.board = board
         self.meter = Meter()
@@ -192,6 +195,7 @@ class Session:
             "latest": latest,
             "watermark_delay_s": delay_s,
             "telemetry": self.telemetry.snapshot(),
+            "workers": {kind: asdict(tally) for kind, tally in self.fits.tallies.items()},
         }
 
     def report(self, *, digest: bool = True) -> dict[str, Any]:
@@ -205,7 +209,8 @@ class Session:
         ).document()
 
     def end(self) -> dict[str, Any]:
-        """The final report, pinned for the HTTP thread."""
+        """The final report, pinned for the HTTP thread. Ends the child processes."""
+        self.fits.close()
         report = self.report()
         if self.board is not None:
             self.board.pin(report, self.service_state())

@@ -19,6 +19,7 @@ from stream_balance.core.settings import CoreSettings
 from stream_balance.edge.bad_share import BadShareSettings
 from stream_balance.edge.checkpoint import CheckpointSettings
 from stream_balance.edge.codec import WireSettings
+from stream_balance.edge.fits import WorkersSettings
 from stream_balance.edge.http import HttpSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.edge.log import LogSettings
@@ -42,6 +43,7 @@ class Settings(CoreSettings):
     log: LogSettings = LogSettings()
     privacy: PrivacySettings = PrivacySettings()
     record: RecordSettings = RecordSettings()
+    workers: WorkersSettings = WorkersSettings()
     shop: ShopSettings = ShopSettings()
 
     def core(self) -> CoreSettings:

@@ -56,7 +56,8 @@ def test_the_demo_of_the_set_up_command_runs(folder: Path) -> None:
 # Limits that bound no buffer: shares, losses, the simulated shop, and how often something is done.
 NO_BUFFERS = {
     "bad.share_max", "drift.loss_max", "shop.shown_max", "balance.refresh_rows", "calibrate.block_rows",
-    "drift.check_rows", "rates.block_rows", "threshold.refresh_rows",
+    "drift.check_rows", "gan.c2st_max",
+    "gan.dcr_share_max", "gan.exact_share_max", "rates.block_rows", "threshold.refresh_rows",
 }  # fmt: skip
 
 

@@ -87,6 +87,11 @@ class DriftWatch:
         self._counts[kind] += 1
         self._alarms.append((kind, ts_us, position))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Alarms since the start, by what was watched."""
+        return self._counts
+
     def metrics(self) -> Drift:
         """Counts, the means the detectors hold for current, and the latest alarms."""
         loss, rate = self._loss.detector, self._rate.detector

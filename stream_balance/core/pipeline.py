@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stream_balance.core.arm import Arm
+from stream_balance.core.balance.generated import Generated
 from stream_balance.core.delay import DelayedLabels
 from stream_balance.core.digest import Digest, Trail
 from stream_balance.core.drift import DriftWatch
@@ -26,9 +27,11 @@ from stream_balance.core.ranking import Exposure, Ranking
 from stream_balance.core.records import HEAD, TAIL, Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
 from stream_balance.core.reliability import reliability
 from stream_balance.core.report import EventCounts, ExampleCounts, Report, Samples, Thresholds, Throughput, Training
+from stream_balance.core.retrain import Fits, Retrain
 from stream_balance.core.scorecard import Scorecard
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.tiers import Tiers
+from stream_balance.core.training_rows import Moment
 
 FAR_FUTURE_US = 2**62
 
@@ -53,6 +56,7 @@ class Pipeline:
         self.delay = DelayedLabels(delay_rows) if delay_rows is not None else None
         self.arm = Arm(settings, classes, seed, random_stream(seed, "arm"))
         self.drift = DriftWatch(settings.drift)
+        self.retrain = self._make_retrain()
         self._start_metrics()
         self.events = {"search": 0, "purchase": 0}
         self.bad: dict[str, int] = {}
@@ -60,6 +64,20 @@ class Pipeline:
         self._frozen_version = 0
         self._trail = Trail()
         self._share = Share()
+
+    def _make_retrain(self) -> Retrain | None:
+        """The GAN's room, only where a strategy learns its rows."""
+        strategy = self.arm.strategy
+        if not isinstance(strategy, Generated):
+            return None
+        retrain = Retrain(self.settings.gan, self.seed, self.settings.model.name, self.class_names)
+        strategy.pool = retrain.pool
+        return retrain
+
+    def attach(self, fits: Fits) -> None:
+        """Hand in who runs trainings; an open request is asked again. Without, every request is refused."""
+        if self.retrain is not None:
+            self.retrain.attach(fits)
 
     def _start_metrics(self) -> None:
         classes = len(self.class_names)
@@ -112,6 +130,14 @@ class Pipeline:
             self.arm.version += 1  # so that what is scored from here on is told from what was scored before
             self._frozen_version = self.arm.version
             self._start_metrics()
+        if self.retrain is not None and not self.frozen and self.retrain.is_due(sum(self.events.values())):
+            self._retrain(self.retrain, event.ts_us)
+
+    def _retrain(self, retrain: Retrain, now_us: int) -> None:
+        arm, times = self.arm, self.arm.strategy.multipliers()
+        rare = [label for label, each in enumerate(times) if each > min(times)]
+        events, alarms, columns = sum(self.events.values()), sum(self.drift.counts.values()), self.featurizer.columns
+        retrain.turn(Moment(events, now_us, alarms, arm.window, columns, arm.rates.shares(), rare))
 
     # -- labelled rows
 
@@ -211,6 +237,7 @@ class Pipeline:
             training=self._training(),
             threshold=Thresholds(head=threshold.value(HEAD), tail=threshold.value(TAIL)) if binary else None,
             drift=self.drift.metrics(),
+            gan=self.retrain.metrics(self.reorder.watermark_us) if self.retrain is not None else None,
             oracle=self.oracle.metrics(),
             throughput=Throughput(**throughput) if throughput is not None else None,
             state_digest=self.state_digest() if digest else None,
@@ -257,6 +284,7 @@ class Pipeline:
             "delay": self.delay.digest_state() if self.delay is not None else None,
             "arm": self.arm.digest_state(),
             "drift": self.drift.digest_state(),
+            "retrain": self.retrain.digest_state() if self.retrain is not None else None,
             "scorecard": self.scorecard.digest_state(),
             "ranking": self.ranking.digest_state(),
             "exposure": self.exposure.digest_state(),

@@ -7,24 +7,12 @@ a figure that is NaN or infinite becomes null on its way in.
 from __future__ import annotations
 
 import json
-import math
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Figure = Annotated[float | None, BeforeValidator(_finite)]
-Amount = int | float  # a count; of weights where the scope is faded
-
-
-class Record(BaseModel):
-    """Base of the report's parts: frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+from stream_balance.core.figures import Amount, Figure, Record
+from stream_balance.core.gan_report import Gan
 
 
 class EventCounts(Record):
@@ -266,6 +254,7 @@ class Report(Record):
     training: Training = Training()
     threshold: Thresholds | None = None
     drift: Drift = Drift()
+    gan: Gan | None = None
     oracle: OracleFigures | None = None
     throughput: Throughput | None = None
     state_digest: str | None = None

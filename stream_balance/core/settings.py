@@ -12,6 +12,7 @@ from stream_balance.core.join import JoinSettings
 from stream_balance.core.order import OrderSettings
 from stream_balance.core.rates import RateSettings
 from stream_balance.core.records import RoomSettings
+from stream_balance.core.retrain import GanSettings
 from stream_balance.core.scorecard import MetricSettings
 from stream_balance.core.threshold import ThresholdSettings
 from stream_balance.core.tiers import TierSettings
@@ -40,4 +41,5 @@ class CoreSettings(RoomSettings):
     threshold: ThresholdSettings = ThresholdSettings()
     metrics: MetricSettings = MetricSettings()
     drift: DriftSettings = DriftSettings()
+    gan: GanSettings = GanSettings()
     freeze_after_events: int | None = Field(default=None, ge=0)  # stop learning there and only score

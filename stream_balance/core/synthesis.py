@@ -23,8 +23,8 @@ NO_CURVE = np.empty((0, 3))
 NO_WEIGHTS = b""
 
 
-class GanSettings(RoomSettings):
-    """Recipe of a training, limits of the vetting, and when a new one is asked for."""
+class RecipeSettings(RoomSettings):
+    """Recipe of a training and limits of the vetting: what goes with each request."""
 
     steps_cold: PositiveInt = 1_200  # from new weights
     steps_warm: PositiveInt = 200  # from the weights before
@@ -70,7 +70,7 @@ class TrainingSet:
     rate: float
     model: str  # the live model, by its name in the registry
     seed: int
-    settings: GanSettings
+    settings: RecipeSettings
     weights: bytes = NO_WEIGHTS
 
     def to_bytes(self) -> bytes:
@@ -89,7 +89,7 @@ class TrainingSet:
     def from_bytes(data: bytes) -> TrainingSet:
         """Raises ValueError for bytes that are not whole."""
         head, arrays = unpack(data)
-        head |= {"nominal": tuple(head["nominal"]), "settings": GanSettings(**head["settings"])}
+        head |= {"nominal": tuple(head["nominal"]), "settings": RecipeSettings(**head["settings"])}
         fields: dict[str, Any] = head | arrays | {"weights": arrays["weights"].tobytes()}
         return TrainingSet(**fields)
 

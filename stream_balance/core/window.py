@@ -280,6 +280,13 @@ class Window:
         labels = np.repeat([label for label, _ in known], [min(ring.count, latest_max) for _, ring in known])
         return rows, labels.astype(np.int64)[places]
 
+    def numbered(self, label: int, latest_max: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """The newest rows of a class as `rows` gives them, and each row's number of arrival, (n,), for good its own."""
+        rows = self.rows(label, None, latest_max)
+        rings = [ring for tier in range(len(TIERS)) if (ring := self._shown(label, tier)) is not None]
+        numbers = np.sort(np.concatenate([np.zeros(0, np.int64), *(ring.stamps[ring.order(), 1] for ring in rings)]))
+        return rows, numbers[len(numbers) - len(rows) :]
+
     def digest_state(self) -> object:
         """Each class and tier: its rows, oldest first, with their times; and the counters."""
         self._settle()

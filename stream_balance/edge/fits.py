@@ -1,8 +1,9 @@
-"""Fits: the booster's fits in a child process. In: requests. Out: results, where they are due. See `edge/trainer`."""
+"""Fits: the trainer as the core sees it. In: kinds and requests. Out: results, or a word for why there is none."""
 
 from __future__ import annotations
 
-from stream_balance.edge.trainer import Job, Refusal, Trainer, Worker, WorkerSettings
+from stream_balance.core.records import RoomSettings
+from stream_balance.edge.trainer import Job, Tally, Trained, Trainer, Worker, WorkerSettings
 
 KIND = "booster"
 WORKER = Worker(
@@ -10,8 +11,24 @@ WORKER = Worker(
 )
 
 
+class WorkersSettings(RoomSettings):
+    """Limits of the child processes, by kind of work. They decide no result, only whether there is one."""
+
+    booster: WorkerSettings = WORKER.settings
+    gan: WorkerSettings = WorkerSettings(timeout_s=600.0)
+
+
+def make_trainer(settings: WorkersSettings) -> Trainer:
+    """All the kinds of work there are. A child is started when the first of its kind is asked for."""
+    return Trainer({
+        KIND: Worker(WORKER.reference, settings=settings.booster),
+        # Seldom asked for, and its libraries are large: no child stays behind.
+        "gan": Worker("stream_balance.gan.worker:work", keep=False, settings=settings.gan),
+    })  # fmt: skip
+
+
 class ChildFits:
-    """What `WindowBooster.attach` takes: submits to a trainer that knows the kind `booster`, waits when it must."""
+    """Runs the core's fits in child processes, waits for a result when it must. Close it."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -23,4 +40,18 @@ class ChildFits:
     def take(self, ticket: Job) -> bytes | None:
         """The result; None for a refusal, which the trainer's tally has counted with its reason."""
         outcome = self._trainer.wait(ticket)
-        return None if isinstance(outcome, Refusal) else outcome.result
+        return outcome.result if isinstance(outcome, Trained) else None
+
+    def why(self, ticket: Job) -> str:
+        """The reason of a refusal, a word of the trainer's closed list."""
+        outcome = self._trainer.wait(ticket)
+        return "" if isinstance(outcome, Trained) else outcome.reason
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """Counters by kind."""
+        return self._trainer.tallies
+
+    def close(self) -> None:
+        """End the children."""
+        self._trainer.close()

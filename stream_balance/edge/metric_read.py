@@ -146,6 +146,31 @@ def class_shares(view: View) -> Iterable[Reading]:
     return found
 
 
+def each_field(path: str, field: str) -> Reader:
+    """A field of each entry of a mapping."""
+
+    def read(view: View) -> Iterable[Reading]:
+        found = _find(*_root(view, path)) or {}
+        return [((key,), entry.get(field)) for key, entry in found.items()]
+
+    return read
+
+
+def vetted(field: str) -> Reader:
+    """A figure of the last vettings, by maker of the rows."""
+    return lambda view: [((each["maker"],), each[field]) for each in _find(view.report, "gan.last.vettings") or ()]
+
+
+def each_within(path: str, field: str) -> Reader:
+    """One figure by key of an entry and by key of a mapping within it."""
+
+    def read(view: View) -> Iterable[Reading]:
+        found = _find(*_root(view, path)) or {}
+        return [((key, name), value) for key, entry in found.items() for name, value in entry.get(field, {}).items()]
+
+    return read
+
+
 def partitions(path: str) -> Reader:
     """A figure by `topic/partition`."""
 

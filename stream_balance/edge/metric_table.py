@@ -18,6 +18,8 @@ from stream_balance.edge.metric_read import (
     counter,
     decided,
     each,
+    each_field,
+    each_within,
     gauge,
     histogram,
     macro,
@@ -25,6 +27,7 @@ from stream_balance.edge.metric_read import (
     partitions,
     picked,
     scoped,
+    vetted,
 )
 
 _SCOPED = {
@@ -182,8 +185,42 @@ BALANCING: tuple[Metric, ...] = (
     counter("abstentions", "Impressions for which the learner had no answer.", at("training.abstentions")),
 )  # fmt: skip
 
+CHILDREN: tuple[Metric, ...] = (
+    counter("worker_requests", "Fits asked of a child process, by kind of work.",
+            each_field("state:workers", "requests"), "kind"),
+    counter("worker_results", "Fits that a child process has brought, by kind.",
+            each_field("state:workers", "trained"), "kind"),
+    counter("worker_retries", "Attempts after one that failed, by kind.",
+            each_field("state:workers", "retries"), "kind"),
+    counter("worker_refusals", "Fits given up after the last attempt, by kind and reason.",
+            each_within("state:workers", "refused"), "kind", "reason"),
+    counter("worker_cpu_seconds", "CPU time of child processes for their results, by kind.",
+            each_field("state:workers", "cpu_s"), "kind"),
+    counter("worker_stall_seconds", "Time that the loop stood still for a result that was late, by kind.",
+            each_field("state:workers", "stall_s"), "kind"),
+    counter("gan_requests", "Trainings of the GAN asked for.", at("gan.requests")),
+    counter("gan_releases", "Releases of generated rows adopted.", at("gan.releases")),
+    counter("gan_refusals", "Trainings that gave no release, by reason: the vetting's (harm, inconclusive, c2st, "
+            "coverage, exact_copies, near_copies, not_finite, too_few_rows, constant) or the child's.",
+            each("gan.refusals"), "reason"),
+    counter("gan_releases_expired", "Releases that left the pool because of their age.", at("gan.expired")),
+    gauge("gan_release_age_seconds", "Age of the release in use, in event time, by class.",
+          each_field("gan.pool", "age_s"), "class"),
+    gauge("gan_release_share", "Share of all samples that the release's rows may have, by class.",
+          each_field("gan.pool", "share"), "class"),
+    counter("gan_rows_drawn", "Rows learned of the release in use, by class; begins again with each release.",
+            each_field("gan.pool", "drawn"), "class"),
+    gauge("gan_c2st", "AUC of a forest between made and real rows, at the last vetting; .5 = it cannot tell.",
+          vetted("c2st"), "maker"),
+    gauge("gan_coverage", "Share of real rows with a made one near, at the last vetting.", vetted("coverage"),
+          "maker"),
+    gauge("gan_dcr_share", "Share of made rows nearer to a row learned than to one held out, at the last vetting; "
+          ".5 = no copies.", vetted("dcr_share"), "maker"),
+)  # fmt: skip
+
 SECTIONS: dict[str, tuple[Metric, ...]] = {
-    "Service": SERVICE, "Stream": STREAM, "Learning": LEARNING, "Balancing": BALANCING
+    "Service": SERVICE, "Stream": STREAM, "Learning": LEARNING, "Balancing": BALANCING,
+    "Child processes and generated rows": CHILDREN,
 }  # fmt: skip
 
 

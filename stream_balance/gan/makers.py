@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from stream_balance.core.packing import pack, unpack
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import NO_CURVE, NO_WEIGHTS, GanSettings
+from stream_balance.core.synthesis import NO_CURVE, NO_WEIGHTS, RecipeSettings
 from stream_balance.gan.copula import Copula
 from stream_balance.gan.table import Ints, Layout, Table, layout_of
 
@@ -48,7 +48,7 @@ class Start:
     weights: Mapping[str, npt.NDArray[np.float32]] | None
 
     @staticmethod
-    def of(rows: Floats, nominal: tuple[int, ...], weights: bytes, settings: GanSettings) -> Start:
+    def of(rows: Floats, nominal: tuple[int, ...], weights: bytes, settings: RecipeSettings) -> Start:
         """Rows (n, d) to learn from. Weights of another table of columns are laid aside."""
         fresh = layout_of(rows, nominal, levels_max=settings.levels_max, level_rows_min=settings.level_rows_min)
         if weights:
@@ -73,7 +73,7 @@ def make_by_copula(start: Start, rows: Floats, count: int, seed: int) -> Made:
     return Made(Copula(rows, start.table).rows(count, np.random.default_rng(seed)))
 
 
-def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: GanSettings) -> Made:
+def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: RecipeSettings) -> Made:
     """`count` rows of a generator trained on `rows`, from the start's weights if it has some."""
     from stream_balance.gan.train import generate, train  # noqa: PLC0415  # torch is optional, and slow to import
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import numpy as np
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import Gain, GanSettings, Maker, Quality, Verdict, Vetting
+from stream_balance.core.synthesis import Gain, Maker, Quality, RecipeSettings, Verdict, Vetting
 
 NO_QUALITY = Quality(1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 
 
 def vet(maker: Maker, made: Floats, quality: Callable[[], Quality], gains: Callable[[], tuple[Gain, ...]],
-        settings: GanSettings) -> Vetting:  # fmt: skip
+        settings: RecipeSettings) -> Vetting:  # fmt: skip
     """The verdict on rows `made` (m, d). `gains` is called only if the quality passes."""
     if np.isinf(made).any() or np.isnan(made).all():
         return Vetting(maker, "refused", "not_finite", 0.0, NO_QUALITY, ())
@@ -29,7 +29,7 @@ def vet(maker: Maker, made: Floats, quality: Callable[[], Quality], gains: Calla
     return Vetting(maker, verdict, reason, share, figures, found)
 
 
-def quality_breach(quality: Quality, settings: GanSettings) -> str | None:
+def quality_breach(quality: Quality, settings: RecipeSettings) -> str | None:
     """The first limit that is broken, as a word for a counter; None where all hold."""
     excess = quality.exact_share - quality.exact_share_real
     breaches = {
@@ -41,7 +41,7 @@ def quality_breach(quality: Quality, settings: GanSettings) -> str | None:
     return next((name for name, broken in breaches.items() if broken), None)
 
 
-def shadow_verdict(gains: tuple[Gain, ...], settings: GanSettings) -> tuple[Verdict, str, float]:
+def shadow_verdict(gains: tuple[Gain, ...], settings: RecipeSettings) -> tuple[Verdict, str, float]:
     """Verdict, reason and share.
 
     A share helps if some model gains over no rows and over copies, both beyond `errors` standard errors, and no model

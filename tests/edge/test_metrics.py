@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from stream_balance.core import report as report_room
+from stream_balance.core.gan_report import Gan, GanOutcome, GanPool, GanVetting
 from stream_balance.core.report import Report
 from stream_balance.edge import metric_table
 from stream_balance.edge.board import Board
@@ -93,6 +94,29 @@ def paths(document: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, document
 
 
+def test_what_the_gan_and_the_children_do_is_shown() -> None:
+    vetted = GanOutcome(
+        position=9,
+        label="bought",
+        asked_for="age",
+        outcome="refusal",
+        reason="c2st",
+        vettings=(GanVetting(maker="copula", verdict="refused", reason="c2st", c2st=0.75),),
+    )
+    pool = {"bought": GanPool(maker="gan", rows=10, share=0.2, age_s=60.5, drawn=4)}
+    gan = Gan(requests=3, releases=1, refusals={"c2st": 2}, pool=pool, last=vetted)
+    tally = {"requests": 5, "trained": 4, "retries": 7, "refused": {"killed": 6}, "cpu_s": 1.5, "stall_s": 0.25}
+    text = exposition(Report(gan=gan).document(), {"workers": {"gan": tally}})
+    for line in (
+        'gan_refusals_total{reason="c2st"} 2.0', "gan_releases_total 1.0", 'gan_c2st{maker="copula"} 0.75',
+        'gan_release_age_seconds{class="bought"} 60.5', 'gan_release_share{class="bought"} 0.2',
+        'worker_stall_seconds_total{kind="gan"} 0.25', 'worker_refusals_total{kind="gan",reason="killed"} 6.0',
+        'worker_retries_total{kind="gan"} 7.0',
+    ):  # fmt: skip
+        assert f"stream_balance_{line}" in text
+    assert "gan_coverage" not in "".join(line for line in text.splitlines() if not line.startswith("#"))
+
+
 def test_an_undefined_figure_is_left_out() -> None:
     text = exposition(Report().document(), {})
     assert "stream_balance_metric_rows" in text
@@ -127,8 +151,8 @@ def test_names_are_unique_well_formed_and_helped() -> None:
         assert metric.text.endswith(".")
         assert not metric.name.endswith(("_total", "_info", "_ms", "_minutes"))
         assert set(metric.labels) <= {
-            "activity", "at", "bound", "class", "order", "origin", "partition", "reason", "scope", "tier", "topic",
-            "type", "watched",
+            "activity", "at", "bound", "class", "kind", "maker", "order", "origin", "partition", "reason", "scope",
+            "tier", "topic", "type", "watched",
         }, "a label of bounded size, listed here"  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.synthesis import GanSettings, TrainingSet
+from stream_balance.core.synthesis import RecipeSettings, TrainingSet
 
 Floats = npt.NDArray[np.float64]
 NOMINAL = (4, 5)
@@ -33,5 +33,5 @@ def request(n: int = 300, others: int = 300, seed: int = 0, weights: bytes = b""
     return TrainingSet(
         label=1, rows=mixed(n, seed), held_out=rng.random(n) < 0.25, others=noise,
         others_held_out=rng.random(others) < 0.25, nominal=NOMINAL, rate=0.05, model="logistic", seed=seed,
-        settings=GanSettings.model_validate(quick | settings), weights=weights,
+        settings=RecipeSettings.model_validate(quick | settings), weights=weights,
     )  # fmt: skip

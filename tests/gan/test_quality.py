@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_balance.core.synthesis import GanSettings, Quality
+from stream_balance.core.synthesis import Quality, RecipeSettings
 from stream_balance.gan.quality import quality_of
 from stream_balance.gan.table import Table, layout_of
 from stream_balance.gan.vet import quality_breach
@@ -21,7 +21,7 @@ def judged(made: np.ndarray) -> Quality:
 
 def test_fresh_rows_of_the_same_kind_pass() -> None:
     quality = judged(FRESH)
-    assert quality_breach(quality, GanSettings()) is None
+    assert quality_breach(quality, RecipeSettings()) is None
     assert quality.c2st == pytest.approx(0.5, abs=0.1)
     assert quality.dcr_share == pytest.approx(0.5, abs=0.12)
     assert quality.coverage > 0.9
@@ -33,7 +33,7 @@ def test_copies_of_learned_rows_are_caught_though_a_forest_takes_them_for_real()
     assert quality.c2st < 0.65
     assert quality.dcr_share == 1.0
     assert quality.exact_share == 1.0
-    assert quality_breach(quality, GanSettings()) == "exact_copies"
+    assert quality_breach(quality, RecipeSettings()) == "exact_copies"
 
 
 def test_copies_with_a_little_noise_are_near_copies() -> None:
@@ -42,14 +42,14 @@ def test_copies_with_a_little_noise_are_near_copies() -> None:
     made[:, :3] += 1e-3 * rng.normal(size=(400, 3))
     quality = judged(made)
     assert quality.exact_share == 0.0
-    assert quality_breach(quality, GanSettings()) == "near_copies"
+    assert quality_breach(quality, RecipeSettings()) == "near_copies"
 
 
 def test_shuffled_columns_are_seen_by_the_forest_and_the_pairs_not_by_the_marginals() -> None:
     rng = np.random.default_rng(0)
     made = np.column_stack([rng.permutation(column) for column in FRESH.T])
     quality, real = judged(made), judged(FRESH)
-    assert quality_breach(quality, GanSettings()) == "c2st"
+    assert quality_breach(quality, RecipeSettings()) == "c2st"
     assert quality.marginal == pytest.approx(real.marginal, abs=0.01)
     assert quality.pairwise > real.pairwise + 0.02
 
@@ -69,4 +69,4 @@ def test_a_table_of_few_different_rows_is_not_taken_for_copied() -> None:
     table = Table(learned, layout_of(learned, [], levels_max=20, level_rows_min=5))
     quality = quality_of(made, learned, held_out, (), table, seed=0)
     assert quality.exact_share == 1.0
-    assert quality_breach(quality, GanSettings()) is None
+    assert quality_breach(quality, RecipeSettings()) is None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from stream_balance.core.synthesis import Gain, GanSettings
+from stream_balance.core.synthesis import Gain, RecipeSettings
 from stream_balance.gan.shadow import ShadowSet, booster, shadow_gains, weighted_precision
 from stream_balance.gan.vet import shadow_verdict
 
@@ -42,15 +42,15 @@ def test_more_real_rows_help() -> None:
     found = gains(ring(500, 9))
     assert [gain.share for gain in found] == [0.1, 0.2]
     assert all(gain.over_none > gain.over_none_error > 0 for gain in found)
-    assert shadow_verdict(found, GanSettings())[0] == "helps"
+    assert shadow_verdict(found, RecipeSettings())[0] == "helps"
 
 
 def test_rows_of_the_other_class_harm() -> None:
-    assert shadow_verdict(gains(plane(500, 9)), GanSettings())[:2] == ("refused", "harm")
+    assert shadow_verdict(gains(plane(500, 9)), RecipeSettings())[:2] == ("refused", "harm")
 
 
 def test_copies_are_no_gain_over_copies() -> None:
-    verdict, _, _ = shadow_verdict(gains(ring(30, 0)), GanSettings())
+    verdict, _, _ = shadow_verdict(gains(ring(30, 0)), RecipeSettings())
     assert verdict != "helps"
 
 
@@ -58,7 +58,7 @@ def test_without_held_out_rows_nothing_can_be_said() -> None:
     few = ShadowSet(ring(30, 0), plane(60, 1), ring(5, 2), plane(90, 3), rate=0.1)
     found = shadow_gains(few, ring(50, 9), {"booster": booster}, (0.1,), repeats=1, seed=0)
     assert found == ()
-    assert shadow_verdict(found, GanSettings()) == ("inconclusive", "too_few_held_out", 0.0)
+    assert shadow_verdict(found, RecipeSettings()) == ("inconclusive", "too_few_held_out", 0.0)
 
 
 def gain(model: str, share: float, over_none: float, over_copies: float) -> Gain:
@@ -78,4 +78,4 @@ def gain(model: str, share: float, over_none: float, over_copies: float) -> Gain
 def test_the_verdict_is_by_the_surest_share_that_harms_nobody(
     found: list[Gain], expected: tuple[str, str, float]
 ) -> None:
-    assert shadow_verdict(tuple(found), GanSettings(errors=1.0)) == expected
+    assert shadow_verdict(tuple(found), RecipeSettings(errors=1.0)) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_balance.core.synthesis import GanSettings
+from stream_balance.core.synthesis import RecipeSettings
 from stream_balance.gan.copula import Copula
 from stream_balance.gan.makers import Start, encode, make_by_copula, make_by_gan, split
 from stream_balance.gan.quality import c2st
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'gan'")
 
 from stream_balance.gan.train import generate, train  # noqa: E402  # imports torch
 
-SETTINGS = GanSettings(steps_cold=30, steps_warm=20)
+SETTINGS = RecipeSettings(steps_cold=30, steps_warm=20)
 
 
 def test_an_untrained_generator_gives_the_copulas_rows() -> None:
@@ -70,7 +70,7 @@ def test_after_a_change_of_columns_it_starts_cold(change: str) -> None:
 
 
 def test_it_learns_a_dependence_that_the_copula_cannot_hold() -> None:
-    rows, fresh, settings = mixed(600, 0), mixed(600, 9), GanSettings(steps_cold=250)
+    rows, fresh, settings = mixed(600, 0), mixed(600, 9), RecipeSettings(steps_cold=250)
     start = Start.of(rows, NOMINAL, b"", settings)
     by_copula = make_by_copula(start, rows, 600, 0).rows
     by_gan = make_by_gan(start, rows, 600, 0, settings).rows

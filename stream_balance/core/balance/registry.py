@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stream_balance.core.balance import over, pairs, plain, under
+from stream_balance.core.balance.generated import Generated
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.rates import Rates
@@ -15,6 +16,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
         over.BorderlineSmote2, over.Adasyn, plain.RandomUnder, under.NeighbourUnder, under.Tomek, under.NearMiss,
         under.HardMining, plain.SmoteUnder, pairs.BorderlineUnder, pairs.AdasynUnder, pairs.SmoteNeighbourUnder,
         pairs.SmoteTomek, plain.ClassWeight, plain.OversamplingOnlineBagging, plain.UndersamplingOnlineBagging,
+        Generated,
     )
 }  # fmt: skip
 
