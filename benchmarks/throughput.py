@@ -70,7 +70,8 @@ class Recorder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.turns: list[Turn] = []
-        learn_examples, learn_samples = pipeline.arm.learn, pipeline.arm.model.learn
+        arm = pipeline.panel.members[0]
+        learn_examples, learn_samples = pipeline.panel.learn, arm.model.learn
 
         def remember_examples(examples: Examples, columns: Columns, trail: Any) -> Any:
             rows = zip(dicts(examples.scored.values, columns), examples.labels, strict=True)
@@ -82,8 +83,8 @@ class Recorder:
                 self.turns[-1][1].extend([(x, y)] * times)
             learn_samples(samples, columns)
 
-        pipeline.arm.learn = remember_examples  # type: ignore[method-assign]
-        pipeline.arm.model.learn = remember_samples  # type: ignore[method-assign]
+        pipeline.panel.learn = remember_examples  # type: ignore[method-assign]
+        arm.model.learn = remember_samples  # type: ignore[method-assign]
 
 
 def dicts(values: Floats, columns: Columns) -> list[Row]:

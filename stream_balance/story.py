@@ -1,6 +1,6 @@
 """Story: what happened to one search of a log, or to one impression of it. In: log, settings, an id. Out: lines.
 
-Replays the log as ever and looks on: the arm learns through a listener that passes everything on. So the story is of
+Replays the log as ever and looks on: the arms learn through a listener that passes everything on. So the story is of
 the very run that the settings describe.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from stream_balance.core.arm import Arm
+from stream_balance.core.lineup import Pair
+from stream_balance.core.panel import Panel
 from stream_balance.core.records import ORIGINS, TIERS, Examples, Floats, Purchase, Samples, Scored
 from stream_balance.edge.logfile import read_events
 from stream_balance.errors import SettingsError
@@ -26,38 +27,42 @@ from stream_balance.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """How one search was learned: the multipliers in force by class, and the samples drawn for it (None = none)."""
+    """How one search was learned, by arm: its strategy, its multipliers by class, the samples drawn (None = none)."""
 
     examples: Examples
-    multipliers: tuple[float, ...]
-    drawn: Samples | None
+    by_arm: list[tuple[Pair, tuple[float, ...], Samples | None]]
 
 
 class Listener:
-    """Stands before an arm's `learn` and its strategy's `draw`; remembers the lesson of one search."""
+    """Stands before a panel's `learn` and its arms' `draw`; remembers the lesson of one search."""
 
-    def __init__(self, arm: Arm) -> None:
-        self._learn, self._draw = arm.learn, arm.strategy.draw
-        self._multipliers = arm.strategy.multipliers
-        self._drawn: Samples | None = None
+    def __init__(self, panel: Panel) -> None:
+        self._learn, self._arms = panel.learn, panel.members[: panel.arms]
+        self._drawn: dict[Pair, Samples | None] = {}
         self.event_id: str | None = None
         self.lesson: Lesson | None = None
-        arm.learn = self.learn  # type: ignore[method-assign, assignment]  # passes on whatever it is given
-        arm.strategy.draw = self.draw  # type: ignore[method-assign, assignment]
+        panel.learn = self.learn  # type: ignore[method-assign, assignment]  # passes on whatever it is given
+        for arm in self._arms:
+            arm.strategy.draw = self._noted(arm.pair, arm.strategy.draw)  # type: ignore[method-assign]
 
-    def draw(self, *arguments: Any) -> Samples | None:
-        """As the strategy's."""
-        self._drawn = self._draw(*arguments)
-        return self._drawn
+    def _noted(self, pair: Pair, draw: Callable[..., Samples | None]) -> Callable[..., Samples | None]:
+        def noted(*arguments: Any) -> Samples | None:
+            self._drawn[pair] = drawn = draw(*arguments)
+            return drawn
+
+        return noted
 
     def learn(self, examples: Examples, *arguments: Any) -> Floats:
-        """As the arm's."""
+        """As the panel's."""
         wanted = examples.scored.event_id == self.event_id
-        multipliers = self._multipliers() if wanted else ()
-        self._drawn = None
+        multipliers = [arm.strategy.multipliers() for arm in self._arms] if wanted else []
+        self._drawn = {}
         losses = self._learn(examples, *arguments)
         if wanted:
-            self.lesson = Lesson(examples, multipliers, self._drawn)
+            told = zip(self._arms, multipliers, strict=True)
+            self.lesson = Lesson(
+                examples, [(arm.pair, each, self._drawn[arm.pair]) for arm, each in told if arm.pair in self._drawn]
+            )
         return losses
 
 
@@ -68,7 +73,7 @@ def tell_story(paths: Sequence[Path], settings: Settings, wanted: str, stop: thr
     its `prediction_id`.
     """
     pipeline = make_pipeline(settings)
-    listener = Listener(pipeline.arm)
+    listener = Listener(pipeline.panel)
     told: Scored | None = None
     only: int | None = None
     for number, record in enumerate(read_events(paths, make_codec(settings)), start=1):
@@ -143,7 +148,7 @@ def _purchase(event: Purchase, scored: Scored, only: int | None) -> Iterator[str
 
 
 def _matured(lesson: Lesson, only: int | None, ts_us: int, settings: Settings) -> Iterator[str]:
-    examples, drawn = lesson.examples, lesson.drawn
+    examples = lesson.examples
     scored, names = examples.scored, ("none", *settings.wire.classes)
     due_us = scored.ts_us + round((settings.join.window_s + settings.order.disorder_max_s) * 1e6)
     yield f"held      until its window closed at {_time(due_us)}"
@@ -153,14 +158,18 @@ def _matured(lesson: Lesson, only: int | None, ts_us: int, settings: Settings) -
         paid = f", revenue {examples.revenue[i]:g}" if examples.revenue[i] else ""
         known = "; known when it was scored, so no figure counts it" if examples.known[i] else ""
         yield f"          [{i}] label {names[label]}{paid}{known}"
-        yield (
-            f"learned   [{i}] {times_learned(scored, i, label, drawn)}: {settings.balance.strategy} wants "
-            f"{lesson.multipliers[label]:.3g} samples of each {names[label]!r} now"
-        )
-    if drawn is not None:
-        count = Counter(ORIGINS[origin] for origin in drawn.origins)
-        origins = ", ".join(f"{n} {name}" for name, n in sorted(count.items()))
-        yield f"          rows drawn for the whole search: {origins}"
+        for pair, multipliers, drawn in lesson.by_arm:
+            by = f"{pair.model}: " if len(lesson.by_arm) > 1 else ""
+            yield (
+                f"learned   [{i}] {by}{times_learned(scored, i, label, drawn)}: {pair.strategy} wants "
+                f"{multipliers[label]:.3g} samples of each {names[label]!r} now"
+            )
+    for pair, _, drawn in lesson.by_arm:
+        if drawn is not None:
+            by = f" by {pair.model}" if len(lesson.by_arm) > 1 else ""
+            count = Counter(ORIGINS[origin] for origin in drawn.origins)
+            origins = ", ".join(f"{n} {name}" for name, n in sorted(count.items()))
+            yield f"          rows drawn for the whole search{by}: {origins}"
 
 
 def times_learned(scored: Scored, index: int, label: int, drawn: Samples | None) -> str:

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from stream_balance.commands.options import (
+    Arms,
     Config,
     Host,
     Model,
@@ -21,6 +22,7 @@ from stream_balance.commands.options import (
     Strategy,
     TargetShare,
     gather,
+    listed,
 )
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
@@ -58,6 +60,7 @@ def demo(
     strategy: Strategy = None,
     model: Model = None,
     target_share: TargetShare = None,
+    arms: Arms = None,
     host: Host = None,
     port: Port = None,
     report_to: ReportTo = None,
@@ -77,6 +80,7 @@ def demo(
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
+        arms__pairs=listed(arms),
         model__name=model, http__host=host, http__port=port,
     )  # fmt: skip
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)

@@ -22,7 +22,14 @@ Set = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Seed of every random stream.", show_default="0")]
 Strategy = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(STRATEGIES)}.", show_default="smote_under"),
+    typer.Option(
+        help=f"{', '.join(STRATEGIES)}; or auto: the arms linear, replay_mlp and window_booster, mixed.",
+        show_default="smote_under",
+    ),
+]
+Arms = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL:STRATEGY,...", help="Arms of your own, side by side and mixed.", show_default=False),
 ]
 Model = Annotated[
     str | None,
@@ -87,6 +94,11 @@ def gather(
     if seed is not None:
         flags["seed"] = seed
     return load(config, flags)
+
+
+def listed(text: str | None) -> list[str] | None:
+    """The parts of a list with commas; None = not given."""
+    return None if text is None else [part.strip() for part in text.split(",")]
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:

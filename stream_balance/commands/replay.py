@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stream_balance.commands.options import (
+    Arms,
     CheckpointDir,
     Config,
     Model,
@@ -18,6 +19,7 @@ from stream_balance.commands.options import (
     Strategy,
     TargetShare,
     gather,
+    listed,
 )
 from stream_balance.commands.output import dead_letter_file, tell, write_report
 from stream_balance.commands.produce import publish_log
@@ -92,6 +94,7 @@ def replay(
     strategy: Strategy = None,
     model: Model = None,
     target_share: TargetShare = None,
+    arms: Arms = None,
     one_vs_rest: Annotated[bool, typer.Option("--one-vs-rest", help="Wrap a binary model for more classes.")] = False,
     report_to: ReportTo = None,
     speed: Annotated[
@@ -159,6 +162,7 @@ def replay(
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
+        arms__pairs=listed(arms),
         model__name=model, model__one_vs_rest=one_vs_rest or None, freeze_after_events=freeze_after,
     )  # fmt: skip
     if to_kafka:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from stream_balance.commands.options import (
+    Arms,
     CheckpointDir,
     Config,
     Host,
@@ -22,6 +23,7 @@ from stream_balance.commands.options import (
     Strategy,
     TargetShare,
     gather,
+    listed,
 )
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import stop_on_signals
@@ -68,6 +70,7 @@ def run(
     strategy: Strategy = None,
     model: Model = None,
     target_share: TargetShare = None,
+    arms: Arms = None,
     bootstrap: Annotated[str | None, typer.Option(help="Broker address.", show_default="127.0.0.1:9092")] = None,
     host: Host = None,
     port: Port = None,
@@ -89,6 +92,7 @@ def run(
     """
     settings = gather(
         config, assignments, seed=seed, balance__strategy=strategy, balance__target_share=target_share,
+        arms__pairs=listed(arms),
         model__name=model, http__host=host, http__port=port, kafka__bootstrap=bootstrap,
         kafka__accept_data_loss=accept_data_loss or None,
         checkpoint__dir=checkpoint_dir,

@@ -1,5 +1,5 @@
-"""Arm: one (model, strategy) pair behind its own calibrator and threshold. In: rows to score, matured examples. Out:
-scores, and samples learned. Scores first, learns later; what it learns never reaches a metric.
+"""Arm: one (model, strategy) pair behind its own calibrator. In: rows to score, matured examples. Out: scores, and
+samples learned. Scores first, learns later; what it learns never reaches a metric.
 
 Served probabilities refer to the real stream: a model that takes an offset learns under it and is served without; of
 the others the decayed realised ratio is taken off the logit. What is left (interpolated rows bend p(x|y) too) the
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -18,79 +19,79 @@ from stream_balance.core.arms.registry import make_model
 from stream_balance.core.balance import make_strategy
 from stream_balance.core.calibrate import Calibrator, RatioCorrection, logits, unbend
 from stream_balance.core.digest import Trail
+from stream_balance.core.lineup import Pair
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, Samples
+from stream_balance.core.records import ORIGINS, Arrivals, Columns, Examples, Floats, Samples
 from stream_balance.core.settings import CoreSettings
-from stream_balance.core.threshold import Threshold
 from stream_balance.core.window import Window
 
 TRAINED_DECAY = 0.999  # per sample: what "lately" means for the share of positives among the samples learned
 
 
+@dataclass(slots=True)
+class Recent:
+    """What all arms know of the stream: its class shares and its latest rows. They are the same for each."""
+
+    rates: Rates
+    window: Window
+
+    def observe(self, examples: Examples) -> None:
+        """A matured search, after every arm has learned it."""
+        self.rates.observe_many(examples.labels)
+        scored = examples.scored
+        self.window.add_many(scored.values, examples.labels, scored.tiers, scored.ts_us)
+
+
 class Arm:
-    """Learns from balanced samples, serves calibrated probabilities of classes 1..C-1.
+    """Learns from balanced samples, says calibrated probabilities of classes 1..C-1; `version` counts the samples."""
 
-    `score` gives raw (n, C-1), probability (n, C-1) and threshold (n,). `version` grows with every sample learned.
-    """
-
-    def __init__(self, settings: CoreSettings, classes: int, seed: int, rng: Random) -> None:
+    def __init__(  # what an arm is made of
+        self, pair: Pair, settings: CoreSettings, classes: int, seed: int, rng: Random, recent: Recent,
+        *, one_vs_rest: bool,
+    ) -> None:  # fmt: skip
+        self.pair = pair
         self.classes = classes
-        self.model = make_model(settings.model.name, classes, seed, one_vs_rest=settings.model.one_vs_rest)
-        self.rates = Rates(settings.rates, classes)
-        self.strategy = make_strategy(settings.balance, self.rates, weighs=self.model.honours_weights)
-        self.window = Window(settings.window)
+        self.model = make_model(pair.model, classes, seed, one_vs_rest=one_vs_rest)
+        balance = settings.balance.model_copy(update={"strategy": pair.strategy})
+        self.strategy = make_strategy(balance, recent.rates, weighs=self.model.honours_weights)
         self.calibrator = Calibrator(settings.calibrate, classes)
         self.ratio = RatioCorrection(classes)
-        self.threshold = Threshold(settings.threshold)
         self.version = 0
         self.samples = dict.fromkeys(ORIGINS, 0)
         self.by_class = [0] * classes
-        self.abstentions = 0
-        self.examples = 0
+        self._recent = recent
         self._trained = [0.0, 0.0]  # decayed samples: all, positive
         self._rng = rng
 
     # -- serving
 
-    def score(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats, Floats]:
-        """What is said of n rows now; abstentions count."""
-        raw, probability, threshold = self.look(values, tiers, columns)
-        self.abstentions += int(np.count_nonzero(np.isnan(raw[:, 0])))
-        return raw, probability, threshold
-
-    def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats, Floats]:
-        """The same, and nothing is counted."""
+    def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
+        """What the model says of n rows now (NaN: nothing), and what that means once calibrated, each (n, C-1)."""
         raw = self.model.predict(values, columns).probability
-        probability = self.calibrator.apply(self._logits(raw), tiers)
-        by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
-        return raw, probability, by_tier[np.frombuffer(tiers, dtype=np.uint8)]
+        return raw, self.calibrator.apply(self._logits(raw), tiers)
 
     def _logits(self, raw: Floats) -> Floats:
         """Log odds of the real stream, (n, C-1); NaN where the model abstained."""
         return logits(raw if self.model.supports_offset else unbend(raw, self.ratio.offset()))
 
+    def _logits_of_singles(self, said: Floats) -> Floats:
+        """The same from the model's log odds, each against the rest, as the panel keeps them."""
+        return self._logits(1.0 / (1.0 + np.exp(-said.astype(np.float64))))
+
     # -- learning
 
-    def learn(self, examples: Examples, columns: Columns, trail: Trail) -> Floats:
-        """Learn from one matured search; return the log-loss of each served probability, (n,)."""
-        scored = examples.scored
-        labels, tiers, values = examples.labels, scored.tiers, scored.values
-        probability = scored.probability
-        self.calibrator.learn_many(scored.raw, tiers, labels, self._logits)
-        self.threshold.observe(probability, labels, tiers)
-        self._train(Arrivals(values, labels, tiers, probability), columns, trail)
-        self.window.add_many(values, labels, tiers, scored.ts_us)
-        self.examples += len(labels)
-        return _losses(probability, labels)
+    def calibrate(self, raw: Floats, tiers: bytes, labels: Sequence[int], *, as_logits: bool = False) -> None:
+        """What the model said when a search arrived, (n, C-1), and the labels it turned out to have."""
+        self.calibrator.learn_many(raw, tiers, labels, self._logits_of_singles if as_logits else self._logits)
 
-    def _train(self, arrivals: Arrivals, columns: Columns, trail: Trail) -> None:
+    def train(self, arrivals: Arrivals, columns: Columns, trail: Trail) -> None:
+        """Draw samples of a matured search and learn them."""
         learned = [0.0] * self.classes
-        samples = self.strategy.draw(arrivals, self.window, columns, self._rng)
+        samples = self.strategy.draw(arrivals, self._recent.window, columns, self._rng)
         if samples is not None:
             self.model.learn(samples, columns)
             self._count(samples, learned, trail)
         labels = arrivals.labels
-        self.rates.observe_many(labels)
         self.ratio.observe([labels.count(label) for label in range(self.classes)], learned)
 
     def _count(self, samples: Samples, learned: list[float], trail: Trail) -> None:
@@ -133,19 +134,18 @@ class Arm:
     def digest_state(self) -> object:
         """Every room's state, the counters and the random stream."""
         return [
-            self.model.digest_state(), self.rates.digest_state(), self.strategy.digest_state(),
-            self.window.digest_state(), self.calibrator.digest_state(), self.ratio.digest_state(),
-            self.threshold.digest_state(), self.version, self.samples, self.by_class, self.abstentions, self.examples,
-            self._trained, list(self._rng.getstate()[1]),
+            self.pair.name, self.model.digest_state(), self.strategy.digest_state(), self.calibrator.digest_state(),
+            self.ratio.digest_state(), self.version, self.samples, self.by_class, self._trained,
+            list(self._rng.getstate()[1]),
         ]  # fmt: skip
 
 
-def _losses(probability: Floats, labels: Sequence[int]) -> Floats:
+def losses(probability: Floats, labels: Sequence[int]) -> Floats:
     """Natural log-loss of each row."""
     of_label = 1.0 - (probability[:, 0] if probability.shape[1] == 1 else probability.sum(axis=1))
     if any(labels):
         for i, label in enumerate(labels):
             if label:
                 of_label[i] = probability[i, label - 1]
-    losses: Floats = -np.log(np.maximum(of_label, 1e-15))
-    return losses
+    found: Floats = -np.log(np.maximum(of_label, 1e-15))
+    return found

@@ -373,7 +373,7 @@ def _remove(index: dict[str, list[_Outcome]], key: str, outcome: _Outcome) -> No
 
 def _size(scored: Scored) -> int:
     # The block, two pointers per item, and what a search costs in objects and dict entries whatever its length.
-    return len(scored.block) + 16 * len(scored.item_ids) + 350
+    return len(scored.block) + len(scored.said) + 16 * len(scored.item_ids) + 350
 
 
 def _described(scored: Scored) -> list[object]:

@@ -55,6 +55,7 @@ class Mixture:
         self.running = [True] * arms
         self.champion = 0
         self.switches = 0
+        self.serve = settings.serve
         self._settings = settings
         self._losses = np.zeros((len(TIERS), arms))
         self._weights = np.full((len(TIERS), arms), 1.0 / arms)

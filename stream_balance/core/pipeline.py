@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from stream_balance.core.arm import Arm
 from stream_balance.core.balance.generated import Generated
+from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.delay import DelayedLabels
 from stream_balance.core.digest import Digest, Trail
 from stream_balance.core.drift import DriftWatch
@@ -23,6 +23,7 @@ from stream_balance.core.join import Joiner
 from stream_balance.core.lru import Share
 from stream_balance.core.oracle import Oracle
 from stream_balance.core.order import BEGINNING_US, Reorder
+from stream_balance.core.panel import Panel
 from stream_balance.core.ranking import Exposure, Ranking
 from stream_balance.core.records import HEAD, TAIL, Event, Examples, FeatureValue, Floats, Purchase, Scored, Search
 from stream_balance.core.reliability import reliability
@@ -54,8 +55,9 @@ class Pipeline:
         self.tiers = Tiers(settings.tiers)
         self.joiner = Joiner(settings.join, settings.order.disorder_max_s)
         self.delay = DelayedLabels(delay_rows) if delay_rows is not None else None
-        self.arm = Arm(settings, classes, seed, random_stream(seed, "arm"))
+        self.panel = Panel(settings, classes, seed, lambda room: random_stream(seed, room))
         self.drift = DriftWatch(settings.drift)
+        self._generated: Strategy | None = None  # the first of those that learn the GAN's rows
         self.retrain = self._make_retrain()
         self._start_metrics()
         self.events = {"search": 0, "purchase": 0}
@@ -67,15 +69,21 @@ class Pipeline:
 
     def _make_retrain(self) -> Retrain | None:
         """The GAN's room, only where a strategy learns its rows."""
-        strategy = self.arm.strategy
-        if not isinstance(strategy, Generated):
+        taught = [each for each in self.panel.members if isinstance(each.strategy, Generated)]
+        if not taught:
             return None
-        retrain = Retrain(self.settings.gan, self.seed, self.settings.model.name, self.class_names)
-        strategy.pool = retrain.pool
+        retrain = Retrain(self.settings.gan, self.seed, taught[0].pair.model, self.class_names)
+        for each in taught:
+            assert isinstance(each.strategy, Generated), "chosen by it"
+            each.strategy.pool = retrain.pool
+        self._generated = taught[0].strategy
         return retrain
 
     def attach(self, fits: Fits) -> None:
-        """Hand in who runs trainings; an open request is asked again. Without, every request is refused."""
+        """Hand in who runs fits and trainings; open requests are asked again. Without, fits run here, and every
+        training is refused.
+        """
+        self.panel.attach(fits)
         if self.retrain is not None:
             self.retrain.attach(fits)
 
@@ -127,17 +135,19 @@ class Pipeline:
         limit = self.settings.freeze_after_events
         if limit is not None and not self.frozen and sum(self.events.values()) > limit:
             self.frozen = True
-            self.arm.version += 1  # so that what is scored from here on is told from what was scored before
-            self._frozen_version = self.arm.version
+            self.panel.version += 1  # so that what is scored from here on is told from what was scored before
+            self._frozen_version = self.panel.version
             self._start_metrics()
+            self.panel.standings.begin()
         if self.retrain is not None and not self.frozen and self.retrain.is_due(sum(self.events.values())):
             self._retrain(self.retrain, event.ts_us)
 
     def _retrain(self, retrain: Retrain, now_us: int) -> None:
-        arm, times = self.arm, self.arm.strategy.multipliers()
+        assert self._generated is not None, "where there is a GAN, a strategy learns its rows"
+        recent, times = self.panel.recent, self._generated.multipliers()
         rare = [label for label, each in enumerate(times) if each > min(times)]
         events, alarms, columns = sum(self.events.values()), sum(self.drift.counts.values()), self.featurizer.columns
-        retrain.turn(Moment(events, now_us, alarms, arm.window, columns, arm.rates.shares(), rare))
+        retrain.turn(Moment(events, now_us, alarms, recent.window, columns, recent.rates.shares(), rare))
 
     # -- labelled rows
 
@@ -157,40 +167,50 @@ class Pipeline:
     # -- scoring and learning
 
     def _score(self, search: Search, values: Floats, tiers: bytes) -> Scored:
-        raw, probability, threshold = self.arm.score(values, tiers, self.featurizer.columns)
-        matrix = np.concatenate((values, raw, probability, threshold[:, None]), axis=1).tobytes()
-        block = Scored.sealed(matrix, search.ts_us, self.arm.version)
-        self._trail.add_bytes(block)
+        said = self.panel.score(values, tiers, self.featurizer.columns)
+        matrix = np.concatenate((values, said.raw, said.probability, said.threshold[:, None]), axis=1).tobytes()
+        block = Scored.sealed(matrix, search.ts_us, self.panel.version)
+        self._trail.add_bytes(block + said.said)
         # What is held by the million is held once.
         positions = self._share.of(search.positions)
         item_ids = search.item_ids if len(search.item_ids) > 1 else self._share.of(search.item_ids)
         return Scored(
-            search.event_id, search.user_id, item_ids, positions, tiers, values.shape[1], block, search.truths
+            search.event_id,
+            search.user_id,
+            item_ids,
+            positions,
+            tiers,
+            values.shape[1],
+            block,
+            search.truths,
+            said.said,
         )
 
     def look(self, search: Search) -> tuple[Floats, Floats]:
         """What would be said of a search if it came now: probability (n, C-1) and threshold (n,). Changes nothing."""
         values = self.featurizer.look(search)
-        _, probability, threshold = self.arm.look(values, self.tiers.look(search.item_ids), self.featurizer.columns)
-        return probability, threshold
+        said = self.panel.look(values, self.tiers.look(search.item_ids), self.featurizer.columns)
+        return said.probability, said.threshold
 
     def _mature(self, matured: Iterable[Examples]) -> None:
         for examples in matured:
-            if not self.frozen or examples.scored.model_version == self._frozen_version:
+            measured = not self.frozen or examples.scored.model_version == self._frozen_version
+            if measured:
                 self.scorecard.score(examples)
                 self.ranking.score(examples)
                 self.exposure.score(examples)
                 self.oracle.score(examples)
             if not self.frozen:
-                losses = self.arm.learn(examples, self.featurizer.columns, self._trail)
+                losses = self.panel.learn(examples, self.featurizer.columns, self._trail)
                 self.drift.observe(losses, examples.labels, examples.scored.ts_us)
+            self.panel.standings.take(examples, measured=measured, learned=not self.frozen)
 
     # -- telling
 
     def reached(self) -> tuple[int | None, int]:
         """Event time reached, in microseconds (None before the first event), and the version of the model."""
         watermark_us = self.reorder.watermark_us
-        return (watermark_us if watermark_us > BEGINNING_US else None), self.arm.version
+        return (watermark_us if watermark_us > BEGINNING_US else None), self.panel.version
 
     @property
     def examples_in(self) -> int:
@@ -227,7 +247,8 @@ class Pipeline:
         throughput: dict[str, float] | None = None,
     ) -> Report:
         """All counters and figures now. What the core cannot know (settings, versions, speed) is handed in."""
-        threshold, binary = self.arm.threshold, len(self.class_names) == 2
+        threshold, binary = self.panel.threshold, len(self.class_names) == 2
+        arms, lift = self.panel.figures()
         return Report(
             events=EventCounts(**self.events, bad=dict(sorted(self.bad.items()))),
             examples=self._example_counts(),
@@ -235,6 +256,9 @@ class Pipeline:
             ranking=self.ranking.metrics(),
             exposure=self.exposure.metrics(),
             training=self._training(),
+            arms=tuple(arms),
+            mixture=self.panel.standings.mixed(self.panel.pairs),
+            lift=lift,
             threshold=Thresholds(head=threshold.value(HEAD), tail=threshold.value(TAIL)) if binary else None,
             drift=self.drift.metrics(),
             gan=self.retrain.metrics(self.reorder.watermark_us) if self.retrain is not None else None,
@@ -260,15 +284,14 @@ class Pipeline:
         )  # fmt: skip
 
     def _training(self) -> Training:
-        arm = self.arm
-        learned = sum(arm.samples.values())
+        panel, samples = self.panel, self.panel.samples()
         return Training(
-            samples=Samples(**arm.samples),
-            per_impression=learned / arm.examples if arm.examples else None,
-            positive_share=arm.positive_share(),
-            target_share=arm.target_share(),
-            by_class=dict(zip(self.class_names, arm.by_class, strict=True)),
-            abstentions=arm.abstentions,
+            samples=Samples(**samples),
+            per_impression=sum(samples.values()) / panel.examples if panel.examples else None,
+            positive_share=panel.positive_share(),
+            target_share=panel.target_share(),
+            by_class=dict(zip(self.class_names, panel.by_class(), strict=True)),
+            abstentions=panel.abstentions,
         )
 
     def state_digest(self) -> str:
@@ -282,7 +305,7 @@ class Pipeline:
             "tiers": self.tiers.digest_state(),
             "join": self.joiner.digest_state(),
             "delay": self.delay.digest_state() if self.delay is not None else None,
-            "arm": self.arm.digest_state(),
+            "panel": self.panel.digest_state(),
             "drift": self.drift.digest_state(),
             "retrain": self.retrain.digest_state() if self.retrain is not None else None,
             "scorecard": self.scorecard.digest_state(),

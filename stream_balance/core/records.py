@@ -147,6 +147,7 @@ class Scored:
     width: int
     block: bytes
     truths: tuple[float, ...] | None = None
+    said: bytes = b""  # what arms and references said, if there are several: float32, read by the panel alone
 
     def __len__(self) -> int:
         return len(self.item_ids)

@@ -6,9 +6,12 @@ from pydantic import Field
 
 from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.calibrate import CalibratorSettings
+from stream_balance.core.comparison import ComparisonSettings
 from stream_balance.core.drift import DriftSettings
 from stream_balance.core.features import FeatureSettings
 from stream_balance.core.join import JoinSettings
+from stream_balance.core.lineup import LineupSettings
+from stream_balance.core.mixture import MixtureSettings
 from stream_balance.core.order import OrderSettings
 from stream_balance.core.rates import RateSettings
 from stream_balance.core.records import RoomSettings
@@ -37,6 +40,9 @@ class CoreSettings(RoomSettings):
     rates: RateSettings = RateSettings()
     balance: BalanceSettings = BalanceSettings()
     model: ModelSettings = ModelSettings()
+    arms: LineupSettings = LineupSettings()
+    mixture: MixtureSettings = MixtureSettings()
+    comparison: ComparisonSettings = ComparisonSettings()
     calibrate: CalibratorSettings = CalibratorSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     metrics: MetricSettings = MetricSettings()

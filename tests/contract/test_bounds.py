@@ -90,7 +90,7 @@ def sizes(pipeline: Pipeline) -> dict[str, tuple[int, int]]:
         "items with a tier": (len(pipeline.tiers._exposure), 2 * SETTINGS.tiers.items_max),
         "exposure": (len(pipeline.exposure._lists), SETTINGS.metrics.exposure_searches),
         "alarms": (len(pipeline.drift.metrics().alarms), SETTINGS.drift.alarms_max),
-        "window": (max((max(each) for each in pipeline.arm.window.counts().values()), default=0), 25),
+        "window": (max((max(each) for each in pipeline.panel.window.counts().values()), default=0), 25),
     }
 
 
@@ -113,4 +113,4 @@ def test_every_buffer_is_filled_stays_within_its_bound_and_counts_what_it_let_go
     assert report.examples.in_ == report.examples.held + report.examples.matured + sum(report.examples.dropped.values())
     assert sum(report.drift.counts.model_dump().values()) > SETTINGS.drift.alarms_max
     assert report.metrics.window.rows <= SETTINGS.metrics.window_rows
-    assert pipeline.arm.window.evicted_by_count > 0
+    assert pipeline.panel.window.evicted_by_count > 0

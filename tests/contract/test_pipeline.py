@@ -269,18 +269,19 @@ def test_a_frozen_pipeline_learns_nothing_more(model: str) -> None:
     limit = len(events) // 2
     pipeline = run(events[: limit + 1], freeze_after_events=limit, model={"name": model})
     assert pipeline.frozen
-    arm, columns = pipeline.arm, pipeline.featurizer.columns
+    arm, columns = pipeline.panel, pipeline.featurizer.columns
     probe = np.random.default_rng(0).normal(size=(20, len(columns)))
     probe[:, columns.nominal_indices] = 0.0
 
     def answers() -> list[bytes]:
-        return [each.tobytes() for each in arm.score(probe, bytes(20), columns)]
+        said = arm.score(probe, bytes(20), columns)
+        return [said.raw.tobytes(), said.probability.tobytes(), said.threshold.tobytes(), said.said]
 
-    before, version, learned = answers(), arm.version, dict(arm.samples)
+    before, version, learned = answers(), arm.version, arm.samples()
     scored = pushed(pipeline, events[limit + 1 :])
     pipeline.run_out()
     assert answers() == before
-    assert (arm.version, arm.samples) == (version, learned)
+    assert (arm.version, arm.samples()) == (version, learned)
     assert {each.model_version for each in scored} == {version}
     assert not np.isnan(np.concatenate([each.raw for each in scored])).any()
 

@@ -10,8 +10,8 @@ import pytest
 from river import base, imblearn
 from streams import core
 
-from stream_balance.core.arm import Arm
 from stream_balance.core.digest import Digest
+from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline, random_stream, row_as_search
 from stream_balance.core.records import Columns, Examples
 from stream_balance.testing import make_scored
@@ -49,7 +49,8 @@ def settings_of(strategy: str) -> dict[str, object]:
 def share_and_target(strategy: str, before: float, after: float, seed: int) -> tuple[float, float]:
     """Share of positives among the samples of the rows measured, and the mean of what it was aimed at there."""
     rng = np.random.default_rng(seed)
-    arm = Arm(core(**settings_of(strategy)), 2, seed, random_stream(seed, "arm"))
+    settings = core(**settings_of(strategy), arms={"references": False})
+    arm = Panel(settings, 2, seed, lambda room: random_stream(seed, room))
     columns, trail = Columns(), Digest()
     for name in ("a", "b"):
         columns.add(name)
@@ -59,12 +60,12 @@ def share_and_target(strategy: str, before: float, after: float, seed: int) -> t
         if start >= BEFORE + SETTLED:
             targets.append(arm.target_share())
         if start == BEFORE + SETTLED:
-            marks.append(list(arm.by_class))
+            marks.append(arm.by_class())
         labels = (rng.random(BATCH) < (before if start < BEFORE else after)).astype(int)
         values = rng.normal(size=(BATCH, 2)) + labels[:, None]
         scored = make_scored(f"s{start}", ts=start, items=items, values=values.tolist())
         arm.learn(Examples(scored, tuple(labels.tolist()), (False,) * BATCH, (0.0,) * BATCH), columns, trail)
-    negatives, positives = np.subtract(arm.by_class, marks[0])
+    negatives, positives = np.subtract(arm.by_class(), marks[0])
     return float(positives / (negatives + positives)), float(np.mean(targets))
 
 

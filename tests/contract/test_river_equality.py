@@ -122,7 +122,7 @@ def test_what_was_learned_at_the_end_is_what_river_has_learned() -> None:
         model.learn_one(x, bool(y))
     probe = {"a": 6.0, "b": -500.0, "c": 1.0}
     values = np.array([[probe[name] for name in pipeline.featurizer.columns.names]])
-    scores = pipeline.arm.model.predict(values, pipeline.featurizer.columns)
+    scores = pipeline.panel.members[0].model.predict(values, pipeline.featurizer.columns)
     assert scores.probability[0, 0] == model.predict_proba_one(probe)[True]
 
 

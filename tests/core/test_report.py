@@ -17,7 +17,8 @@ from stream_balance.core.report import Decisions, ExampleCounts, Metrics, Record
 DOCUMENT = Path(__file__).parents[2] / "docs" / "report.md"
 TOP_LEVEL = {
     "gan",
-    "events", "examples", "metrics", "ranking", "exposure", "training", "threshold", "drift", "oracle", "throughput",
+    "events", "examples", "metrics", "ranking", "exposure", "training", "arms", "mixture",
+    "lift", "threshold", "drift", "oracle", "throughput",
     "state_digest", "settings", "seed", "versions",
 }  # fmt: skip
 

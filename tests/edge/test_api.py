@@ -182,8 +182,8 @@ def test_the_model_card(client: httpx.Client, session: Session) -> None:
     assert session.board is not None
     session.end()
     card = client.get("/model").json()
-    assert card["version"] == session.pipeline.arm.version > 0
-    assert card["samples"] == sum(session.pipeline.arm.samples.values())
+    assert card["version"] == session.pipeline.panel.version > 0
+    assert card["samples"] == sum(session.pipeline.panel.samples().values())
     assert card["name"] == "logistic"
     assert card["learned_s_ago"] >= 0
 

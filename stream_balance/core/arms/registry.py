@@ -55,6 +55,14 @@ def _replay_mlp(classes: int, seed: int) -> Model:
     return ReplayMLP(classes, seed)
 
 
+def _plain_linear(classes: int, seed: int) -> Model:
+    return Linear(classes, weight_max=1.0)
+
+
+def _plain_replay_mlp(classes: int, seed: int) -> Model:
+    return ReplayMLP(classes, seed, rare_share=0.0, rare_rows=1)
+
+
 def _window_booster(classes: int, seed: int) -> Model:
     return WindowBooster(classes, seed)
 
@@ -71,6 +79,9 @@ MODELS: dict[str, tuple[Callable[[int, int], Model], bool]] = {
     "linear": (_linear, True),
     "replay_mlp": (_replay_mlp, True),
     "window_booster": (_window_booster, True),
+    # without the balancing that the two above do by themselves: what they are compared with
+    "plain_linear": (_plain_linear, True),
+    "plain_replay_mlp": (_plain_replay_mlp, True),
 }
 
 

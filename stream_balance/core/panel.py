@@ -1,0 +1,224 @@
+"""Panel: arms side by side, and one answer. In: rows to score, matured examples. Out: what is served.
+
+Several arms: the weighted mean of their calibrated log odds (or the champion's) is served. One arm: what it says, as
+if there were no panel. References are asked and taught like arms, but nothing of them is served: `none`, the same
+models without balancing, and River's plain logistic regression. All learn the same rows, of which one window is kept;
+each is calibrated, weighed and measured by what it said when the search arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+import numpy as np
+
+from stream_balance.core.arm import Arm, Recent, losses
+from stream_balance.core.digest import Trail
+from stream_balance.core.lineup import RIVER_LOGISTIC, Pair, chosen
+from stream_balance.core.rates import Rates
+from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
+from stream_balance.core.report import ArmFigures, Lift
+from stream_balance.core.said import Layout, odds_of, probability_of
+from stream_balance.core.settings import CoreSettings
+from stream_balance.core.standings import Standings
+from stream_balance.core.threshold import Threshold
+from stream_balance.core.window import Window
+
+
+class Fits(Protocol):
+    """Runs fits elsewhere; see `core/arms/window_booster`."""
+
+    def submit(self, kind: str, request: bytes) -> Any:
+        """Start a fit; returns a ticket."""
+        ...
+
+    def take(self, ticket: Any) -> bytes | None:
+        """The result of a ticket, waited for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of n rows: the learners' own word and the served probabilities, (n, C-1), thresholds, (n,), `Scored.said`."""
+
+    raw: Floats
+    probability: Floats
+    threshold: Floats
+    said: bytes
+
+
+class Panel:
+    """The arms that the settings name, and the references. `stream(room)` makes the random stream of a room.
+
+    `members` are the arms, then the references that are not among them. `version` grows with each sample that an arm
+    learns.
+    """
+
+    def __init__(self, settings: CoreSettings, classes: int, seed: int, stream: Callable[[str], Random]) -> None:
+        self.classes = classes
+        self.recent = Recent(Rates(settings.rates, classes), Window(settings.window))
+        self.threshold = Threshold(settings.threshold)
+        self.pairs: list[Pair] = list(chosen(settings.arms, settings.balance.strategy, settings.model.name))
+        self.arms = len(self.pairs)
+        unbalanced: list[int] = []
+        logistic = None
+        if settings.arms.references:
+            unbalanced = sorted({self._place(pair.plain()) for pair in self.pairs[: self.arms]})
+            logistic = self._place(RIVER_LOGISTIC)
+        self._unbalanced = unbalanced
+        self.members = [
+            Arm(
+                pair, settings, classes, seed, stream("arm" if place == 0 else f"arm/{pair.name}"), self.recent,
+                one_vs_rest=settings.model.one_vs_rest or place >= self.arms,
+            )
+            for place, pair in enumerate(self.pairs)
+        ]  # fmt: skip
+        self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
+        self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
+        self.version = 0
+        self.abstentions = 0
+        self.examples = 0
+
+    def _place(self, pair: Pair) -> int:
+        """Of a pair among the members, at their end if it is new."""
+        if pair not in self.pairs:
+            self.pairs.append(pair)
+        return self.pairs.index(pair)
+
+    @property
+    def window(self) -> Window:
+        """The latest real rows, by class and tier."""
+        return self.recent.window
+
+    def attach(self, fits: Fits) -> None:
+        """From now on this one runs the fits of the members that have any."""
+        for member in self.members:
+            attach = getattr(member.model, "attach", None)
+            if attach is not None:
+                attach(fits)
+
+    # -- serving
+
+    def score(self, values: Floats, tiers: bytes, columns: Columns) -> Answer:
+        """What is said of n rows now, by all; abstentions count."""
+        raw, own = self._ask(len(self.members), values, tiers, columns)
+        odds = self._odds(raw, own, len(tiers)) if len(self.members) > 1 else None
+        answer = self._answer(raw, own, odds, tiers)
+        self.abstentions += int(np.count_nonzero(np.isnan(answer.raw[:, 0])))
+        return answer
+
+    def look(self, values: Floats, tiers: bytes, columns: Columns) -> Answer:
+        """The same, `said` left out; nothing is counted."""
+        raw, own = self._ask(self.arms, values, tiers, columns)
+        odds = self._odds(raw, own, len(tiers)) if self.arms > 1 else None
+        return self._answer(raw, own, odds, tiers, keep=False)
+
+    def _ask(
+        self, members: int, values: Floats, tiers: bytes, columns: Columns
+    ) -> tuple[list[Floats | None], list[Floats | None]]:
+        """Own and calibrated probabilities of the first members; None of one that is paused."""
+        raw: list[Floats | None] = []
+        own: list[Floats | None] = []
+        for place, member in enumerate(self.members[:members]):
+            said = member.look(values, tiers, columns) if self._runs(place) else (None, None)
+            raw.append(said[0])
+            own.append(said[1])
+        return raw, own
+
+    def _runs(self, place: int) -> bool:
+        return place >= self.arms or self.standings.mixture.running[place]
+
+    def _odds(self, raw: list[Floats | None], own: list[Floats | None], n: int) -> Floats:
+        """Calibrated log odds against class 0, (members, n, C-1); NaN where a member says nothing."""
+        found = np.full((len(own), n, self.classes - 1), np.nan)
+        for place, (word, probability) in enumerate(zip(raw, own, strict=True)):
+            if word is not None and probability is not None:
+                found[place] = odds_of(probability)
+                found[place][np.isnan(word)] = np.nan
+        return found
+
+    def _answer(
+        self, raw: list[Floats | None], own: list[Floats | None], odds: Floats | None, tiers: bytes,
+        *, keep: bool = True,
+    ) -> Answer:  # fmt: skip
+        by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
+        threshold = by_tier[np.frombuffer(tiers, dtype=np.uint8)]
+        said = b""
+        if keep and odds is not None:
+            mixture = self.standings.none_mixture
+            none = None if mixture is None else mixture.combine(odds[self._unbalanced], tiers)
+            said = self._layout.kept(raw, odds, none)
+        word, probability = raw[0], own[0]
+        if self.arms > 1:
+            assert odds is not None, "several arms have log odds to mix"
+            word, probability = self._mixed(raw, odds[: self.arms], tiers)
+        assert word is not None, "an only arm is never paused"
+        assert probability is not None, "an only arm is never paused"
+        return Answer(word, probability, threshold, said)
+
+    def _mixed(self, raw: list[Floats | None], odds: Floats, tiers: bytes) -> tuple[Floats, Floats]:
+        """The arms' own words and their calibrated probabilities, mixed; where none speaks, NaN and the rate."""
+        mixture = self.standings.mixture
+        probability = probability_of(mixture.combine(odds, tiers))
+        absent = np.isnan(probability[:, 0])
+        if absent.any():
+            probability[absent] = self.members[0].calibrator.base_rates()
+        nothing = np.full(odds.shape[1:], np.nan)
+        words = np.stack([nothing if each is None else odds_of(each) for each in raw[: self.arms]])
+        return probability_of(mixture.combine(words, tiers)), probability
+
+    # -- learning
+
+    def learn(self, examples: Examples, columns: Columns, trail: Trail) -> Floats:
+        """Learn from one matured search; return the log-loss of each served probability, (n,)."""
+        scored, labels = examples.scored, examples.labels
+        tiers, first = scored.tiers, self._layout.first
+        if first:
+            self.members[0].calibrate(scored.raw, tiers, labels)
+        if scored.said:
+            for member, word in zip(self.members[first:], self._layout.words(scored), strict=True):
+                member.calibrate(word, tiers, labels, as_logits=True)
+        self.threshold.observe(scored.probability, labels, tiers)
+        arrivals = Arrivals(scored.values, labels, tiers, scored.probability)
+        before = sum(member.version for member in self.members[: self.arms])
+        for place, member in enumerate(self.members):
+            if self._runs(place):
+                member.train(arrivals, columns, trail)
+        self.version += sum(member.version for member in self.members[: self.arms]) - before
+        self.recent.observe(examples)
+        self.examples += len(labels)
+        return losses(scored.probability, labels)
+
+    # -- telling
+
+    def samples(self) -> dict[str, int]:
+        """Samples that the arms have learned, by origin."""
+        return {origin: sum(arm.samples[origin] for arm in self.members[: self.arms]) for origin in ORIGINS}
+
+    def by_class(self) -> list[int]:
+        """Samples that the arms have learned, by class."""
+        return [sum(counts) for counts in zip(*(arm.by_class for arm in self.members[: self.arms]), strict=True)]
+
+    def positive_share(self) -> float | None:
+        """Decayed share of outcomes among the samples learned lately, mean of the arms; None before the first."""
+        known = [share for arm in self.members[: self.arms] if (share := arm.positive_share()) is not None]
+        return sum(known) / len(known) if known else None
+
+    def target_share(self) -> float:
+        """What the share is aimed at, after clamps, mean of the arms."""
+        return sum(arm.target_share() for arm in self.members[: self.arms]) / self.arms
+
+    def figures(self) -> tuple[list[ArmFigures], dict[str, Lift]]:
+        """Of each member, and of what was served against the references."""
+        return self.standings.figures(self.pairs, [sum(member.samples.values()) for member in self.members])
+
+    def digest_state(self) -> object:
+        """Every member's state, what they share, and the standings."""
+        return [
+            self.recent.rates.digest_state(), self.recent.window.digest_state(), self.threshold.digest_state(),
+            self.version, self.abstentions, self.examples, [member.digest_state() for member in self.members],
+            self.standings.digest_state(),
+        ]  # fmt: skip

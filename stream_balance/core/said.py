@@ -1,0 +1,101 @@
+"""Said: what each member of a panel said of a search, as it is kept with it. In: probabilities. Out: float32 bytes, and
+log odds back. `Scored.said` is (2 x members kept + 1 if `none` is a mixture, n, C-1): each one's own log odds (a class
+against the rest), each one's calibrated log odds (a class against class 0), and those of the reference `none`.
+
+The word of an only arm stands in the search's block, at full precision, and is not kept twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_balance.core.calibrate import logits
+from stream_balance.core.records import Floats, Scored
+
+Singles = npt.NDArray[np.float32]
+_LOWEST = 1e-15
+
+
+def odds_of(probability: Floats) -> Floats:
+    """Log odds of classes 1..C-1 against class 0, (n, C-1), of their probabilities.
+
+    >>> odds_of(np.array([[0.5], [0.0]])).round(1).tolist()
+    [[0.0], [-34.5]]
+    """
+    rest = np.maximum(1.0 - probability.sum(axis=-1, keepdims=True), _LOWEST)
+    found: Floats = np.log(np.maximum(probability, _LOWEST) / rest)
+    return found
+
+
+def probability_of(odds: Floats) -> Floats:
+    """The way back; NaN stays NaN."""
+    top = np.maximum(odds.max(axis=-1, keepdims=True), 0.0)
+    raised = np.exp(odds - top)
+    found: Floats = raised / (np.exp(-top) + raised.sum(axis=-1, keepdims=True))
+    return found
+
+
+def any_outcome(odds: Floats) -> Floats:
+    """Log odds of any outcome at all, (..., n), of (..., n, C-1)."""
+    if odds.shape[-1] == 1:
+        return odds[..., 0]
+    top = odds.max(axis=-1)
+    found: Floats = top + np.log(np.exp(odds - top[..., None]).sum(axis=-1))
+    return found
+
+
+def losses_of(odds: Floats, labels: npt.NDArray[np.intp]) -> Floats:
+    """Natural log-loss, (..., n), of log odds (..., n, C-1); NaN stays NaN.
+
+    >>> losses_of(np.zeros((1, 2, 1)), np.array([0, 1])).round(4).tolist()
+    [[0.6931, 0.6931]]
+    """
+    of_label = np.concatenate([np.zeros_like(odds[..., :1]), odds], axis=-1)
+    of_label = np.take_along_axis(of_label, np.broadcast_to(labels[:, None], (*odds.shape[:-1], 1)), axis=-1)[..., 0]
+    with np.errstate(invalid="ignore"):  # NaN where nothing was said
+        found: Floats = np.logaddexp(0.0, any_outcome(odds)) - of_label
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Who is kept: of `members` members all, or all but the first if it is the only arm."""
+
+    members: int
+    classes: int
+    alone: bool
+    none_mixes: bool
+
+    @property
+    def first(self) -> int:
+        """Place of the first member that is kept."""
+        return 1 if self.alone else 0
+
+    def kept(self, words: Sequence[Floats | None], odds: Floats, none: Floats | None) -> bytes:
+        """Own probabilities by member, (n, C-1) or None; calibrated log odds, (members, n, C-1); those of `none`."""
+        shape = odds.shape[1:]
+        parts = [np.full(shape, np.nan) if each is None else logits(each) for each in words[self.first :]]
+        parts += list(odds[self.first :])
+        if none is not None:
+            parts.append(none)
+        return np.array(parts, dtype=np.float32).tobytes() if parts else b""
+
+    def words(self, scored: Scored) -> Singles:
+        """Own log odds of the members that are kept, (members kept, n, C-1)."""
+        return self._table(scored)[: self.members - self.first]
+
+    def odds(self, scored: Scored) -> Floats:
+        """Calibrated log odds of all, (members, n, C-1), then of `none` if it mixes; NaN: nothing was said."""
+        table = self._table(scored)[self.members - self.first :].astype(np.float64)
+        if not self.alone:
+            return table
+        own = np.where(np.isnan(scored.raw), np.nan, odds_of(scored.probability))
+        return np.concatenate([own[None], table])
+
+    def _table(self, scored: Scored) -> Singles:
+        rows = 2 * (self.members - self.first) + self.none_mixes
+        return np.frombuffer(scored.said, dtype=np.float32).reshape(rows, len(scored), self.classes - 1)

@@ -1,0 +1,181 @@
+"""Standings: which member of a panel counts how much, and how good each has been. In: what all said of matured
+searches. Out: weights; figures by member; the lift over the references.
+
+Weights follow every learned row; figures leave out rows whose label was known. Both are brought up to date once
+`FOLD_ROWS` rows have come together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream_balance.core.comparison import Comparison, View
+from stream_balance.core.comparison import Figures as Compared
+from stream_balance.core.comparison import Lift as Gained
+from stream_balance.core.lineup import Pair
+from stream_balance.core.mixture import Mixture
+from stream_balance.core.records import HEAD, TAIL, Examples, Floats, Scored
+from stream_balance.core.report import ArmFigures, ArmScope, Difference, Lift, MixtureFigures, TierFigures
+from stream_balance.core.said import Layout, any_outcome, losses_of, odds_of
+from stream_balance.core.settings import CoreSettings
+
+FOLD_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A search to be weighed (`learned`) and measured: its rows where `measured`."""
+
+    scored: Scored
+    labels: Sequence[int]
+    measured: Sequence[bool]
+    learned: bool
+
+
+class Standings:
+    """Of `members` members the first `arms` are served; `unbalanced` make the reference `none`, `logistic` is River's.
+
+    The answers that are compared: what was served (0), each arm (if there are several) and each other member, `none`
+    if it mixes, and the own word of `logistic`, uncalibrated.
+    """
+
+    def __init__(
+        self, settings: CoreSettings, layout: Layout, arms: int, unbalanced: Sequence[int], logistic: int | None
+    ) -> None:
+        self.arms = arms
+        self.mixture = Mixture(settings.mixture, arms)
+        self.none_mixture = Mixture(settings.mixture, len(unbalanced)) if layout.none_mixes else None
+        self._settings = settings.comparison
+        self._layout = layout
+        self._unbalanced = list(unbalanced)
+        self._logistic = logistic
+        self._waiting: list[_Waiting] = []
+        self._waiting_rows = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Figures begin anew."""
+        layout = self._layout
+        self._first_answer = 0 if layout.alone else 1  # of member 0: an only arm is what was served
+        self._none_answer = self._first_answer + layout.members
+        answers = self._none_answer + layout.none_mixes + (self._logistic is not None)
+        self.comparison = Comparison(self._settings, answers)
+        self._waiting = [_Waiting(each.scored, each.labels, (), each.learned) for each in self._waiting]
+
+    # -- taking
+
+    def take(self, examples: Examples, *, measured: bool, learned: bool) -> None:
+        """A matured search."""
+        rows = [not known for known in examples.known] if measured else ()
+        self._waiting.append(_Waiting(examples.scored, examples.labels, rows, learned))
+        self._waiting_rows += len(examples)
+        if self._waiting_rows >= FOLD_ROWS:
+            self._weigh()
+            self._measure(self.comparison)
+            self._waiting, self._waiting_rows = [], 0
+
+    def _weigh(self) -> None:
+        taken = [each for each in self._waiting if each.learned]
+        if (self.arms == 1 and self.none_mixture is None) or not taken:
+            return
+        odds = np.concatenate([self._layout.odds(each.scored) for each in taken], axis=1)
+        losses = losses_of(odds, np.array([label for each in taken for label in each.labels]))
+        tiers = b"".join(each.scored.tiers for each in taken)
+        if self.arms > 1:
+            self.mixture.learn(losses[: self.arms], tiers)
+        if self.none_mixture is not None:
+            self.none_mixture.learn(losses[self._unbalanced], tiers)
+
+    def _measure(self, comparison: Comparison) -> None:
+        taken = [each for each in self._waiting if any(each.measured)]
+        if not taken:
+            return
+        odds = np.concatenate([self._answers(each.scored) for each in taken], axis=1)
+        labels = np.array([label for each in taken for label in each.labels])
+        kept = np.array([row for each in taken for row in each.measured])
+        tiers = np.frombuffer(b"".join(each.scored.tiers for each in taken), dtype=np.uint8)
+        losses = losses_of(odds, labels)
+        comparison.add(any_outcome(odds)[:, kept], losses[:, kept], labels[kept], tiers[kept].tobytes())
+
+    def _answers(self, scored: Scored) -> Floats:
+        """(answers, n, C-1)."""
+        layout, served = self._layout, odds_of(scored.probability)[None]
+        odds = layout.odds(scored)
+        parts = [served, odds[layout.first :]]
+        if self._logistic is not None:
+            if self._logistic < layout.first:
+                word = scored.raw
+            else:
+                word = 1.0 / (1.0 + np.exp(-layout.words(scored)[self._logistic - layout.first].astype(np.float64)))
+            parts.append(odds_of(word)[None])
+        return np.concatenate(parts)
+
+    # -- telling
+
+    def figures(self, pairs: Sequence[Pair], samples: Sequence[int]) -> tuple[list[ArmFigures], dict[str, Lift]]:
+        """Of each member, and of what was served against the references."""
+        view = self._view()
+        found = [self._member(place, pair, samples[place], view) for place, pair in enumerate(pairs)]
+        lifts = {}
+        none = self._place_of_none()
+        if view is not None and none:
+            lifts["none"] = _lift(view.lift(0, none))
+        if view is not None and self._logistic is not None:
+            lifts["river_logistic"] = _lift(view.lift(0, self.comparison.answers - 1))
+        return found, lifts
+
+    def mixed(self, pairs: Sequence[Pair]) -> MixtureFigures:
+        """Who is served."""
+        champion = pairs[self.mixture.champion].name if self.mixture.serve == "champion" or self.arms == 1 else None
+        return MixtureFigures(serve=self.mixture.serve, champion=champion, switches=self.mixture.switches)
+
+    def _place_of_none(self) -> int:
+        """The answer that is `none`; 0 if there is none, or if that is what is served."""
+        if not self._unbalanced or self._unbalanced == list(range(self.arms)):
+            return 0
+        return self._none_answer if self._layout.none_mixes else self._first_answer + self._unbalanced[0]
+
+    def _view(self) -> View | None:
+        """The window, with what still waits; the state stays as it is."""
+        copy = self.comparison.copy()
+        self._measure(copy)
+        return copy.view()
+
+    def _member(self, place: int, pair: Pair, samples: int, view: View | None) -> ArmFigures:
+        is_arm, answer = place < self.arms, self._first_answer + place
+        return ArmFigures(
+            name=pair.name, model=pair.model, strategy=pair.strategy, role="arm" if is_arm else "reference",
+            running=not is_arm or self.mixture.running[place], samples=samples,
+            weight=self._weight(place) if is_arm else None,
+            window=_scope(view, answer, None), head=_scope(view, answer, HEAD), tail=_scope(view, answer, TAIL),
+        )  # fmt: skip
+
+    def _weight(self, place: int) -> TierFigures:
+        head, tail = (float(self.mixture.weights(tier)[place]) for tier in (HEAD, TAIL))
+        return TierFigures(head=head, tail=tail)
+
+    def digest_state(self) -> object:
+        """Weights, the window of the comparison, what waits."""
+        waiting = [[w.scored.event_id, list(w.labels), list(w.measured), w.learned] for w in self._waiting]
+        none = None if self.none_mixture is None else self.none_mixture.digest_state()
+        return [self.mixture.digest_state(), none, self.comparison.digest_state(), waiting]
+
+
+def _scope(view: View | None, answer: int, tier: int | None) -> ArmScope:
+    if view is None:
+        return ArmScope()
+    found: Compared = view.figures(answer, tier)
+    return ArmScope(
+        rows=found.rows, log_loss=found.log_loss, average_precision=found.average_precision, roc_auc=found.roc_auc
+    )
+
+
+def _lift(found: Gained) -> Lift:
+    return Lift(
+        rows=found.rows,
+        average_precision=Difference(value=found.average_precision.value, error=found.average_precision.error),
+        log_loss=Difference(value=found.log_loss.value, error=found.log_loss.error),
+    )

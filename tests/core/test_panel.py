@@ -1,0 +1,133 @@
+"""Panel: one arm is as if there were no panel; several are mixed; references change nothing of what is served."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_balance.core.lineup import Pair
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.records import Event
+from stream_balance.core.said import any_outcome, losses_of, odds_of, probability_of
+from stream_balance.errors import SettingsError
+from tests.contract.streams import core, pushed, shop
+
+EVENTS = shop(160, seed=3, rate=0.08, signal=1.5)
+QUICK = {"arms": {"pairs": ["linear:none", "logistic:random_under", "naive_bayes:smote"]}}
+
+
+def made(events: list[Event], classes: int = 2, **rooms: Any) -> Pipeline:
+    pipeline = Pipeline(core(**rooms), 7, ("none", "basket", "bought")[:classes])
+    pushed(pipeline, events)
+    return pipeline
+
+
+def served(pipeline: Pipeline, events: list[Event]) -> list[bytes]:
+    return [each.block for each in pushed(pipeline, events)]
+
+
+@pytest.mark.parametrize("pair", ["logistic:smote_under", "linear:smote", "naive_bayes:hard_mining"])
+def test_references_change_nothing_of_what_an_arm_serves(pair: str) -> None:
+    model, strategy = pair.split(":")
+    rooms = {"model": {"name": model}, "balance": {"strategy": strategy}}
+    alone = served(Pipeline(core(**rooms, arms={"references": False}), 7, ("none", "bought")), EVENTS)
+    beside = served(Pipeline(core(**rooms), 7, ("none", "bought")), EVENTS)
+    assert alone == beside
+
+
+def test_references_change_nothing_of_what_a_mixture_serves() -> None:
+    pairs = QUICK["arms"]["pairs"]
+    without = {"arms": {"pairs": pairs, "references": False}}
+    alone, beside = (Pipeline(core(**rooms), 7, ("none", "bought")) for rooms in (without, QUICK))
+    assert served(alone, EVENTS) == served(beside, EVENTS)
+
+
+def test_an_arm_named_alone_is_the_model_and_strategy_named_apart() -> None:
+    named = made(EVENTS, arms={"pairs": ["linear:smote"]})
+    apart = made(EVENTS, model={"name": "linear"}, balance={"strategy": "smote"})
+    assert named.state_digest() == apart.state_digest()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_auto_goes_on_from_a_pickle_as_if_nothing_had_happened(classes: int) -> None:
+    events = shop(110, seed=5, rate=0.15, signal=1.5, classes=classes)
+    whole = made(events, classes, balance={"strategy": "auto"})
+    whole.run_out()
+    opened = []
+    for at in (125, 180):
+        half = pickle.loads(pickle.dumps(made(events[:at], classes, balance={"strategy": "auto"})))
+        opened.append(half.panel.members[2].model.request is not None)
+        pushed(half, events[at:])
+        half.run_out()
+        assert half.state_digest() == whole.state_digest()
+    assert opened == [True, False]  # a fit was under way, and was not
+    report = whole.report(digest=False)
+    assert [(each.name, each.role) for each in report.arms] == [
+        ("linear:none", "arm"), ("replay_mlp:none", "arm"), ("window_booster:none", "arm"),
+        ("plain_linear:none", "reference"), ("plain_replay_mlp:none", "reference"), ("logistic:none", "reference"),
+    ]  # fmt: skip
+    assert set(report.lift) == {"none", "river_logistic"}
+    for tier in ("head", "tail"):
+        weights = [getattr(each.weight, tier) for each in report.arms if each.weight is not None]
+        assert sum(weights) == pytest.approx(1.0)
+    assert all(each.window.log_loss is not None for each in report.arms)
+
+
+def test_reports_on_the_way_change_nothing() -> None:
+    asked, left = (Pipeline(core(**QUICK), 7, ("none", "bought")) for _ in range(2))
+    for i, event in enumerate(EVENTS):
+        asked.push(event)
+        left.push(event)
+        if i % 40 == 0:
+            asked.report()
+    assert asked.state_digest() == left.state_digest()
+
+
+def test_the_figures_of_an_only_arm_are_those_of_what_was_served() -> None:
+    pipeline = made(EVENTS, model={"name": "linear"}, balance={"strategy": "smote"})
+    pipeline.run_out()
+    report = pipeline.report(digest=False)
+    arm, lifetime = report.arms[0].window, report.metrics.lifetime
+    assert arm.rows == lifetime.rows
+    assert arm.log_loss == pytest.approx(lifetime.log_loss, abs=1e-5)
+    assert arm.roc_auc == pytest.approx(lifetime.roc_auc, abs=0.005)
+    assert report.arms[0].weight is not None
+    assert report.arms[0].weight.head == 1.0
+
+
+def test_a_service_without_balancing_has_no_lift_over_none() -> None:
+    report = made(EVENTS, balance={"strategy": "none"}).report(digest=False)
+    assert [each.name for each in report.arms] == ["logistic:none"]
+    assert set(report.lift) == {"river_logistic"}
+
+
+def test_what_is_kept_for_references_and_arms_is_what_the_docs_say() -> None:
+    one, auto = (made(EVENTS[:20], balance={"strategy": each}) for each in ("smote_under", "auto"))
+    sizes = [len(pushed(each, EVENTS[20:30])[0].said) / 6 for each in (one, auto)]
+    assert sizes == [8, 52]  # bytes an impression
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [(["logistic"], "expected model:strategy"), (["linear:none", "linear:none"], "twice"), (["linear:nine"], "'nine'")],
+)
+def test_arms_that_are_none_are_refused(pairs: list[str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        Pipeline(core(arms={"pairs": pairs}), 0, ("none", "bought"))
+
+
+def test_a_factory_can_be_an_arm() -> None:
+    assert Pair.parse("river.tree:HoeffdingTreeClassifier:smote") == Pair("river.tree:HoeffdingTreeClassifier", "smote")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_log_odds_lose_nothing(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    whole = rng.dirichlet(np.ones(classes), size=50)
+    odds, labels = odds_of(whole[:, 1:]), rng.integers(0, classes, 50)
+    np.testing.assert_allclose(probability_of(odds), whole[:, 1:], atol=1e-12)
+    np.testing.assert_allclose(losses_of(odds, labels), -np.log(whole[np.arange(50), labels]), atol=1e-9)
+    np.testing.assert_allclose(any_outcome(odds), np.log((1 - whole[:, 0]) / whole[:, 0]), atol=1e-9)
