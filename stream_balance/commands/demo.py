@@ -32,6 +32,7 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.console import render_report
 from stream_balance.edge.logfile import read_lines
+from stream_balance.errors import SettingsError
 from stream_balance.service import Session, drive, make_codec, make_pipeline, rate_pace, serving
 from stream_balance.simulation.shop import Rank, Shop
 
@@ -83,6 +84,10 @@ def demo(
         arms__pairs=listed(arms),
         model__name=model, http__host=host, http__port=port,
     )  # fmt: skip
+    if settings.wire.shape() is not None:
+        raise SettingsError(
+            "the simulated shop writes its records in our own shape: leave the section 'wire' as it is."
+        )
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
     pipeline, codec = make_pipeline(settings), make_codec(settings)
     shop = Shop(settings.shop, settings.seed, rank_by(pipeline, codec) if rank_by_score else None)

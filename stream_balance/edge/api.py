@@ -90,6 +90,8 @@ class ModelCard(BaseModel):
 
 def search_schema(limits: Any) -> dict[str, Any]:
     """JSON Schema of a request to score, from the wire's limits."""
+    if limits.shape() is not None:
+        return {"type": "object", "description": "A record that is scored, in the shape that the section wire maps."}
     text = {"type": "string", "maxLength": limits.string_max}
     name = text | {"minLength": 1}
     optional: dict[str, Any] = {"anyOf": [text, {"type": "null"}]}

@@ -16,6 +16,7 @@ import orjson
 from pydantic_core import ValidationError, from_json
 
 from stream_balance.core.records import Event, Purchase, Search
+from stream_balance.edge.shape import Kind, Shape
 from stream_balance.edge.wire import WireSettings, blame_field, blame_json, found, purchase_validator, search_validator
 from stream_balance.errors import BadRecord
 
@@ -50,6 +51,7 @@ class Codec:
         self._labels = {name: index for index, name in enumerate(settings.classes, start=1)}
         self._search = search_validator(settings)
         self._purchase = purchase_validator(settings)
+        self._shape = settings.shape()
         self._strings: dict[str, str] = {}
 
     def decode(self, data: bytes, record_time_us: int | None = None) -> Event:
@@ -62,6 +64,8 @@ class Codec:
         """The event in `data`, its time not yet held against its record's time. Raises BadRecord."""
         if len(data) > self._bytes_max:
             raise BadRecord("too_large", f"record has {len(data)} bytes, at most {self._bytes_max} are allowed")
+        if self._shape is not None:
+            return self._parse_theirs(data, self._shape)
         # A guess by a substring saves a second parse; a wrong guess is found out below.
         search_like = b'"items"' in data
         try:
@@ -75,6 +79,12 @@ class Codec:
         if not search_like and "items" in fields:
             return self._look_again(data, None)
         return self._to_search(fields) if search_like else self._to_purchase(fields)
+
+    def parse_request(self, fields: dict[str, Any], defaults: dict[str, Any]) -> Event:
+        """The event in a request; `defaults`, under our names, stand in for what it leaves out. Raises BadRecord."""
+        if self._shape is None:
+            return self.parse(orjson.dumps(defaults | fields))
+        return self._check_theirs(defaults | self._shape.to_ours(fields), self._shape, self._shape.kind(fields))
 
     def check_time(self, event: Event, record_time_us: int | None) -> None:
         """Raise BadRecord if the event is more than `max_skew_s` ahead of its record; None = no record time known."""
@@ -168,6 +178,27 @@ class Codec:
             fields.get("quantity") or 1,
             label,
         )
+
+    def _parse_theirs(self, data: bytes, shape: Shape) -> Event:
+        """A record of another make."""
+        try:
+            document = from_json(data)
+        except ValueError as error:
+            raise blame_json(data, str(error)) from None
+        if not isinstance(document, dict):
+            raise BadRecord("wrong_type", f"record is {found(document)}, expected an object")
+        return self._check_theirs(shape.to_ours(document), shape, shape.kind(document))
+
+    def _check_theirs(self, ours: dict[str, Any], shape: Shape, kind: Kind) -> Event:
+        try:
+            if kind == "search":
+                return self._to_search(self._search.validate_python(ours))
+            return self._to_purchase(self._purchase.validate_python(ours))
+        except ValidationError as error:
+            raise blame_field(error, lambda place: shape.place(place, kind)) from None
+        except BadRecord as bad:  # of a time or a label, which it names first
+            field, _, rest = str(bad).partition(" ")
+            raise BadRecord(bad.reason, f"{shape.place((field,), kind)} {rest}") from None
 
     def _user_id(self, fields: Mapping[str, Any]) -> str:
         user_id: str = fields["user_id"]

@@ -59,7 +59,7 @@ class Scoring:
         reached_us, _ = self._reached()
         now_us = 0 if reached_us is None else reached_us + 1
         defaults = {"event_id": "request", "user_id": NOBODY, "ts": max(now_us / 1000, _year_2000_ms())}
-        event = self._codec.parse(orjson.dumps(defaults | fields))
+        event = self._codec.parse_request(fields, defaults)
         if not isinstance(event, Search):
             raise BadRecord("unknown_type", "request is a purchase, expected a search event with its items")
         return event

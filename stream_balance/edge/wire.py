@@ -5,14 +5,17 @@ The rules are pydantic's core schemas, not models: a search of 20 items becomes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticOmit, SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
 from stream_balance.core.records import FeatureValue, RoomSettings
+from stream_balance.edge.presets import over
+from stream_balance.edge.shape import ItemPlaces, OutcomePlaces, SearchPlaces, Shape
 from stream_balance.errors import BadRecord
 
 REASONS = (
@@ -45,8 +48,9 @@ _PRECEDENCE = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 
 class WireSettings(RoomSettings):
-    """Limits of one record; beyond them it is a bad record."""
+    """Limits of one record; beyond them it is a bad record. And where its fields lie, if its make is not ours."""
 
+    preset: str = "shop"  # card_fraud, admissions, credit_risk: values for the keys below; what is set goes before them
     record_bytes_max: PositiveInt = 1_048_576  # Kafka's own default
     items_max: PositiveInt = 500  # per search
     features_max: PositiveInt = 200  # per item, and per search
@@ -57,6 +61,29 @@ class WireSettings(RoomSettings):
     time_min: str = "2000-01-01T00:00:00Z"  # older than this is a mistake of units, not an event
     classes: tuple[str, ...] = Field(default=("bought",), min_length=1)  # outcomes 1..C-1; class 0 is "no outcome"
     interned_max: PositiveInt = 1_000_000  # strings shared between records; beyond it the table starts afresh
+    outcome_when: str = ""  # a path that only outcomes have, or path=value; empty: what has no items is an outcome
+    time_unit: Literal["s", "ms", "us"] = "ms"  # of times that are numbers
+    search: SearchPlaces = SearchPlaces()
+    item: ItemPlaces = ItemPlaces()
+    outcome: OutcomePlaces = OutcomePlaces()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_below(cls, given: Any) -> Any:
+        preset = given.get("preset", "shop") if isinstance(given, dict) else "shop"
+        return over(preset, given) if isinstance(preset, str) and isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _outcomes_can_be_told(self) -> WireSettings:
+        if not self.search.items and not self.outcome_when:
+            raise ValueError("wire.outcome_when is needed where wire.search.items is empty: what tells an outcome")
+        return self
+
+    def shape(self) -> Shape | None:
+        """How records of another make are read; None: they are of ours."""
+        ours = (SearchPlaces(), ItemPlaces(), OutcomePlaces(), "", "ms")
+        theirs = (self.search, self.item, self.outcome, self.outcome_when, self.time_unit)
+        return None if theirs == ours else Shape(*theirs)
 
     @field_validator("time_min")
     @classmethod
@@ -177,14 +204,19 @@ def blame_json(data: bytes, message: str) -> BadRecord:
     return BadRecord("not_json", f"record is not JSON: {message}")
 
 
-def blame_field(error: ValidationError) -> BadRecord:
-    """The BadRecord for the first field that breaks a rule: where, found, expected."""
+def told_place(place: Sequence[str | int]) -> str:
+    """A place in a record as a message shows it: `items[3].price`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".") or "record"
+
+
+def blame_field(error: ValidationError, told_as: Callable[[Sequence[str | int]], str] = told_place) -> BadRecord:
+    """The BadRecord for the first field that breaks a rule: where (`told_as` puts it in words), found, expected."""
     errors = error.errors(include_url=False)
     first = _place(errors[0]["loc"])[:_FEATURE_DEPTH]
     here = [one for one in errors if _place(one["loc"])[: len(first)] == first]
     told = min(here, key=lambda one: (_PRECEDENCE.get(one["type"], len(_PRECEDENCE)), -len(one["loc"])))
     place = _place(told["loc"])
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".") or "record"
+    path = told_as(place)
     reason, expected = _reason(told, place)
     if told["type"] == "missing":
         return BadRecord(reason, f"{path} is missing")

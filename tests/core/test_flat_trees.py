@@ -67,6 +67,18 @@ def test_small_and_odd_tables_too(seed: int, rows: int, mixed: bool) -> None:
     np.testing.assert_array_equal(FlatTrees(flatten(model, known, nominal)).raw(X), model._raw_predict(ordinals))
 
 
+def test_a_column_that_was_never_present_changes_nothing() -> None:
+    X, y, nominal = table(3, 400, levels=4)
+    asked = {"labels": y, "seed": np.array(1), "iterations": np.array(5), "leaves": np.array(15), "rate": np.array(0.1)}
+    empty = np.full((len(X), 1), np.nan)
+    plain = FlatTrees(unpack(fit(pack({**asked, "rows": X, "nominal": nominal}))))
+    wider = np.hstack([X, empty, empty])
+    more = FlatTrees(unpack(fit(pack({**asked, "rows": wider, "nominal": np.append(nominal, [False, True])}))))
+    np.testing.assert_array_equal(more.raw(wider), plain.raw(X))
+    strange = np.hstack([X, np.full((len(X), 2), 3.0)])
+    np.testing.assert_array_equal(more.raw(strange), plain.raw(X))
+
+
 def test_levels_that_the_fit_did_not_see_are_as_absent() -> None:
     X, y, nominal = table(5, 800, levels=6)
     known = levels_of(X, nominal)

@@ -35,7 +35,7 @@ def fit(request: bytes) -> bytes:
         int(asked["seed"]), int(asked["iterations"]), int(asked["leaves"]), float(asked["rate"]), asked["nominal"]
     )
     with threadpool_limits(1):  # sums over several threads differ in the last bits with their number
-        model.fit(as_ordinals(asked["rows"], levels), asked["labels"])
+        model.fit(_without_empty(as_ordinals(asked["rows"], levels)), asked["labels"])
     return pack(flatten(model, levels, asked["nominal"]) | {"classes": np.asarray(model.classes_, dtype=np.intp)})
 
 
@@ -65,6 +65,12 @@ def as_ordinals(rows: Floats, levels: dict[int, Ints]) -> Floats:
         at = np.minimum(np.searchsorted(codes, rows[:, column]), len(codes) - 1)
         found[:, column] = np.where(codes[at] == rows[:, column], at, np.nan)
     return found
+
+
+def _without_empty(rows: Floats) -> Floats:
+    """The same rows, columns without a single value 0 throughout: no tree asks for a constant; scikit-learn fails."""
+    rows[:, np.isnan(rows).all(axis=0)] = 0.0
+    return rows
 
 
 def flatten(model: Any, levels: dict[int, Ints], nominal: Bools) -> dict[str, npt.NDArray[Any]]:
