@@ -26,6 +26,15 @@ SERIES: dict[str, str] = {
     "alarms_label_rate": "drift.counts.label_rate",
 }
 
+# the same, where there is a reference, or a generator
+WHERE_THERE: dict[str, str] = {
+    "lift_none": "lift.none.average_precision.value",
+    "lift_none_error": "lift.none.average_precision.error",
+    "lift_river": "lift.river_logistic.average_precision.value",
+    "lift_river_error": "lift.river_logistic.average_precision.error",
+    "gan_releases": "gan.releases",
+}
+
 
 def find(document: Any, path: str) -> Any:
     """What stands at a dotted path; None where nothing does."""
@@ -55,9 +64,11 @@ class History:
         if len(self._points) >= self._points_max:
             self._points = self._points[::2]
         point: dict[str, float | None] = {"t": at_s}
-        point |= {name: find(report, path) for name, path in SERIES.items()}
+        point |= {name: find(report, path) for name, path in (SERIES | WHERE_THERE).items()}
         rows, positives = find(report, "metrics.window.rows"), find(report, "metrics.window.positives")
         point["real"] = positives / rows if rows else None
+        refusals = find(report, "gan.refusals")
+        point["gan_refusals"] = None if refusals is None else sum(refusals.values())
         events = report.get("events") or {}
         point["events"] = events.get("search", 0) + events.get("purchase", 0)
         point["lag_s"] = max((state.get("lag_s") or {}).values(), default=None)

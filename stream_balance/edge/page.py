@@ -14,6 +14,7 @@ ASSETS = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/charts.js": ("charts.js", "text/javascript"),
     "/runbook.css": ("runbook.css", "text/css"),
 }
 

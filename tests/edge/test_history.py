@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from stream_balance.core.report import Report
-from stream_balance.edge.history import SERIES, History, find
+from stream_balance.core.gan_report import Gan
+from stream_balance.core.report import Lift, Report
+from stream_balance.edge.history import SERIES, WHERE_THERE, History, find
 
 
 def test_it_stays_bounded_and_keeps_the_beginning_and_the_end() -> None:
@@ -26,8 +27,9 @@ def test_a_reader_keeps_the_points_it_was_given() -> None:
 
 
 def test_every_series_is_a_field_of_the_report() -> None:
-    document = Report().document()
-    for path in SERIES.values():
+    document = Report(gan=Gan(refusals={"harm": 2}), lift={"none": Lift(), "river_logistic": Lift()}).document()
+    assert History().add(document, {}, 0.0)["gan_refusals"] == 2
+    for path in (SERIES | WHERE_THERE).values():
         parent, _, name = path.rpartition(".")
         assert name in find(document, parent), path
 

@@ -17,6 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from stream_balance.core.gan_report import Gan, GanOutcome, GanPool
+from stream_balance.core.report import Difference, Lift
 from stream_balance.edge.board import Board
 from stream_balance.edge.http import HttpServer, HttpSettings
 from stream_balance.edge.logfile import LogRecord, read_events
@@ -91,9 +93,36 @@ def test_everything_is_drawn_with_figures(shown: Shown) -> None:
     assert any(re.match(r"ROC AUC\. Now window 0\.\d+; between", label) for label in labels)
     assert len(shown.all("path.line")) >= 8
     headings = [element.text for element in shown.all("h2")]
-    assert len(headings) == 4
+    assert len(headings) == 5
     captions = [element.text for element in shown.all("caption")]
-    assert {"Latest predictions", "Health", "Bad records", "Figures by tier and scope"} <= set(captions)
+    assert {"Latest predictions", "Health", "Bad records", "Figures by tier and scope", "Arms and references"} <= set(
+        captions
+    )
+
+
+@needs_chromium
+def test_arms_lift_and_generated_rows_are_shown(shown: Shown) -> None:
+    document = shown.session.report(digest=False)
+    names = {arm["name"] for arm in document["arms"]}
+    assert names
+    shown_arms = {row.text.split(" (")[0] for row in shown.all("#arms tbody th")}
+    assert names <= shown_arms
+    assert set(document["lift"]) <= {row.replace(" ", "_") for row in shown_arms}
+    outcome = GanOutcome(position=9, label="bought", asked_for="first", outcome="refusal", reason="near_copies")
+    pool = {"bought": GanPool(maker="copula", rows=2_000, share=0.25, age_s=90.0, drawn=7)}
+    gan = Gan(requests=3, releases=1, refusals={"near_copies": 1}, pool=pool, last=outcome, history=(outcome,))
+    better = {
+        name: Lift(rows=9_000, average_precision=Difference(value=0.02, error=0.004)) for name in document["lift"]
+    }
+    lift = {name: each.model_dump(mode="json") for name, each in better.items()}
+    for count in (1, 2, 3):
+        gan = gan.model_copy(update={"releases": count})
+        shown.board.pin(document | {"gan": gan.model_dump(mode="json"), "lift": lift}, shown.session.service_state())
+    shown.until(lambda: "near copies" in shown.text("#balance"))
+    assert "copula, 2,000 rows" in shown.text("#balance")
+    assert shown.all("#charts .release")
+    assert shown.all("#arms path.band")
+    assert "+0.020 ± 0.008" in shown.text("#arms figcaption")
 
 
 @needs_chromium
