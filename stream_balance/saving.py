@@ -18,6 +18,7 @@ from stream_balance.edge.checkpoint.disk import Disk, LocalDisk
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.keeper import About, Keeper
 from stream_balance.edge.checkpoint.lock import FolderLock
+from stream_balance.edge.checkpoint.refusals import Refusals
 from stream_balance.edge.checkpoint.store import Loaded, Store, Tell
 from stream_balance.edge.checkpoint.writer import ForkWriter, InlineWriter, Writer
 from stream_balance.errors import SettingsError
@@ -30,12 +31,14 @@ KEY_BYTES_MIN = 16
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """An open folder: `keeper` saves; `loaded` is what was there; `plan` the merge decisions taken after it."""
+    """An open folder: `keeper` saves; `loaded` is what was there; `plan` the merge decisions taken after it;
+    `refusals` the fits that are to be done without."""
 
     settings: CheckpointSettings
     keeper: Keeper
     loaded: Loaded | None
     plan: list[dict[str, int]]
+    refusals: Refusals
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -120,7 +123,7 @@ def begin(
     about = About(input_, state_settings(settings, more), versions())
     loaded = store.newest(_checker(about, settings, tell))
     keeper = Keeper(store, disk, writer, settings.checkpoint, about, is_ours=is_ours, tell=tell, **clocks)
-    return Saving(settings.checkpoint, keeper, loaded, keeper.resume(loaded))
+    return Saving(settings.checkpoint, keeper, loaded, keeper.resume(loaded), Refusals(disk))
 
 
 @contextmanager
@@ -154,6 +157,7 @@ def saving(
             yield saved
         finally:
             saved.keeper.close()
+            saved.refusals.close()
     finally:
         lock.release()
 

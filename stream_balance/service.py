@@ -25,6 +25,7 @@ from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
+from stream_balance.edge.checkpoint.refusals import Refusals
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.fits import ChildFits, make_trainer
@@ -114,9 +115,10 @@ class Session:
         publish: Callable[[Scored], None] | None = None,
         log: Log | None = None,
         bad_share: BadShare | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.pipeline = pipeline
-        self.fits = ChildFits(make_trainer(settings.workers))
+        self.fits = ChildFits(make_trainer(settings.workers), refusals, turn=self._beat)
         pipeline.attach(self.fits)
         self.settings = settings
         self.board = board
@@ -175,6 +177,11 @@ class Session:
         """Show the board a turn of the loop; a report is made only when one is due."""
         if self.board is not None:
             self.board.serve(self._look)
+
+    def _beat(self) -> None:
+        """The loop waits for a child: it lives."""
+        if self.board is not None:
+            self.board.beat()
 
     def _look(self, fresh: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Report and state for the board, and a log line for each change since the last look."""

@@ -57,7 +57,13 @@ def replay_events(
     with dead_letter_file(dead_letters) as kept:
         reader = read_events(paths, make_codec(settings))
         bad_share = BadShare(settings.bad) if halt_on_bad else None
-        session = Session(pipeline, settings, dead_letters=kept, bad_share=bad_share)
+        session = Session(
+            pipeline,
+            settings,
+            dead_letters=kept,
+            bad_share=bad_share,
+            refusals=saved.refusals if saved is not None else None,
+        )
         pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
             if saved is None:

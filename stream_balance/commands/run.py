@@ -118,6 +118,7 @@ def run(
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
             publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
+            refusals=saved.refusals if saved is not None else None,
         )  # fmt: skip
         loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from stream_balance.core.records import RoomSettings
-from stream_balance.edge.trainer import Job, Tally, Trained, Trainer, Worker, WorkerSettings
+from stream_balance.edge.checkpoint.refusals import Refusals
+from stream_balance.edge.trainer import Job, Refusal, Tally, Trained, Trainer, Worker, WorkerSettings
 
 KIND = "booster"
 WORKER = Worker(
@@ -28,19 +31,33 @@ def make_trainer(settings: WorkersSettings) -> Trainer:
 
 
 class ChildFits:
-    """Runs the core's fits in child processes, waits for a result when it must. Close it."""
+    """Runs the core's fits in child processes, waits for a result when it must. Close it.
 
-    def __init__(self, trainer: Trainer) -> None:
+    `refusals` remembers what was refused, across restarts. `turn` is called now and then while the loop waits.
+    """
+
+    def __init__(
+        self, trainer: Trainer, refusals: Refusals | None = None, *, turn: Callable[[], None] = lambda: None
+    ) -> None:
         self._trainer = trainer
+        self._refusals = refusals
+        self._turn = turn
 
     def submit(self, kind: str, request: bytes) -> Job:
-        """Start the fit, or queue it."""
+        """Start the fit, or queue it. What has been refused once is refused again, for the same reason."""
+        known = None if self._refusals is None else self._refusals.why(kind, request)
+        if known is not None:
+            return Job.refused(kind, request, Refusal(known, f"{kind}: refused before a restart", 0))
         return self._trainer.submit(kind, request)
 
     def take(self, ticket: Job) -> bytes | None:
-        """The result; None for a refusal, which the trainer's tally has counted with its reason."""
-        outcome = self._trainer.wait(ticket)
-        return outcome.result if isinstance(outcome, Trained) else None
+        """The result; None for a refusal, which the trainer's tally has counted, and which a restart will follow."""
+        outcome = self._trainer.wait(ticket, self._turn)
+        if isinstance(outcome, Trained):
+            return outcome.result
+        if self._refusals is not None and outcome.attempts:
+            self._refusals.keep(ticket.kind, ticket.request, outcome.reason)
+        return None
 
     def why(self, ticket: Job) -> str:
         """The reason of a refusal, a word of the trainer's closed list."""

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,6 +23,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.child import FRAME, LENGTH, MAGIC
 
+TURN_S = 0.5  # while a result is waited for
 GRACE_S = 1.0  # for a child that is ending by itself
 
 
@@ -80,12 +81,20 @@ class Job:
         """Whether `Trainer.wait` would return at once."""
         return self._ready.is_set()
 
+    @staticmethod
+    def refused(kind: str, request: bytes, refusal: Refusal) -> Job:
+        """One that nobody works on."""
+        job = Job(kind, request)
+        job._finish(refusal)
+        return job
+
     def _finish(self, outcome: Trained | Refusal) -> None:
         self._outcome = outcome
         self._ready.set()
 
-    def _result(self) -> Trained | Refusal:
-        self._ready.wait()
+    def _result(self, turn: Callable[[], None] = lambda: None) -> Trained | Refusal:
+        while not self._ready.wait(TURN_S):
+            turn()
         assert self._outcome is not None, "a finished job has an outcome"
         return self._outcome
 
@@ -119,12 +128,12 @@ class Trainer:
         self.tallies[kind].requests += 1
         return self._lanes[kind].submit(Job(kind, request))
 
-    def wait(self, job: Job) -> Trained | Refusal:
-        """The outcome, once it is there."""
+    def wait(self, job: Job, turn: Callable[[], None] = lambda: None) -> Trained | Refusal:
+        """The outcome, once it is there; `turn` is called now and then while it is not."""
         if job.done():
             return job._result()
         began = time.perf_counter()
-        outcome = job._result()
+        outcome = job._result(turn)
         self.tallies[job.kind].stall_s += time.perf_counter() - began
         return outcome
 

@@ -48,7 +48,7 @@ def shadow_verdict(gains: tuple[Gain, ...], settings: RecipeSettings) -> tuple[V
     loses beyond them. Of several such shares the surest wins. Where every share harms, the rows are refused.
     """
     if not gains:
-        return "inconclusive", "too_few_held_out", 0.0
+        return "inconclusive", "too_few_held_out", min(settings.shares)
     z = settings.errors
     sure: dict[float, float] = {}
     for share in dict.fromkeys(gain.share for gain in gains):

@@ -75,3 +75,9 @@ def fails_on_x(request: bytes) -> bytes:
     if request == b"x":
         os._exit(1)
     return request
+
+
+def pauses(request: bytes) -> bytes:
+    """For so many seconds."""
+    time.sleep(float(request))
+    return request

@@ -58,7 +58,7 @@ def test_without_held_out_rows_nothing_can_be_said() -> None:
     few = ShadowSet(ring(30, 0), plane(60, 1), ring(5, 2), plane(90, 3), rate=0.1)
     found = shadow_gains(few, ring(50, 9), {"booster": booster}, (0.1,), repeats=1, seed=0)
     assert found == ()
-    assert shadow_verdict(found, RecipeSettings()) == ("inconclusive", "too_few_held_out", 0.0)
+    assert shadow_verdict(found, RecipeSettings()) == ("inconclusive", "too_few_held_out", 0.1)
 
 
 def gain(model: str, share: float, over_none: float, over_copies: float) -> Gain:

@@ -249,7 +249,7 @@ class History:
         sink = KafkaSink(settings.kafka, now_s=fate.now_s, sleep=fate.sleep)
         session = Recording(
             pipeline, settings, dead_letters=KafkaDeadLetters(sink, fate.now_s),
-            publish=prediction_publisher(sink, settings.wire.classes),
+            publish=prediction_publisher(sink, settings.wire.classes), refusals=saved.refusals,
         )  # fmt: skip
         session.order = self.order
         turns: Any = Turns(self, stop_at)
