@@ -51,7 +51,8 @@ def run(strategy: str, model: str, events: int, seed: int, gan: dict[str, Any]) 
     recipe = {**gan, "copula_rows_min": NEVER} if strategy == "copies" else gan
     settings = Settings.model_validate({
         "seed": seed, "model": {"name": model}, "gan": recipe,
-        "shop": {"broken_share": 0.0}, "balance": {"strategy": "none" if strategy == "none" else "gan"},
+        "shop": {"broken_share": 0.0}, "arms": {"references": False},
+        "balance": {"strategy": "none" if strategy == "none" else "gan"},
     })  # fmt: skip
     codec, pipeline = make_codec(settings), make_pipeline(settings)
     fits = ChildFits(make_trainer(settings.workers))
@@ -67,11 +68,12 @@ def run(strategy: str, model: str, events: int, seed: int, gan: dict[str, Any]) 
     served, labels = np.concatenate(watched.served), np.array(watched.labels)
     losses = -np.log(np.maximum(np.where(labels == 1, served, 1 - served), 1e-15))
     hits, misses, _ = grouped(served, labels == 1)
+    report = pipeline.report(digest=False)
     return found | {
         "ap": average_precision(hits, misses), "log_loss": float(losses.mean()),
         "positives": int(labels.sum()), "us": found["cpu_s"] / max(pipeline.examples_in, 1) * 1e6,
-        "child_cpu_s": tally.cpu_s, "stall_s": tally.stall_s, "gan": pipeline.report(digest=False).gan,
-        "samples": pipeline.arm.samples,
+        "child_cpu_s": tally.cpu_s, "stall_s": tally.stall_s, "gan": report.gan,
+        "samples": report.training.samples.model_dump(),
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.checkpoint.refusals import Refusals
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
-from stream_balance.edge.fits import ChildFits, make_trainer
+from stream_balance.edge.fits import ChildFits, make_trainer, makes_gan_rows
 from stream_balance.edge.http import HttpServer
 from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
@@ -125,6 +125,8 @@ class Session:
         self.meter = Meter()
         self.telemetry = Telemetry()
         self.log = silent_log() if log is None else log
+        if pipeline.retrain is not None and not makes_gan_rows():
+            self.log.warning("no torch", so="a copula makes the generated rows", do="pip install 'stream-balance[gan]'")
         self._watch = Watch()
         self._turn = Turn()
         self._latest: deque[Scored] = deque(maxlen=LATEST_SEARCHES)

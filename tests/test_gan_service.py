@@ -142,14 +142,13 @@ def test_a_child_that_always_dies_is_a_refusal_that_a_later_run_follows(log: Pat
 
 
 @pytest.mark.skipif(not has_torch(), reason="needs the extra 'gan'")
-def test_the_service_trains_a_gan_and_never_loads_torch_nor_scikit_learn(log: Path) -> None:
+def test_the_service_trains_a_gan_and_never_loads_torch(log: Path) -> None:
     gan = QUICK["gan"] | {"copula_rows_min": 30, "gan_rows_min": 30, "retrain_events": 100_000}
     script = (
         "import sys; from pathlib import Path; from tests.test_resume import replayed\n"
         "report = replayed(Path(sys.argv[1]), None, None, **eval(sys.argv[2]))\n"
         "assert report['gan']['pool']['bought']['maker'] == 'gan', report['gan']\n"
-        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not loaded & {'torch', 'sklearn'}, loaded & {'torch', 'sklearn'}\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] == 'torch']\n"
     )
     subprocess.run([sys.executable, "-c", script, str(log), repr(QUICK | {"gan": gan})], check=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.checkpoint.refusals import Refusals
@@ -28,6 +29,11 @@ def make_trainer(settings: WorkersSettings) -> Trainer:
         # Seldom asked for, and its libraries are large: no child stays behind.
         "gan": Worker("stream_balance.gan.worker:work", keep=False, settings=settings.gan),
     })  # fmt: skip
+
+
+def makes_gan_rows() -> bool:
+    """Whether torch is there for the child; it is not loaded here. Without it the copula makes the rows."""
+    return find_spec("torch") is not None
 
 
 class ChildFits:
