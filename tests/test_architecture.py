@@ -78,7 +78,7 @@ EXTRA: dict[str, set[str]] = {
 }
 # A library may be imported only below these.
 LIBRARIES = {
-    "river": ("core/arms/", "core/drift.py", "core/scorecard.py"),
+    "river": ("library.py", "core/arms/", "core/drift.py", "core/scorecard.py"),
     "sklearn": (
         "gan/",
         "core/arms/booster_fit.py",

@@ -67,12 +67,12 @@ def test_columns_and_levels_are_bounded() -> None:
     model.learn_one({f"x{i}": 1.0 for i in range(3_000)}, True)
     for i in range(1_500):
         model.learn_one({"x1": float(i), "level": f"l{i}"}, bool(i % 2))
-    assert len(model._columns) == 1_000
+    assert len(model._rows.columns) == 1_000
     model.learn_one({"x1": 1.0}, False)
     other = LinearClassifier()
     for i in range(1_500):
         other.learn_one({"level": f"l{i}"}, bool(i % 2))
-    assert len(other._columns.levels[0]) == 1_000
+    assert len(other._rows.columns.levels[0]) == 1_000
     assert other._learner.encoder.width <= 64  # type: ignore[attr-defined]  # a linear one
 
 

@@ -22,22 +22,19 @@ import numpy as np
 from river import base
 
 from stream_balance.core.arms import linear, replay_mlp, window_booster
+from stream_balance.core.arms.dict_rows import DictRows
 from stream_balance.core.arms.learner import Learner
-from stream_balance.core.records import Columns, Floats, Samples
-
-COLUMNS_MAX = 1_000  # further ones are not looked at
-LEVELS_MAX = 1_000  # of a nominal column; further ones are as absent
+from stream_balance.core.records import Samples
 
 
 class ArmClassifier(base.Classifier):
-    """What the three have in common: the table of columns and the classes met so far.
+    """What the three have in common: the columns and the classes met so far.
 
     A learner has room for 2, 4, 8, ... classes; one more than there is room for starts it afresh.
     """
 
     def __init__(self) -> None:
-        self._columns = Columns()
-        self._places: dict[tuple[Hashable, bool], int] = {}
+        self._rows = DictRows()
         self._classes: dict[base.typing.ClfTarget, int] = {}
         self._learner = self._make(2)
 
@@ -67,56 +64,24 @@ class ArmClassifier(base.Classifier):
             self._classes.setdefault(label, len(self._classes))
         if len(self._classes) > self._learner.classes:
             self._learner = self._make(1 << (len(self._classes) - 1).bit_length())
-        for row in rows:
-            self._meet(row)
+        self._rows.meet(rows)
         n, outcomes = len(rows), self._learner.classes - 1
         ids = [self._classes[label] for label in labels]
-        samples = Samples(self._matrix(rows), ids, bytes(n), [1] * n, [(0.0,) * outcomes] * n)
-        self._learner.learn(samples, self._columns)
+        samples = Samples(self._rows.matrix(rows), ids, bytes(n), [1] * n, [(0.0,) * outcomes] * n)
+        self._learner.learn(samples, self._rows.columns)
 
     def predict_proba_rows(self, rows: Sequence[Mapping[Hashable, Any]]) -> list[dict[base.typing.ClfTarget, float]]:
         """As `predict_proba_one` of each."""
         known = len(self._classes)
         if known < 2:
             return [dict.fromkeys(self._classes, 1.0) for _ in rows]
-        outcomes = self._learner.predict(self._matrix(rows), self._columns).probability
+        outcomes = self._learner.predict(self._rows.matrix(rows), self._rows.columns).probability
         whole = np.concatenate([1.0 - outcomes.sum(axis=1, keepdims=True), outcomes], axis=1)[:, :known]
         whole = np.maximum(whole, 0.0)
         total = whole.sum(axis=1, keepdims=True)
         # Where nothing can be said yet, all classes are alike.
         whole = np.where(total > 0, whole / np.where(total > 0, total, 1.0), 1.0 / known)
         return [dict(zip(self._classes, row, strict=True)) for row in whole.tolist()]
-
-    def _meet(self, row: Mapping[Hashable, Any]) -> None:
-        """Columns and levels that are new get their places; those of one row in the order of their names."""
-        fresh = []
-        for key, value in row.items():
-            if value is None:
-                continue
-            place = self._places.get((key, isinstance(value, str)))
-            if place is None:
-                fresh.append((key, isinstance(value, str), value))
-            elif isinstance(value, str):
-                self._level(place, value)
-        for key, nominal, value in sorted(fresh, key=lambda each: (str(each[0]), each[1])):
-            if len(self._columns) < COLUMNS_MAX:
-                place = self._places[key, nominal] = self._columns.add(str(key), nominal=nominal)
-                if nominal:
-                    self._level(place, value)
-
-    def _level(self, place: int, name: str) -> None:
-        if len(self._columns.levels[place]) < LEVELS_MAX:
-            self._columns.level(place, name)
-
-    def _matrix(self, rows: Sequence[Mapping[Hashable, Any]]) -> Floats:
-        found = np.full((len(rows), len(self._columns)), np.nan)
-        for values, row in zip(found, rows, strict=True):
-            for key, value in row.items():
-                place = self._places.get((key, isinstance(value, str)))
-                if place is None or value is None:
-                    continue
-                values[place] = self._columns.levels[place].get(value, np.nan) if isinstance(value, str) else value
-        return found
 
 
 class LinearClassifier(ArmClassifier):

@@ -1,0 +1,80 @@
+"""Dict rows: River's rows as matrices. In: dicts. Out: (n, d) float64, and the table of their columns.
+
+Numbers are numeric columns, strings nominal ones, None and NaN absent values; columns and levels may come at any time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stream_balance.core.records import Columns, Floats
+
+COLUMNS_MAX = 1_000  # further ones are not looked at
+LEVELS_MAX = 1_000  # of a nominal column; further ones are as absent
+
+Row = Mapping[Hashable, Any]
+
+
+class DictRows:
+    """The columns met so far, and rows in them.
+
+    >>> rows = DictRows()
+    >>> rows.meet([{"price": 2.5, "brand": "acme"}])
+    >>> rows.columns.names, rows.matrix([{"brand": "acme"}]).tolist()
+    (['brand', 'price'], [[0.0, nan]])
+    """
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self._places: dict[tuple[Hashable, bool], int] = {}
+        self._keys: list[Hashable] = []  # by column
+
+    def meet(self, rows: Sequence[Row]) -> None:
+        """Columns and levels that are new get their places; those of one row in the order of their names."""
+        for row in rows:
+            fresh = []
+            for key, value in row.items():
+                if value is None:
+                    continue
+                place = self._places.get((key, isinstance(value, str)))
+                if place is None:
+                    fresh.append((key, isinstance(value, str), value))
+                elif isinstance(value, str):
+                    self._level(place, value)
+            for key, nominal, value in sorted(fresh, key=lambda each: (str(each[0]), each[1])):
+                if len(self.columns) < COLUMNS_MAX:
+                    place = self._places[key, nominal] = self.columns.add(str(key), nominal=nominal)
+                    self._keys.append(key)
+                    if nominal:
+                        self._level(place, value)
+
+    def _level(self, place: int, name: str) -> None:
+        if len(self.columns.levels[place]) < LEVELS_MAX:
+            self.columns.level(place, name)
+
+    def matrix(self, rows: Sequence[Row]) -> Floats:
+        """The rows in the columns met so far, (n, d)."""
+        found = np.full((len(rows), len(self.columns)), np.nan)
+        for values, row in zip(found, rows, strict=True):
+            for key, value in row.items():
+                place = self._places.get((key, isinstance(value, str)))
+                if place is None or value is None:
+                    continue
+                values[place] = self.columns.levels[place].get(value, np.nan) if isinstance(value, str) else value
+        return found
+
+    def dicts(self, values: Floats) -> list[dict[Hashable, Any]]:
+        """Rows of a matrix, (n, d), as River reads them: without absent values, levels by their names."""
+        columns = self.columns
+        return [
+            {
+                self._keys[i]: columns.level_names[i][int(value)] if columns.nominal[i] else value
+                for i, value in enumerate(row)
+                if not math.isnan(value)
+            }
+            for row in values.tolist()
+        ]
