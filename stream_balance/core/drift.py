@@ -1,4 +1,4 @@
-"""Drift watch: two change detectors over matured rows. In: losses, labels, time. Out: alarms, counted; nothing acts.
+"""Drift watch: two change detectors over matured rows. In: losses, labels, time. Out: alarms, counted.
 
 River's ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", SDM 2007) on the log-loss
 and on the rate of outcomes.

@@ -192,6 +192,10 @@ class Panel:
         self.examples += len(labels)
         return losses(scored.probability, labels)
 
+    def alarm(self) -> None:
+        """The stream has changed: all arms run."""
+        self.standings.mixture.alarm()
+
     # -- telling
 
     def samples(self) -> dict[str, int]:

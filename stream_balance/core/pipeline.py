@@ -202,7 +202,10 @@ class Pipeline:
                 self.oracle.score(examples)
             if not self.frozen:
                 losses = self.panel.learn(examples, self.featurizer.columns, self._trail)
+                before = sum(self.drift.counts.values())
                 self.drift.observe(losses, examples.labels, examples.scored.ts_us)
+                if sum(self.drift.counts.values()) > before:
+                    self.panel.alarm()
             self.panel.standings.take(examples, measured=measured, learned=not self.frozen)
 
     # -- telling

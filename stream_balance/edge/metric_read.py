@@ -161,6 +161,39 @@ def vetted(field: str) -> Reader:
     return lambda view: [((each["maker"],), each[field]) for each in _find(view.report, "gan.last.vettings") or ()]
 
 
+def by_arm(field: str) -> Reader:
+    """A field of each arm and reference."""
+    return lambda view: [((arm["name"],), arm[field]) for arm in view.report.get("arms") or ()]
+
+
+def by_arm_within(part: str) -> Reader:
+    """Each field of a part of each arm; of a part that is undefined none."""
+
+    def read(view: View) -> Iterable[Reading]:
+        arms = view.report.get("arms") or ()
+        return [((arm["name"], key), value) for arm in arms for key, value in (arm[part] or {}).items()]
+
+    return read
+
+
+def by_arm_and_scope(field: str) -> Reader:
+    """A figure of each arm and reference, over the window and in each tier of it."""
+    return lambda view: [
+        ((arm["name"], scope), arm[scope][field])
+        for arm in view.report.get("arms") or ()
+        for scope in ("window", "head", "tail")
+    ]
+
+
+def lifts(field: str) -> Reader:
+    """`value` or `error` of each lift, by reference and figure."""
+    return lambda view: [
+        ((reference, figure), lift[figure][field])
+        for reference, lift in (view.report.get("lift") or {}).items()
+        for figure in ("average_precision", "log_loss")
+    ]
+
+
 def each_within(path: str, field: str) -> Reader:
     """One figure by key of an entry and by key of a mapping within it."""
 

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from stream_balance.edge.metric_read import (
     Metric,
     at,
+    by_arm,
+    by_arm_and_scope,
+    by_arm_within,
     by_class,
     class_rows,
     class_shares,
@@ -22,6 +25,7 @@ from stream_balance.edge.metric_read import (
     each_within,
     gauge,
     histogram,
+    lifts,
     macro,
     micro,
     partitions,
@@ -185,6 +189,20 @@ BALANCING: tuple[Metric, ...] = (
     counter("abstentions", "Impressions for which the learner had no answer.", at("training.abstentions")),
 )  # fmt: skip
 
+ARMS: tuple[Metric, ...] = (
+    gauge("arm_weight", "Share of an arm in what is served, by tier.", by_arm_within("weight"), "arm", "tier"),
+    gauge("arm_running", "0 while an arm is paused because it weighs next to nothing.", by_arm("running"), "arm"),
+    counter("arm_samples", "Samples that an arm or reference has learned.", by_arm("samples"), "arm"),
+    *(gauge(f"arm_{field}", f"{text} of the calibrated answers of an arm or reference, over the window of the "
+            "comparison and in each tier.", by_arm_and_scope(field), "arm", "scope")
+      for field, text in (("rows", "Rows"), ("log_loss", "Log-loss"), ("average_precision", "Average precision"),
+                          ("roc_auc", "Area under the ROC curve"))),
+    counter("champion_switches", "Times another arm became champion.", at("mixture.switches")),
+    gauge("lift", "What was served against a reference on the same rows: average precision gained, log-loss saved.",
+          lifts("value"), "reference", "figure"),
+    gauge("lift_error", "Standard error of the lift.", lifts("error"), "reference", "figure"),
+)  # fmt: skip
+
 CHILDREN: tuple[Metric, ...] = (
     counter("worker_requests", "Fits asked of a child process, by kind of work.",
             each_field("state:workers", "requests"), "kind"),
@@ -220,6 +238,7 @@ CHILDREN: tuple[Metric, ...] = (
 
 SECTIONS: dict[str, tuple[Metric, ...]] = {
     "Service": SERVICE, "Stream": STREAM, "Learning": LEARNING, "Balancing": BALANCING,
+    "Arms and references": ARMS,
     "Child processes and generated rows": CHILDREN,
 }  # fmt: skip
 

@@ -50,6 +50,7 @@ class Watch:
         yield from _beginnings(before[0], report)
         yield from _growth(before, (report, state))
         yield from _alarms(before[0], report)
+        yield from _arms(before[0], report)
         one_class = _is_one_class(report)
         if one_class and not self._one_class:
             rows = report["metrics"]["lifetime"]["rows"]
@@ -112,6 +113,16 @@ def _alarms(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chang
         if number > earlier.get(kind, 0):
             alarms = [alarm for alarm in now["drift"]["alarms"] if alarm["kind"] == kind]
             yield Change("info", "drift alarm", {"watched": kind, "alarms": number, "position": alarms[-1]["position"]})
+
+
+def _arms(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    earlier = {arm["name"]: arm["running"] for arm in before.get("arms") or ()}
+    for arm in now.get("arms") or ():
+        if arm["running"] != earlier.get(arm["name"], arm["running"]):
+            yield Change("info", "arm runs again" if arm["running"] else "arm paused", {"arm": arm["name"]})
+    switches = (now.get("mixture") or {}).get("switches", 0)
+    if switches > (before.get("mixture") or {}).get("switches", 0):
+        yield Change("info", "new champion", {"arm": now["mixture"]["champion"], "switches": switches})
 
 
 def _is_one_class(report: Mapping[str, Any]) -> bool:

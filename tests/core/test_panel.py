@@ -13,7 +13,7 @@ from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event
 from stream_balance.core.said import any_outcome, losses_of, odds_of, probability_of
 from stream_balance.errors import SettingsError
-from tests.contract.streams import core, pushed, shop
+from tests.contract.streams import TABLE, core, pushed, pushed_rows, shop, table_rows
 
 EVENTS = shop(160, seed=3, rate=0.08, signal=1.5)
 QUICK = {"arms": {"pairs": ["linear:none", "logistic:random_under", "naive_bayes:smote"]}}
@@ -131,3 +131,32 @@ def test_log_odds_lose_nothing(classes: int) -> None:
     np.testing.assert_allclose(probability_of(odds), whole[:, 1:], atol=1e-12)
     np.testing.assert_allclose(losses_of(odds, labels), -np.log(whole[np.arange(50), labels]), atol=1e-9)
     np.testing.assert_allclose(any_outcome(odds), np.log((1 - whole[:, 0]) / whole[:, 0]), atol=1e-9)
+
+
+def test_a_paused_arm_says_and_learns_nothing_until_a_drift_alarm() -> None:
+    pipeline = Pipeline(core(**QUICK), 7, ("none", "bought"))
+    pushed(pipeline, EVENTS[:200])
+    panel = pipeline.panel
+    paused = panel.members[1]
+    panel.standings.mixture.running[1] = False
+    version = paused.version
+    scored = pushed(pipeline, EVENTS[200:240])
+    pipeline.run_out()
+    assert paused.version == version
+    words = np.stack([panel._layout.words(each)[1] for each in scored])
+    assert np.isnan(words).all()
+    assert not pipeline.report(digest=False).arms[1].running
+    panel.alarm()
+    assert pipeline.report(digest=False).arms[1].running
+    answer = panel.score(scored[0].values, scored[0].tiers, pipeline.featurizer.columns)
+    assert len(answer.said) == len(scored[0].said)
+
+
+def test_a_drift_alarm_of_the_stream_reaches_the_mixture() -> None:
+    pipeline = Pipeline(core(**QUICK, **TABLE), 7, ("none", "bought"), delay_rows=0)
+    rows = table_rows(1_000, seed=1)
+    pushed_rows(pipeline, rows)
+    pipeline.panel.standings.mixture.running[1] = False
+    pushed_rows(pipeline, [(features, 1 - label) for features, label in rows])
+    assert pipeline.drift.counts["log_loss"] > 0
+    assert pipeline.panel.standings.mixture.running == [True, True, True]

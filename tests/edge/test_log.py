@@ -109,3 +109,21 @@ def test_one_class_is_told_once() -> None:
     reports = [{"metrics": {"lifetime": {"rows": rows, "positives": 0}}} for rows in (0, 5_000, 6_000)]
     events = [[change.event for change in watch.look(report, {})] for report in reports]
     assert events == [[], ["one class only"], []]
+
+
+def test_an_arm_that_pauses_and_a_new_champion_are_told() -> None:
+    def report(running: bool, switches: int) -> dict[str, object]:
+        mixture = {"champion": "linear:none", "switches": switches}
+        return {"arms": [{"name": "replay_mlp:none", "running": running}], "mixture": mixture}
+
+    watch = Watch()
+    changes = [list(watch.look(report(*each), {})) for each in ((True, 0), (False, 0), (True, 1), (True, 1))]
+    assert changes == [
+        [],
+        [Change("info", "arm paused", {"arm": "replay_mlp:none"})],
+        [
+            Change("info", "arm runs again", {"arm": "replay_mlp:none"}),
+            Change("info", "new champion", {"arm": "linear:none", "switches": 1}),
+        ],
+        [],
+    ]

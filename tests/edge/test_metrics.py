@@ -151,11 +151,35 @@ def test_names_are_unique_well_formed_and_helped() -> None:
         assert metric.text.endswith(".")
         assert not metric.name.endswith(("_total", "_info", "_ms", "_minutes"))
         assert set(metric.labels) <= {
-            "activity", "at", "bound", "class", "kind", "maker", "order", "origin", "partition", "reason", "scope",
-            "tier", "topic", "type", "watched",
+            "activity", "arm", "at", "bound", "class", "figure", "kind", "maker", "order", "origin", "partition",
+            "reason", "reference", "scope", "tier", "topic", "type", "watched",
         }, "a label of bounded size, listed here"  # fmt: skip
 
 
 def test_the_documentation_is_the_table() -> None:
     written = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert written == metric_table.document(), "run: python -m stream_balance.edge.metric_table > docs/metrics.md"
+
+
+def test_arms_and_lifts_are_shown_and_what_is_undefined_is_not() -> None:
+    window = report_room.ArmScope(rows=9, log_loss=0.5)
+    arms = tuple(
+        report_room.ArmFigures(
+            name=f"{model}:none", model=model, strategy="none", role="arm" if weight else "reference",
+            running=model != "linear", samples=4, window=window, weight=weight,
+        )
+        for model, weight in (("linear", report_room.TierFigures(head=0.25, tail=0.75)), ("logistic", None))
+    )  # fmt: skip
+    lift = {"none": report_room.Lift(rows=9, log_loss=report_room.Difference(value=-0.5, error=0.125))}
+    mixture = report_room.MixtureFigures(serve="champion", champion="linear:none", switches=3)
+    text = exposition(Report(arms=arms, lift=lift, mixture=mixture).document(), {})
+    for line in (
+        'arm_weight{arm="linear:none",tier="tail"} 0.75', 'arm_running{arm="linear:none"} 0.0',
+        'arm_running{arm="logistic:none"} 1.0', 'arm_log_loss{arm="logistic:none",scope="window"} 0.5',
+        'arm_samples_total{arm="linear:none"} 4.0', "champion_switches_total 3.0",
+        'lift{figure="log_loss",reference="none"} -0.5', 'lift_error{figure="log_loss",reference="none"} 0.125',
+    ):  # fmt: skip
+        assert f"stream_balance_{line}" in text
+    assert 'arm_weight{arm="logistic:none"' not in text
+    assert "arm_roc_auc{" not in text
+    assert 'figure="average_precision"' not in text
