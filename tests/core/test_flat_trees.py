@@ -134,18 +134,3 @@ def test_packed_arrays_are_what_they_were_and_objects_are_refused() -> None:
         assert found[name].shape == array.shape
     with pytest.raises(TypeError, match="'a' is an array of object"):
         pack({"a": np.array([None])})
-
-
-@pytest.mark.parametrize("nominal", [[False, False], [True, False], [False, True]])
-def test_a_column_that_no_row_has_is_left_out(nominal: list[bool]) -> None:
-    rng = np.random.default_rng(4)
-    rows = np.stack([np.full(300, np.nan), rng.integers(0, 5, 300).astype(float)], axis=1)
-    labels = (rows[:, 1] > 2).astype(np.int64)
-    parts = {"seed": 0, "iterations": 5, "leaves": 4, "rate": 0.3}
-    asked: dict[str, np.ndarray] = {"rows": rows, "labels": labels, "nominal": np.array(nominal)}
-    trees = unpack(fit(pack(asked | {name: np.array(value) for name, value in parts.items()})))
-    trees.pop("classes")
-    said = FlatTrees(trees).raw(rows)
-    assert said[labels == 1].min() > said[labels == 0].max()
-    rows[:, 0] = 7.0
-    np.testing.assert_array_equal(FlatTrees(trees).raw(rows), said)

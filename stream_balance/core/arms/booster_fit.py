@@ -57,9 +57,8 @@ def levels_of(rows: Floats, nominal: Bools) -> dict[int, Ints]:
 
 
 def as_ordinals(rows: Floats, levels: dict[int, Ints]) -> Floats:
-    """Rows with the levels of nominal columns numbered from 0; others are absent. A column that no row has is 0."""
+    """Rows with the levels of nominal columns numbered from 0; others are absent."""
     found = rows.copy()
-    found[:, np.isnan(rows).all(axis=0)] = 0.0  # scikit-learn does not take it; no tree can test it
     for column, codes in levels.items():
         if not len(codes):
             continue
