@@ -15,6 +15,7 @@ from stream_balance.core.records import Scored, Search
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.merge import LaneKey, Polled
+from stream_balance.edge.portion import Portion
 from stream_balance.edge.telemetry import LagClock
 from stream_balance.errors import BadRecord, WorldError
 from stream_balance.live_saving import LiveSaving
@@ -22,6 +23,8 @@ from stream_balance.saving import Saving
 from stream_balance.service import Session
 
 LAG_EVERY_S = 0.5
+TURN_S = 0.5  # how long a turn should take at most
+CLOSE_S = 0.5  # what could not be sent has been waited for already
 STOP_FLUSH_S = 4.0  # how long a stop waits for outputs when the broker is away
 
 
@@ -110,15 +113,18 @@ class LiveLoop:
         board = self._session.board
         if board is not None:
             board.ready = True
+        portion = Portion(batch_max, turn_s=TURN_S)
         while not self._stop.is_set():
             self._telemetry.enter("poll")
-            records = self._source.poll(batch_max, wait_s)
+            records = self._source.poll(portion.size, wait_s)
             if self._saving is not None:
                 self._saving.decided()
             self._telemetry.enter("work")
+            began_s = self._now_s()
             for record in records:
                 self._session.take(record, record.value)
                 self._note_latency(record)
+            portion.took(len(records), self._now_s() - began_s)
             self._note_state()
             self._unsettled = self._unsettled or bool(records)
             caught_up = not records and self._source.caught_up()
@@ -129,6 +135,8 @@ class LiveLoop:
             self._session.serve()
             if until_caught_up and caught_up:
                 break
+        if self._stop.is_set():
+            self._session.log.info("stopping")
         self._end()
         self._noted_at = -LAG_EVERY_S
         self._note_state()
@@ -170,7 +178,9 @@ class LiveLoop:
         failed, at most once in `LAG_EVERY_S`.
         """
         if self._session.board is not None:
-            self._session.board.trouble = self._source.trouble() or outputs
+            disk = self._saving.trouble() if self._saving is not None else None
+            told = (self._source.trouble() or outputs, disk)
+            self._session.board.trouble = " ".join(filter(None, told)) or None
         now_s = self._now_s()
         if now_s - self._noted_at < LAG_EVERY_S:
             return
@@ -208,4 +218,4 @@ class LiveLoop:
     def close(self) -> None:
         """Leave the broker."""
         self._source.close()
-        self._sink.close()
+        self._sink.close(CLOSE_S)

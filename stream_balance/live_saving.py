@@ -122,6 +122,10 @@ class LiveSaving:
             keeper.start(self._snapshot(), lambda: self._sink.is_acknowledged(mark))
         self._session.state["checkpoint"] = keeper.state()
 
+    def trouble(self) -> str | None:
+        """What is the matter with the folder, in a sentence; None = nothing."""
+        return self._keeper.trouble()
+
     def end(self, until_s: float) -> None:
         """Everything handed out is acknowledged: save it. Raises WorldError if that is not done by then."""
         self._session.telemetry.enter("checkpoint")

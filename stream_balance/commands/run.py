@@ -26,7 +26,7 @@ from stream_balance.commands.options import (
     listed,
 )
 from stream_balance.commands.output import STDERR, write_report
-from stream_balance.commands.signals import stop_on_signals
+from stream_balance.commands.signals import Stopped, sleep_until, stop_on_signals
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.kafka.sink import KafkaSink
@@ -36,6 +36,8 @@ from stream_balance.errors import StreamBalanceError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
 from stream_balance.saving import Saving, saving
 from stream_balance.service import Session, make_codec, make_pipeline, serving
+
+LEAVE_S = 1.5  # after what a clean stop may take
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def run(
     log = make_log(settings.log, sys.stderr)
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
     with (
-        stop_on_signals() as stop, ended_in(log, settings.log),
+        stop_on_signals(settings.checkpoint.stop_max_s + LEAVE_S) as stop, ended_in(log, settings.log),
         saving(settings, settings.checkpoint.dir, "kafka", log.warning) as saved, serving(board, settings) as server,
     ):  # fmt: skip
         pipeline = (saved.pipeline if saved is not None else None) or make_pipeline(settings)
@@ -113,8 +115,9 @@ def run(
             model=settings.model.name, bootstrap=settings.kafka.bootstrap, url=server.url,
         )  # fmt: skip
         tell_begin(log, saved)
-        source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning)
-        sink = KafkaSink(settings.kafka)
+        sleep = sleep_until(stop, lambda: board.ready)
+        source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning, sleep=sleep)
+        sink = KafkaSink(settings.kafka, sleep=sleep)
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
             publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
@@ -123,6 +126,9 @@ def run(
         loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
         try:
             loop.run(until_caught_up=until_caught_up)
+        except Stopped:
+            log.info("stopped", why="before the broker was found")
+            return
         finally:
             loop.close()
         report = session.end()

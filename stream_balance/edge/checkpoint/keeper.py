@@ -55,10 +55,7 @@ class _UnderWay:
 
 
 class Keeper:
-    """Makes the checkpoints of one running service.
-
-    `first` gives the number of the first one; a loaded one is handed in as `loaded`.
-    """
+    """Makes the checkpoints of one running service."""
 
     def __init__(
         self,
@@ -125,9 +122,8 @@ class Keeper:
         try:
             self.journal.append(positions)
         except OSError as error:
-            raise disk_error(
-                self._disk, "a merge decision cannot be journaled, and its order must not be lost", error
-            ) from error
+            did = "a merge decision cannot be journaled, and its order must not be lost"
+            raise disk_error(self._disk, did, error) from error
         if self.journal.size >= self._settings.journal_bytes_max:
             raise WorldError(
                 f"checkpoint.dir {self._disk.where!r}: the merge journal has {self.journal.size} bytes, at most "
@@ -208,8 +204,7 @@ class Keeper:
         try:
             kept = self._store.prune(self._settings.keep)
             self.journal.forget(kept[0])
-        except OSError as error:
-            # It is in place; what is too much will be removed the next time.
+        except OSError as error:  # it is in place; what is too much will be removed the next time
             self._tell(f"old checkpoints cannot be removed: {error.strerror or error}")
 
     def _failed(self, under_way: _UnderWay, reason: str) -> None:
@@ -281,6 +276,16 @@ class Keeper:
         self.journal.close()
 
     # Telling
+
+    def trouble(self) -> str | None:
+        """That no checkpoint can be written, for how long and why; None while they can."""
+        if self._failing_since_s is None:
+            return None
+        failing_s = self._now_s() - self._failing_since_s
+        return (
+            f"No checkpoint could be written to {self._disk.where!r} for {failing_s:.0f} s, at most "
+            f"{self._settings.failing_max_s:g} s are borne (checkpoint.failing_max_s): {self._why}."
+        )
 
     def state(self) -> dict[str, Any]:
         """Figures for the exporter."""

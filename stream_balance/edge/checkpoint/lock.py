@@ -24,9 +24,10 @@ class FolderLock:
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SettingsError(
-                f"checkpoint.dir {str(folder)!r} cannot be written: {error.strerror}. Name a folder that can be."
-            ) from error
+            raise _not_writable(folder, error) from error
+        if not os.access(folder, os.W_OK | os.X_OK):  # the lock's file may be there from better days
+            os.close(self._fd)
+            raise _not_writable(folder, PermissionError(13, "Permission denied"))
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -61,6 +62,12 @@ class FolderLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _not_writable(folder: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"checkpoint.dir {str(folder)!r} cannot be written: {error.strerror}. Name a folder that can be."
+    )
 
 
 def _described(content: bytes) -> str:

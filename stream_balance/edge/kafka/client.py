@@ -52,6 +52,7 @@ __all__ = [
     "connect",
     "create_topics",
     "explain",
+    "give_up",
     "knock",
     "murmur2",
     "new_admin",
@@ -139,6 +140,14 @@ def new_producer(settings: KafkaSettings) -> Any:
         allow_auto_create_topics=False,
         metrics_enabled=False,
     )
+
+
+def give_up(producer: Any) -> None:
+    """End a producer with what it could not deliver: its own close() does not close then, it raises, once more when it
+    is garbage.
+    """
+    producer._sender.force_close()
+    producer._closed = True
 
 
 def new_admin(settings: KafkaSettings) -> Any:

@@ -152,10 +152,7 @@ class Outbox:
         try:
             self._producer.close(timeout=timeout_s)
         except client.KafkaTimeoutError:
-            try:
-                self._producer.close(timeout=0)
-            except client.KafkaTimeoutError:
-                return  # nothing left to try; its thread is a daemon
+            client.give_up(self._producer)
 
 
 class KafkaSink:
