@@ -73,6 +73,7 @@ FATAL = (
 OFFSET_GONE = (OffsetOutOfRangeError, LogTruncationError)
 CONNECT_TRY_S = 3.0  # one attempt to reach the broker
 REQUEST_S = 30.0
+GIVE_UP_S = 1.0  # for the thread of a producer that is given up
 BLOCK_S = 2.0  # how long handing over one record may take, before the caller is told
 # A record of any time is taken, and kept: a replayed log is older than the default retention.
 TOPIC_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
@@ -147,6 +148,7 @@ def give_up(producer: Any) -> None:
     is garbage.
     """
     producer._sender.force_close()
+    producer._sender.join(GIVE_UP_S)  # it closes its sockets
     producer._closed = True
 
 
