@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from stream_balance.commands import checkpoint, config, dlq
+from stream_balance.commands import checkpoint, config, dlq, gan
 from stream_balance.commands.demo import demo
 from stream_balance.commands.generate import generate
 from stream_balance.commands.produce import produce
@@ -54,6 +54,7 @@ app.command()(produce)
 app.command()(record)
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(gan.app, name="gan")
 app.add_typer(config.app, name="config")
 
 

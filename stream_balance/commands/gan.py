@@ -1,0 +1,83 @@
+"""`gan inspect`: what the GAN has made, against what is real, as one HTML page; of a checkpoint, or of a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_balance.commands.options import Arms, Config, Seed, Set, gather, listed
+from stream_balance.commands.output import tell
+from stream_balance.commands.progress import progress_bar
+from stream_balance.commands.signals import stop_on_signals
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.edge.gan_page import page
+from stream_balance.edge.logfile import read_events
+from stream_balance.errors import SettingsError, WorldError
+from stream_balance.saving import open_store
+from stream_balance.service import Session, drive, make_codec, make_pipeline
+from stream_balance.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Generated rows: inspect.")
+
+
+@app.callback()
+def _group() -> None:
+    """Generated rows: inspect."""
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(metavar="CHECKPOINT|LOG", help="A folder of checkpoints, or an event log.")],
+    html: Annotated[Path, typer.Option(metavar="FILE", help="The page is written here.")],
+    config: Config = None,
+    assignments: Set = None,
+    seed: Seed = None,
+    arms: Arms = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Show the GAN's trainings, and its rows beside the real ones: marginals, correlations, a projection.
+
+    A log is replayed with the strategy gan first, under the settings given.
+
+    Examples:
+
+    stream-balance gan inspect state --html gan.html
+
+    stream-balance gan inspect shop.jsonl.gz --html gan.html --set gan.swap_after_events=2000
+    """
+    if not html.parent.is_dir():
+        raise SettingsError(f"--html {str(html)!r}: {str(html.parent)!r} is no folder. Create it, or name another one.")
+    if not source.exists():
+        raise SettingsError(f"{str(source)!r} does not exist. Name a folder of checkpoints or an event log.")
+    settings = gather(config, assignments, seed=seed, balance__strategy="gan", arms__pairs=listed(arms))
+    is_saved = source.is_dir() and any(source.glob("checkpoint-*.sbc"))
+    pipeline = _saved(source, settings) if is_saved else _replayed(source, settings, quiet)
+    if pipeline.retrain is None:
+        raise SettingsError(f"{str(source)!r}: no arm learns generated rows. Name one with the strategy gan.")
+    try:
+        html.write_text(page(pipeline, source.name), encoding="utf-8")
+    except OSError as error:
+        raise WorldError(f"--html {str(html)!r} cannot be written: {error.strerror}.") from error
+    told = pipeline.retrain.metrics(0)
+    typer.echo(f"{html}: {told.requests} requests, {told.releases} releases, {sum(told.refusals.values())} refusals")
+
+
+def _saved(folder: Path, settings: Settings) -> Pipeline:
+    loaded = open_store(folder, settings, tell)[1].newest()
+    assert loaded is not None, "there is a checkpoint in the folder"
+    pipeline: Pipeline = loaded.state["pipeline"]
+    return pipeline
+
+
+def _replayed(log: Path, settings: Settings, quiet: bool) -> Pipeline:
+    pipeline = make_pipeline(settings)
+    reader = read_events([log], make_codec(settings))
+    session = Session(pipeline, settings)
+    try:
+        with stop_on_signals() as stop, progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
+            drive(reader, session, stop, on_turn=show)
+    finally:
+        session.fits.close()
+    return pipeline
