@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+from stream_balance.core.balance import STRATEGIES
 from stream_balance.settings import Settings
 from tests.conftest import ROOT
 from tests.readme_commands import command, commands
@@ -76,3 +79,31 @@ def test_every_bound_is_documented() -> None:
     known = set(bounds(Settings)) - NO_BUFFERS
     assert listed <= known, f"no such settings: {sorted(listed - known)}"
     assert not known - listed, f"not in docs/bounds.md: {sorted(known - listed)}"
+
+
+def drawing() -> Any:
+    spec = importlib.util.spec_from_file_location("draw_methods", ROOT / "docs" / "draw_methods.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_strategy_has_a_section_and_a_picture_of_what_it_does_now() -> None:
+    text = (ROOT / "docs" / "methods.md").read_text()
+    assert re.findall(r"^## `(\w+)`$", text, flags=re.MULTILINE) == list(STRATEGIES)
+    folder = ROOT / "docs" / "methods"
+    pictures = drawing().drawn()
+    assert {path.name for path in folder.glob("*.svg")} == set(pictures)
+    for name, picture in pictures.items():
+        assert f"methods/{name}" in text
+        said = re.search("<title>(.*?)</title>", picture)
+        assert said is not None
+        assert said[0] in (folder / name).read_text(), "run: python docs/draw_methods.py"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[\w-]+)?\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"

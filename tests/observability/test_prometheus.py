@@ -42,15 +42,16 @@ QUERIES = sorted(
 
 
 class Prometheus:
-    """A Prometheus process over our own configuration, the service's address put in."""
+    """A Prometheus process over our own configuration, the service's address put in; `rules` in place of ours."""
 
-    def __init__(self, folder: Path, service: str) -> None:
+    def __init__(self, folder: Path, service: str, rules: str | None = None) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         config["scrape_configs"][0]["static_configs"] = [{"targets": [service.removeprefix("http://")]}]
-        shutil.copy(ROOT / "deploy" / "prometheus" / "rules.yml", folder / "rules.yml")
+        ours = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+        (folder / "rules.yml").write_text(ours if rules is None else rules)
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self._log = (folder / "log").open("wb")
         self.process = subprocess.Popen(

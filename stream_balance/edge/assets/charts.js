@@ -106,7 +106,7 @@ export class Chart {
     for (const value of [low, (low + high) / 2, high]) {
       this.svg.append(
         draw("line", { class: "rule", x1: LEFT, x2: W - RIGHT, y1: y(value), y2: y(value) }),
-        draw("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end" }, this.show(value).replace(" %", "%")));
+        draw("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end" }, this.show(value).replace(" %", "%").replace("+", "")));
     }
     if (!missing(this.options.rule)) {
       this.svg.append(draw("line", { class: "cursor", x1: LEFT, x2: W - RIGHT, y1: y(this.options.rule), y2: y(this.options.rule) }));

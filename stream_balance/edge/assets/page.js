@@ -80,7 +80,7 @@ function drawArms({ report }) {
       : [["none", "–", "–", "–", "–", "–"]], "wide"),
     ...(served.length > 1 ? [bars("Weight of each arm", served.flatMap((arm) => [[`${arm.name}: popular items`, arm.weight?.head, 0], [`${arm.name}: rare items`, arm.weight?.tail, 1]]), "Share in what is served")] : []),
     table("Lift over the references", ["reference", "rows", "precision ± 2 errors", "log-loss saved"], Object.entries(report.lift ?? {}).map(([name, one]) => [
-      name.replaceAll("_", " "), number(one.rows), plusMinus(one.average_precision), plusMinus(one.log_loss)])));
+      name.replaceAll("_", " "), number(one.rows), plusMinus(one.average_precision), plusMinus(one.log_loss)]), "wide"));
   lift.update();
 }
 const plusMinus = ({ value, error }) => (missing(value) ? "–" : `${signed(value)}${missing(error) ? "" : ` ± ${number(2 * error, 3)}`}`);
@@ -134,7 +134,9 @@ function drawAll() {
     [...document.querySelectorAll("[role=region]")].find((each) => each.getAttribute("aria-label") === label)?.focus({ preventScroll: true });
   } else if (inChart && document.activeElement !== region) region?.focus({ preventScroll: true });
   const { report, names } = last;
-  byId("summary").textContent = `${names.model ?? ""}, ${names.strategy ?? ""}, seed ${report.seed}; ${number(report.events.search)} searches, ${number(report.examples.in)} impressions`;
+  const served = (report.arms ?? []).filter((arm) => arm.role === "arm").map((arm) => arm.name);
+  const model = served.length > 1 ? `${served.length} arms` : (served[0] ?? `${names.model ?? ""}:${names.strategy ?? ""}`);
+  byId("summary").textContent = `${model}, seed ${report.seed}; ${number(report.events.search)} searches, ${number(report.examples.in)} impressions`;
 }
 function show(state, words, notice = "") {
   const pill = byId("state");
