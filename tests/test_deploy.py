@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +125,21 @@ def test_the_image_has_a_pinned_base_and_runs_as_nobody_special() -> None:
     assert users == ["10001:10001"]
     assert last_stage.index("USER ") < last_stage.index("ENTRYPOINT ")
     assert "[dev]" not in text
-    assert "[gan]" not in text
+
+
+def test_the_image_has_torch_for_the_cpu_alone_before_all_else() -> None:
+    steps = re.findall(r"pip install (.*)", (DEPLOY / "Dockerfile").read_text())
+    assert steps == ['--index-url "${TORCH_INDEX}" -c constraints.txt torch', "-c constraints.txt '.[gan]'"]
+    assert re.search(r"^ARG TORCH_INDEX=https://\S+/whl/cpu$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert re.search(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+
+def test_hadolint_is_content() -> None:
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([program, str(DEPLOY / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_image_listens_on_all_interfaces_and_checks_its_health() -> None:
