@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -132,7 +133,7 @@ def topics(broker: OwnBroker) -> KafkaSettings:
 def healthy(stack: Stack, load_s: float) -> None:
     """Load for a while: figures come, no alert fires."""
     rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
-    stack.prometheus = Prometheus(stack.folder, stack.start_service().url, hurried(rules, stack.hurry))
+    stack.prometheus = Prometheus(stack.folder, stack.start_service().url, hurried(rules, stack.hurry), every_s=2)
     stack.prometheus.until("rate(stream_balance_examples_matured_total[10s]) > 0", 180.0)
     seen: set[str] = set()
     end = time.monotonic() + load_s
@@ -189,6 +190,7 @@ def main() -> int:
     if home is None:
         print("needs KAFKA_HOME, a folder with Kafka's libs/, and java on the path", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process behind
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         broker = kafka_of(home, folder)

@@ -44,11 +44,11 @@ QUERIES = sorted(
 class Prometheus:
     """A Prometheus process over our own configuration, the service's address put in; `rules` in place of ours."""
 
-    def __init__(self, folder: Path, service: str, rules: str | None = None) -> None:
+    def __init__(self, folder: Path, service: str, rules: str | None = None, every_s: int = 1) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        config["global"] = {"scrape_interval": f"{every_s}s", "evaluation_interval": "1s"}
         config["scrape_configs"][0]["static_configs"] = [{"targets": [service.removeprefix("http://")]}]
         ours = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
         (folder / "rules.yml").write_text(ours if rules is None else rules)
