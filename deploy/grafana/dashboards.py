@@ -139,6 +139,11 @@ LEARNING = [
     graph("Drift", "Alarms by what is watched; the mean loss that the detector holds for current.",
           (f"increase(stream_balance_drift_alarms_total[{RATE}])", "alarms: {{watched}}"),
           ('stream_balance_drift_mean{watched="log_loss"}', "mean loss")),
+    graph("Trainings of the GAN", "Within an hour: releases, refusals by reason, seconds that the loop waited.",
+          ("sum(increase(stream_balance_gan_releases_total[1h])) or vector(0)", "released"),
+          ("sum by (reason) (increase(stream_balance_gan_refusals_total[1h])) or vector(0)", "refused {{reason}}"),
+          ('increase(stream_balance_worker_stall_seconds_total{kind="gan"}[1h])', "waited for, s"),
+          runbook="gan-refusing"),
 ]  # fmt: skip
 
 BALANCING = [

@@ -50,6 +50,7 @@ class Watch:
         yield from _beginnings(before[0], report)
         yield from _growth(before, (report, state))
         yield from _alarms(before[0], report)
+        yield from _outcomes(before[0], report)
         yield from _arms(before[0], report)
         one_class = _is_one_class(report)
         if one_class and not self._one_class:
@@ -123,6 +124,16 @@ def _arms(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]
     switches = (now.get("mixture") or {}).get("switches", 0)
     if switches > (before.get("mixture") or {}).get("switches", 0):
         yield Change("info", "new champion", {"arm": now["mixture"]["champion"], "switches": switches})
+
+
+def _outcomes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    """What became of the GAN's requests."""
+    seen = ((before.get("gan") or {}).get("last") or {}).get("position", -1)
+    for outcome in (now.get("gan") or {}).get("history") or ():
+        if outcome["position"] > seen:
+            fields = {each: outcome[each] for each in ("position", "reason", "asked_for", "warm")}
+            words = "release adopted" if outcome["outcome"] == "release" else "release refused"
+            yield Change("info", words, {"class": outcome["label"], **fields})
 
 
 def _is_one_class(report: Mapping[str, Any]) -> bool:

@@ -127,3 +127,21 @@ def test_an_arm_that_pauses_and_a_new_champion_are_told() -> None:
         ],
         [],
     ]
+
+
+def test_what_became_of_a_training_is_a_line() -> None:
+    def report(*positions: int) -> dict[str, Any]:
+        outcomes = [
+            {"position": at, "label": "bought", "outcome": "release" if at % 2 else "refusal", "reason": "gain",
+             "asked_for": "age", "warm": True}
+            for at in positions
+        ]  # fmt: skip
+        return {"gan": {"history": outcomes, "last": outcomes[-1] if outcomes else None}}
+
+    watch = Watch()
+    assert list(watch.look(report(1), {})) == []
+    said = [change for later in ((1,), (1, 2, 5)) for change in watch.look(report(*later), {})]
+    assert [(change.event, change.fields["position"]) for change in said] == [
+        ("release refused", 2), ("release adopted", 5)
+    ]  # fmt: skip
+    assert list(watch.look({"gan": None}, {})) == []
