@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from stream_balance.commands import checkpoint, config, dlq, gan
+from stream_balance.commands.compare import compare
 from stream_balance.commands.demo import demo
 from stream_balance.commands.generate import generate
 from stream_balance.commands.produce import produce
@@ -49,6 +50,7 @@ def _main(
 app.command()(demo)
 app.command()(generate)
 app.command()(replay)
+app.command()(compare)
 app.command()(run)
 app.command()(produce)
 app.command()(record)

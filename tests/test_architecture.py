@@ -14,6 +14,13 @@ ROOT = Path(__file__).parent.parent / "stream_balance"
 FOUNDATION = {"stream_balance.core.records", "stream_balance.errors"}
 EXTRA: dict[str, set[str]] = {
     "core/pipeline.py": {"stream_balance.core"},
+    "core/race.py": {"stream_balance.core.pipeline", "stream_balance.core.report", "stream_balance.core.settings"},
+    "core/verdict.py": {
+        "stream_balance.core.comparison",
+        "stream_balance.core.metrics_math",
+        "stream_balance.core.race",
+        "stream_balance.core.reliability",
+    },
     "core/settings.py": {"stream_balance.core"},
     "core/comparison.py": {"stream_balance.core.metrics_math"},
     "core/said.py": {"stream_balance.core.calibrate"},
