@@ -71,7 +71,7 @@ class SimulatedBroker:
     def answer(self, name: str) -> None:
         """A question to the broker: a crash point, and an error while it is away."""
         if self.fate.passing(f"broker.{name}") is not None:
-            self.fate.ends(f"broker.{name}")
+            self.fate.ends()
         if self.is_away():
             raise KafkaConnectionError("simulated")
 
@@ -160,7 +160,7 @@ class Consumer:
     def poll(self, timeout_ms: float, max_records: int) -> dict[Any, list[Kept]]:
         broker, rng = self._broker, self._broker.fate.rng
         if broker.fate.passing("broker.poll") is not None:
-            broker.fate.ends("broker.poll")
+            broker.fate.ends()
         broker.deliver(some=True)
         batches: dict[Any, list[Kept]] = {}
         if broker.is_away():
@@ -237,7 +237,7 @@ class Producer:
         promise = Promise(Kept(topic, 0, 0, timestamp_ms or 0, key, value, list(headers or ())))
         self._broker._on_way.append(promise)
         if moment is not None:
-            fate.ends("broker.send")
+            fate.ends()
         return promise
 
     def flush(self, timeout: float) -> None:
@@ -245,7 +245,7 @@ class Producer:
         moment = fate.passing("broker.flush")
         self._broker.deliver(some=moment == "within")
         if moment is not None:
-            fate.ends("broker.flush")
+            fate.ends()
         if self._broker._on_way:
             fate.sleep(timeout)
             raise KafkaTimeoutError("simulated")

@@ -52,7 +52,7 @@ class SimulatedDisk:
         inode = Inode()
         self._change("name", name, inode)
         if with_ is not None:
-            self._fate.ends("disk.create")
+            self._fate.ends()
         return SimulatedFile(self, self._fate, name, inode)
 
     def sync_file(self, name: str) -> None:
@@ -60,7 +60,7 @@ class SimulatedDisk:
         moment = self._fate.passing(f"disk.sync_file:{kind(name)}")
         inode.safe = len(inode.data)
         if moment is not None:
-            self._fate.ends("disk.sync_file")
+            self._fate.ends()
 
     def rename(self, old: str, new: str) -> None:
         moment = self._fate.passing(f"disk.rename:{kind(new)}")
@@ -69,7 +69,7 @@ class SimulatedDisk:
         self._change("name", new, inode)
         self._change("remove", old, None)
         if moment is not None:
-            self._fate.ends("disk.rename")
+            self._fate.ends()
 
     def remove(self, name: str) -> None:
         if name not in self._names:
@@ -77,16 +77,16 @@ class SimulatedDisk:
         moment = self._fate.passing(f"disk.remove:{kind(name)}")
         self._change("remove", name, None)
         if moment is not None:
-            self._fate.ends("disk.remove")
+            self._fate.ends()
 
     def sync_names(self) -> None:
         moment = self._fate.passing("disk.sync_names")
         if moment == "within":
-            self._fate.ends("disk.sync_names")
+            self._fate.ends()
         self._safe_names = dict(self._names)
         self._changes.clear()
         if moment is not None:
-            self._fate.ends("disk.sync_names")
+            self._fate.ends()
 
     # The world's side
 
@@ -116,6 +116,14 @@ class SimulatedDisk:
             kept.data = bytearray(inode.data[: inode.safe])
             other._names[name] = kept
         return other
+
+    def unsafe(self, its_kind: str) -> list[str]:
+        """The files of a kind that a power failure might take something of."""
+        return [
+            name
+            for name, inode in self._names.items()
+            if kind(name) == its_kind and (inode.safe < len(inode.data) or self._safe_names.get(name) is not inode)
+        ]
 
     def _inode(self, name: str) -> Inode:
         if name not in self._names:
@@ -147,22 +155,22 @@ class SimulatedFile:
         moment = self._fate.passing(f"disk.write:{self._kind}")
         if moment == "within":
             self._inode.data += data[: self._fate.rng.randint(0, len(data))]
-            self._fate.ends("disk.write")
+            self._fate.ends()
         if self._fate.now_s() < self._disk.full_until_s:
             self._inode.data += data[: self._fate.rng.randint(0, len(data))]
         self._disk._refuse_if_full()
         self._inode.data += data
         if moment is not None:
-            self._fate.ends("disk.write")
+            self._fate.ends()
         return len(data)
 
     def sync(self) -> None:
         moment = self._fate.passing(f"disk.sync:{self._kind}")
         if moment == "within":
-            self._fate.ends("disk.sync")
+            self._fate.ends()
         self._inode.safe = len(self._inode.data)
         if moment is not None:
-            self._fate.ends("disk.sync")
+            self._fate.ends()
 
     def close(self) -> None:
         return

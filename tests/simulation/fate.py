@@ -46,6 +46,8 @@ class Fate:
         self.seen: Counter[str] = Counter()  # in the whole seed
         self._passed = 0
         self._of_name = 0
+        self._at = ""
+        self.ended_at: list[tuple[str, Moment]] = []  # the operations that lives have ended at
 
     def live(self, crash: Crash | None) -> None:
         """A new life, with its end."""
@@ -73,12 +75,14 @@ class Fate:
         reached = self._of_name if crash.name else self._passed
         if reached != crash.count or (crash.name and name != crash.name):
             return None
+        self._at = name
         if crash.moment == "before":
-            self.ends(name)
+            self.ends()
         return crash.moment
 
-    def ends(self, name: str) -> None:
+    def ends(self) -> None:
         """End the process here."""
         assert self.crash is not None
+        self.ended_at.append((self._at, self.crash.moment))
         power, self.crash = self.crash.power, None
-        raise ProcessEnds(name, power)
+        raise ProcessEnds(self._at, power)

@@ -1,10 +1,11 @@
 """The whole service in a simulated world: loop, source, merge, sink, pipeline, keeper, store and journal are real;
 broker, disk, clock and chance are not. One seed is one history of lives, each ended by a crash, an error or a stop.
 
-Checked on the way: offsets committed and records left behind are covered by a checkpoint that no power failure can
-take; everything that left for a record is there; what left twice is the same to the last bit. At the end: the report
-and digest equal those of a pipeline that was fed the same records in the same order, without a break; where the topics
-were complete from the start, those of a service that was never disturbed.
+Checked after each turn: nothing is taken twice or left out, impressions add up, every merge decision taken is safe in
+the journal. Checked on the way: offsets committed and records left behind are covered by a checkpoint that no power
+failure can take; everything that left for a record is there; what left twice is the same to the last bit. At the end:
+the report and digest equal those of a pipeline that was fed the same records in the same order, without a break; where
+the topics were complete from the start, those of a service that was never disturbed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from stream_balance.settings import Settings
 from stream_balance.testing import make_purchase, make_search
 from tests.simulation.broker import Kept, SimulatedBroker
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.fate import MOMENTS, TICK_S, Crash, Fate, ProcessEnds
+from tests.simulation.fate import MOMENTS, TICK_S, Crash, Fate, Moment, ProcessEnds
 
 SEARCHES, PURCHASES = "search-events", "purchase-events"
 START_MS = 1_772_352_000_000
@@ -159,6 +160,7 @@ class Turns:
         self._turns += 1
         assert self._turns < TURNS_MAX, "the service does not come to an end"
         self._history.fate.ticks += 1
+        self._history.check_turn()
         self._history.disturb()
         if self._stop_at is not None and self._turns >= self._stop_at:
             return True
@@ -173,6 +175,8 @@ class Ended:
     order: list[Place]
     lives: int
     unforced: int = 0
+    ended_at: list[tuple[str, Moment]] = field(default_factory=list)  # operations that lives have ended at
+    turns: int = 0
 
 
 @dataclass
@@ -182,7 +186,7 @@ class History:
     seed: int
     searches: int = 60
     growing: bool = False
-    crash: Crash | None = None  # the first life's end; None = by chance
+    crashes: tuple[Crash, ...] = ()  # lives' ends in this order, and no others; () = by chance
     disturbed: bool = True
     fate: Fate = field(init=False)
 
@@ -196,7 +200,9 @@ class History:
         self.broker.on_commit = self._check_commit
         self.order: list[Place] = []
         self.unforced = 0
+        self.turns = 0
         self._source: KafkaSource | None = None
+        self._pipeline: Pipeline | None = None
         self._faults = False
 
     # A life
@@ -208,7 +214,7 @@ class History:
             while True:
                 lives += 1
                 last = lives > LIVES_MAX or not self.disturbed
-                self.fate.live(None if last else self._next_end(lives))
+                self.fate.live(None if last else self._next_end())
                 self._faults = not last
                 if last:
                     self.broker.away_until_s = self.disk.full_until_s = -1.0
@@ -226,11 +232,11 @@ class History:
                 self.broker.process_ended()
                 self._check_kept()
         self._check_outputs()
-        return Ended(report, self.order, lives, self.unforced)
+        return Ended(report, self.order, lives, self.unforced, self.fate.ended_at, self.turns)
 
-    def _next_end(self, life: int) -> Crash | None:
-        if self.crash is not None:
-            return self.crash if life == 1 else None
+    def _next_end(self) -> Crash | None:
+        if self.crashes:
+            return next(iter(self.crashes[len(self.fate.ended_at) :]), None)
         rng = self.fate.rng
         if rng.random() < 0.2:
             return None
@@ -256,11 +262,16 @@ class History:
         loop = LiveLoop(
             source, sink, session, turns, saving=saved, flush_max_s=settings.kafka.outage_max_s, now_s=fate.now_s
         )
-        self._source = source
+        self._source, self._pipeline = source, pipeline
+        is_killed = False
         try:
             loop.run()
+        except ProcessEnds:
+            is_killed = True  # nothing is cleared up then
+            raise
         finally:
-            saved.keeper.close()
+            if not is_killed:
+                saved.keeper.close()
             self.unforced += source.unforced
         loop.close()
         return session.report()
@@ -283,6 +294,23 @@ class History:
         return all(positions.get(lane, 0) >= self.broker.end_of(lane) for lane in self.logs)
 
     # Checks
+
+    def check_turn(self) -> None:
+        """What holds whenever the loop comes round."""
+        source, pipeline = self._source, self._pipeline
+        assert source is not None
+        assert pipeline is not None
+        self.turns += 1
+        counts = pipeline.joiner.counts
+        assert counts.in_ == counts.held + counts.matured + sum(counts.dropped.values()), counts
+        assert taken_by(pipeline) == len(self.order) == len(set(self.order)), "a record was taken twice, or not at all"
+        handed_out = source.positions()
+        for lane, log in self.logs.items():
+            taken = {offset for topic, partition, offset in self.order if (topic, partition) == lane}
+            there = {record.offset for record in log if record.offset < handed_out.get(lane, 0)}
+            assert taken == there, f"{lane}: not everything before {handed_out.get(lane, 0)} was taken, or more"
+        unsafe = self.disk.unsafe("journal")
+        assert not unsafe, f"records are taken in an order that only {unsafe} knows, which may be lost"
 
     def _safe_positions(self) -> dict[LaneKey, int] | None:
         """Where the newest checkpoint stands that a power failure would leave."""
