@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.simulation.shop import generate
 from tests.integration.conftest import kafka_home, kafka_of
@@ -168,8 +169,10 @@ def _summary(report: dict[str, Any]) -> str:
 
 
 def _span_s(lines: list[bytes]) -> float:
-    times = [json.loads(line)["ts"] for line in (lines[0], lines[-1])]
-    return float(times[1] - times[0]) / 1000.0 if all(isinstance(ts, int) for ts in times) else 3600.0
+    """Of event time, between the first record and the last."""
+    codec = Codec(WireSettings())
+    first, last = (codec.parse(line.rstrip()).ts_us for line in (lines[0], lines[-1]))
+    return (last - first) / 1e6
 
 
 def main() -> None:

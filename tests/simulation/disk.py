@@ -171,6 +171,8 @@ class SimulatedFile:
         self._inode.safe = len(self._inode.data)
         if moment is not None:
             self._fate.ends()
+        if self._inode not in self._disk._names.values():
+            raise FileNotFoundError(2, "the file was deleted while it was written")
 
     def close(self) -> None:
         return
