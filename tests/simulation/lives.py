@@ -1,11 +1,12 @@
 """The whole service in a simulated world: loop, source, merge, sink, pipeline, keeper, store and journal are real;
 broker, disk, clock and chance are not. One seed is one history of lives, each ended by a crash, an error or a stop.
 
-Checked after each turn: nothing is taken twice or left out, impressions add up, every merge decision taken is safe in
-the journal. Checked on the way: offsets committed and records left behind are covered by a checkpoint that no power
-failure can take; everything that left for a record is there; what left twice is the same to the last bit. At the end:
-the report and digest equal those of a pipeline that was fed the same records in the same order, without a break; where
-the topics were complete from the start, those of a service that was never disturbed.
+Checked at each record: it is taken in the order of the lives before. After each turn: nothing is taken twice or left
+out, impressions add up, every merge decision taken is safe in the journal. On the way: offsets committed and records left
+behind are covered by a checkpoint that no power failure can take; everything that left for a record is there; what left
+twice is the same to the last bit. At the end: the report and digest equal those of a pipeline that was fed the same
+records in the same order, without a break; where the topics were complete from the start, those of a service that was
+never disturbed.
 """
 
 from __future__ import annotations
@@ -134,12 +135,19 @@ class LateWriter:
 
 
 class Recording(Session):
-    """A session that writes down the order in which records are taken."""
+    """A session that writes down the order in which records are taken, and holds it against that of the lives before:
+    what was taken may have left, so it is taken again in the same order.
+    """
 
     order: list[Place]
+    known: list[Place]  # the longest order so far
 
     def take(self, record: Any, content: bytes) -> None:
-        self.order.append((record.topic, record.partition, record.offset))
+        place, index = (record.topic, record.partition, record.offset), len(self.order)
+        if index == len(self.known):
+            self.known.append(place)
+        assert self.known[index] == place, f"record {index} was {self.known[index]} before, is {place} now"
+        self.order.append(place)
         super().take(record, content)
 
 
@@ -199,6 +207,7 @@ class History:
         self.broker = SimulatedBroker(self.fate, self.logs)
         self.broker.on_commit = self._check_commit
         self.order: list[Place] = []
+        self.known: list[Place] = []
         self.unforced = 0
         self.turns = 0
         self._source: KafkaSource | None = None
@@ -257,7 +266,7 @@ class History:
             pipeline, settings, dead_letters=KafkaDeadLetters(sink, fate.now_s),
             publish=prediction_publisher(sink, settings.wire.classes), refusals=saved.refusals,
         )  # fmt: skip
-        session.order = self.order
+        session.order, session.known = self.order, self.known
         turns: Any = Turns(self, stop_at)
         loop = LiveLoop(
             source, sink, session, turns, saving=saved, flush_max_s=settings.kafka.outage_max_s, now_s=fate.now_s
