@@ -61,7 +61,7 @@ NO_BUFFERS = {
     "bad.share_max", "drift.loss_max", "shop.shown_max", "balance.refresh_rows", "calibrate.block_rows",
     "drift.check_rows", "gan.c2st_max",
     "gan.dcr_share_max", "gan.exact_share_max", "rates.block_rows", "threshold.refresh_rows",
-    "mixture.review_rows", "mixture.pause_rows", "mixture.pause_rows_max",
+    "mixture.review_rows", "mixture.pause_rows", "mixture.pause_rows_max", "target.share_max",
 }  # fmt: skip
 
 

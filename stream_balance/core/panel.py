@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from stream_balance.core.arm import Arm, Recent, losses
+from stream_balance.core.arm_report import ArmFigures, Lift
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
-from stream_balance.core.report import ArmFigures, Lift
 from stream_balance.core.said import Layout, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.standings import Standings
@@ -192,9 +192,24 @@ class Panel:
         self.examples += len(labels)
         return losses(scored.probability, labels)
 
+    def measure(self, examples: Examples, *, measured: bool, learned: bool) -> None:
+        """Weigh and measure a matured search; move the target if what came out asks for it."""
+        control = self.standings.control
+        self.standings.take(examples, measured=measured, learned=learned)
+        if control is not None and learned and control.is_due():
+            rare = min(self.window.size(label) for label in range(1, self.classes))
+            self._aim(control.decide(rare, self.version))
+
     def alarm(self) -> None:
-        """The stream has changed: all arms run."""
+        """The stream has changed: all arms run, and the target begins anew."""
         self.standings.mixture.alarm()
+        if self.standings.control is not None:
+            self._aim(self.standings.control.alarm(self.version))
+
+    def _aim(self, target: float | None) -> None:
+        if target is not None:
+            for arm in self.members[: self.arms]:
+                arm.strategy.aim(target)
 
     # -- telling
 

@@ -206,7 +206,7 @@ class Pipeline:
                 self.drift.observe(losses, examples.labels, examples.scored.ts_us)
                 if sum(self.drift.counts.values()) > before:
                     self.panel.alarm()
-            self.panel.standings.take(examples, measured=measured, learned=not self.frozen)
+            self.panel.measure(examples, measured=measured, learned=not self.frozen)
 
     # -- telling
 
@@ -262,6 +262,7 @@ class Pipeline:
             arms=tuple(arms),
             mixture=self.panel.standings.mixed(self.panel.pairs),
             lift=lift,
+            target=self.panel.standings.target(),
             threshold=Thresholds(head=threshold.value(HEAD), tail=threshold.value(TAIL)) if binary else None,
             drift=self.drift.metrics(),
             gan=self.retrain.metrics(self.reorder.watermark_us) if self.retrain is not None else None,

@@ -7,10 +7,11 @@ a figure that is NaN or infinite becomes null on its way in.
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
+from stream_balance.core.arm_report import ArmFigures, Lift, MixtureFigures, TargetFigures
 from stream_balance.core.figures import Amount, Figure, Record
 from stream_balance.core.gan_report import Gan
 
@@ -188,60 +189,6 @@ class Training(Record):
     abstentions: int = 0
 
 
-class ArmScope(Record):
-    """What one arm or reference said of the rows of the comparison's window, calibrated."""
-
-    rows: int = 0
-    log_loss: Figure = None
-    average_precision: Figure = None
-    roc_auc: Figure = None
-
-
-class TierFigures(Record):
-    """A figure by tier."""
-
-    head: Figure = None
-    tail: Figure = None
-
-
-class ArmFigures(Record):
-    """A (model, strategy) pair that learns beside the others; a reference has no weight in what is served."""
-
-    name: str
-    model: str
-    strategy: str
-    role: Literal["arm", "reference"]
-    running: bool
-    samples: int
-    weight: TierFigures | None = None
-    window: ArmScope = ArmScope()
-    head: ArmScope = ArmScope()
-    tail: ArmScope = ArmScope()
-
-
-class Difference(Record):
-    """How much better what was served is than something else (positive = better), and the standard error of that."""
-
-    value: Figure = None
-    error: Figure = None
-
-
-class Lift(Record):
-    """What was served against a reference, on the rows of the window for which both had an answer."""
-
-    rows: int = 0
-    average_precision: Difference = Difference()
-    log_loss: Difference = Difference()
-
-
-class MixtureFigures(Record):
-    """How one answer is made of several."""
-
-    serve: Literal["mixture", "champion"] = "mixture"
-    champion: str | None = None
-    switches: int = 0
-
-
 class Thresholds(Record):
     """Decision threshold in force now, by tier."""
 
@@ -309,6 +256,7 @@ class Report(Record):
     arms: tuple[ArmFigures, ...] = ()
     mixture: MixtureFigures = MixtureFigures()
     lift: dict[str, Lift] = Field(default_factory=dict)
+    target: TargetFigures | None = None
     threshold: Thresholds | None = None
     drift: Drift = Drift()
     gan: Gan | None = None

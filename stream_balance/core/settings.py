@@ -17,6 +17,7 @@ from stream_balance.core.rates import RateSettings
 from stream_balance.core.records import RoomSettings
 from stream_balance.core.retrain import GanSettings
 from stream_balance.core.scorecard import MetricSettings
+from stream_balance.core.target import TargetSettings
 from stream_balance.core.threshold import ThresholdSettings
 from stream_balance.core.tiers import TierSettings
 from stream_balance.core.window import WindowSettings
@@ -43,6 +44,7 @@ class CoreSettings(RoomSettings):
     arms: LineupSettings = LineupSettings()
     mixture: MixtureSettings = MixtureSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    target: TargetSettings = TargetSettings()
     calibrate: CalibratorSettings = CalibratorSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     metrics: MetricSettings = MetricSettings()

@@ -8,19 +8,30 @@ Weights follow every learned row; figures leave out rows whose label was known. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from stream_balance.core.comparison import Comparison, View
+from stream_balance.core.arm_report import (
+    ArmFigures,
+    ArmScope,
+    Difference,
+    Lift,
+    MixtureFigures,
+    TargetDecision,
+    TargetFigures,
+    TierFigures,
+)
+from stream_balance.core.comparison import Comparison, Rows, View
 from stream_balance.core.comparison import Figures as Compared
 from stream_balance.core.comparison import Lift as Gained
 from stream_balance.core.lineup import Pair
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.records import HEAD, TAIL, Examples, Floats, Scored
-from stream_balance.core.report import ArmFigures, ArmScope, Difference, Lift, MixtureFigures, TierFigures
 from stream_balance.core.said import Layout, any_outcome, losses_of, odds_of
 from stream_balance.core.settings import CoreSettings
+from stream_balance.core.target import TargetControl
+from stream_balance.errors import SettingsError
 
 FOLD_ROWS = 64
 
@@ -54,7 +65,16 @@ class Standings:
         self._logistic = logistic
         self._waiting: list[_Waiting] = []
         self._waiting_rows = 0
+        self._searches = 0
+        self.control: TargetControl | None = None
         self.begin()
+        if settings.target.objective != "fixed":
+            if not self._place_of_none():
+                raise SettingsError(
+                    f"target.objective: {settings.target.objective!r} follows what balancing brings over none, so it "
+                    "needs arms that balance, and arms.references. Choose a strategy, or target.objective = 'fixed'."
+                )
+            self.control = TargetControl(settings.target, settings.balance.target)
 
     def begin(self) -> None:
         """Figures begin anew."""
@@ -94,11 +114,19 @@ class Standings:
         if not taken:
             return
         odds = np.concatenate([self._answers(each.scored) for each in taken], axis=1)
+        sizes = [len(each.scored) for each in taken]
         labels = np.array([label for each in taken for label in each.labels])
         kept = np.array([row for each in taken for row in each.measured])
-        tiers = np.frombuffer(b"".join(each.scored.tiers for each in taken), dtype=np.uint8)
-        losses = losses_of(odds, labels)
-        comparison.add(any_outcome(odds)[:, kept], losses[:, kept], labels[kept], tiers[kept].tobytes())
+        tiers = b"".join(each.scored.tiers for each in taken)
+        searches = np.repeat(np.arange(self._searches, self._searches + len(taken)), sizes)
+        rows = Rows(any_outcome(odds), losses_of(odds, labels), labels, tiers, searches)
+        rows = rows.taken(range(comparison.answers), kept)
+        comparison.add(rows)
+        if comparison is self.comparison:
+            self._searches += len(taken)
+            if self.control is not None:
+                versions = np.repeat([each.scored.model_version for each in taken], sizes)[kept]
+                self.control.add(rows, versions, 0, self._place_of_none())
 
     def _answers(self, scored: Scored) -> Floats:
         """(answers, n, C-1)."""
@@ -132,6 +160,15 @@ class Standings:
         champion = pairs[self.mixture.champion].name if self.mixture.serve == "champion" or self.arms == 1 else None
         return MixtureFigures(serve=self.mixture.serve, champion=champion, switches=self.mixture.switches)
 
+    def target(self) -> TargetFigures | None:
+        """Where the target share is, and the steps that led there; None where it is fixed."""
+        if self.control is None:
+            return None
+        decisions = tuple(TargetDecision(**asdict(each)) for each in self.control.decisions)
+        return TargetFigures(
+            objective=self.control.objective, share=self.control.target, steps=self.control.steps, decisions=decisions
+        )
+
     def _place_of_none(self) -> int:
         """The answer that is `none`; 0 if there is none, or if that is what is served."""
         if not self._unbalanced or self._unbalanced == list(range(self.arms)):
@@ -161,7 +198,9 @@ class Standings:
         """Weights, the window of the comparison, what waits."""
         waiting = [[w.scored.event_id, list(w.labels), list(w.measured), w.learned] for w in self._waiting]
         none = None if self.none_mixture is None else self.none_mixture.digest_state()
-        return [self.mixture.digest_state(), none, self.comparison.digest_state(), waiting]
+        control = None if self.control is None else self.control.digest_state()
+        comparison = self.comparison.digest_state()
+        return [self.mixture.digest_state(), none, comparison, self._searches, control, waiting]
 
 
 def _scope(view: View | None, answer: int, tier: int | None) -> ArmScope:

@@ -200,6 +200,9 @@ ARMS: tuple[Metric, ...] = (
     counter("champion_switches", "Times another arm became champion.", at("mixture.switches")),
     gauge("lift", "What was served against a reference on the same rows: average precision gained, log-loss saved.",
           lifts("value"), "reference", "figure"),
+    gauge("target_share", "Share of outcomes that an objective has set as the target; absent where it is fixed.",
+          at("target.share")),
+    counter("target_steps", "Steps of that target.", at("target.steps")),
     gauge("lift_error", "Standard error of the lift.", lifts("error"), "reference", "figure"),
 )  # fmt: skip
 

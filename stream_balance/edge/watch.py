@@ -52,6 +52,7 @@ class Watch:
         yield from _alarms(before[0], report)
         yield from _outcomes(before[0], report)
         yield from _arms(before[0], report)
+        yield from _target(before[0], report)
         one_class = _is_one_class(report)
         if one_class and not self._one_class:
             rows = report["metrics"]["lifetime"]["rows"]
@@ -134,6 +135,14 @@ def _outcomes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cha
             fields = {each: outcome[each] for each in ("position", "reason", "asked_for", "warm")}
             words = "release adopted" if outcome["outcome"] == "release" else "release refused"
             yield Change("info", words, {"class": outcome["label"], **fields})
+
+
+def _target(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    """The last step of the target share, if there was one since."""
+    target, earlier = (report.get("target") or {} for report in (now, before))
+    if target.get("steps", 0) > earlier.get("steps", 0):
+        last = [each for each in target["decisions"] if each["reason"] != "few_rows"][-1]
+        yield Change("info", "target share moved", {"objective": target["objective"], **last})
 
 
 def _is_one_class(report: Mapping[str, Any]) -> bool:

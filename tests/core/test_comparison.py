@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, ndcg_score, recall_score, roc_auc_score
 
-from stream_balance.core.comparison import Comparison, ComparisonSettings, View
+from stream_balance.core.comparison import Comparison, ComparisonSettings, Objective, Rows, View
 from stream_balance.core.records import Floats
 
+OBJECTIVES: tuple[Objective, ...] = ("average_precision", "log_loss", "gmean", "ndcg_at_10")
 SETTINGS = ComparisonSettings(block_rows=200, blocks_max=10)
 
 
@@ -23,7 +24,8 @@ def filled(odds: Floats, labels: np.ndarray[tuple[int], np.dtype[np.intp]], step
     for start in range(0, odds.shape[1], step):
         part = slice(start, start + step)
         tiers = bytes(i % 2 for i in range(len(labels[part])))
-        comparison.add(odds[:, part], losses(odds, labels)[:, part], labels[part], tiers)
+        searches = np.full(len(tiers), start)
+        comparison.add(Rows(odds[:, part], losses(odds, labels)[:, part], labels[part], tiers, searches))
     view = comparison.view()
     assert view is not None
     return view
@@ -70,10 +72,23 @@ def test_the_same_answer_twice_has_no_lift_and_no_error() -> None:
 
 
 def test_errors_are_as_large_as_the_lifts_of_equally_good_answers_vary() -> None:
-    lifts = [filled(*stream(2_000, seed)).lift(0, 1) for seed in range(100, 160)]
-    for figure in ("log_loss", "average_precision"):
-        pairs = [(getattr(lift, figure).value, getattr(lift, figure).error) for lift in lifts]
+    views = [filled(*stream(2_000, seed)) for seed in range(100, 160)]
+    for figure in OBJECTIVES:
+        gains = [view.gain(0, 1, figure) for view in views]
+        pairs = [(gain.value, gain.error) for gain in gains if gain.value is not None and gain.error is not None]
         spread = float(np.std([value for value, _ in pairs]))
         said = float(np.sqrt(np.mean([error**2 for _, error in pairs])))
+        assert len(pairs) == len(views)
         print(f"{figure}: spread {spread:.5f}, said {said:.5f}")
         assert 0.75 < said / spread < 1.33
+
+
+def test_gains_in_decisions_and_rankings_are_those_of_scikit_learn() -> None:
+    odds, labels = stream(2_000, seed=7)
+    view, rate = filled(odds, labels), labels.mean()
+    decided = odds >= np.log(rate / (1 - rate))
+    ours, theirs = (np.sqrt(recall_score(labels, each) * recall_score(labels, each, pos_label=0)) for each in decided)
+    assert view.gain(0, 1, "gmean").value == pytest.approx(ours - theirs, abs=1e-9)
+    searches = [slice(start, start + 20) for start in range(0, 2_000, 20) if labels[start : start + 20].any()]
+    ndcg = [[ndcg_score([labels[each]], [said[each]], k=10) for each in searches] for said in odds]
+    assert view.gain(0, 1, "ndcg_at_10").value == pytest.approx(np.mean(ndcg[0]) - np.mean(ndcg[1]), abs=1e-6)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from stream_balance.core import gan_report, report
+from stream_balance.core import arm_report, gan_report, report
 from stream_balance.core.report import Decisions, ExampleCounts, Metrics, Record, Report, Scope, report_schema
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "report.md"
 TOP_LEVEL = {
     "gan",
     "events", "examples", "metrics", "ranking", "exposure", "training", "arms", "mixture",
-    "lift", "threshold", "drift", "oracle", "throughput",
+    "lift", "target", "threshold", "drift", "oracle", "throughput",
     "state_digest", "settings", "seed", "versions",
 }  # fmt: skip
 
@@ -30,7 +30,7 @@ def refuse(constant: str) -> float:
 def models() -> list[type[Record]]:
     found = [
         value
-        for value in (*vars(report).values(), *vars(gan_report).values())
+        for value in (*vars(report).values(), *vars(gan_report).values(), *vars(arm_report).values())
         if isinstance(value, type) and issubclass(value, Record)
     ]
     return [model for model in found if model is not Record]

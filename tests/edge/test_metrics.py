@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
+from stream_balance.core import arm_report
 from stream_balance.core import report as report_room
 from stream_balance.core.gan_report import Gan, GanOutcome, GanPool, GanVetting
 from stream_balance.core.report import Report
@@ -33,12 +34,20 @@ STATE: dict[str, Any] = {
 }  # fmt: skip
 
 
+MODELS = [
+    each
+    for room in (report_room, arm_report)
+    for each in vars(room).values()
+    if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == room.__name__
+]
+
+
 def filled(model: type[BaseModel], numbers: Iterator[int]) -> dict[str, Any]:
     """A document of the model with another number in each figure."""
     document: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         key, kind = field.alias or name, str(field.annotation)
-        inner = next((each for each in vars(report_room).values() if _is_model(each) and _names(kind, each)), None)
+        inner = next((each for each in MODELS if _names(kind, each)), None)
         if "dict" in kind:
             document[key] = (
                 {"one": filled(inner, numbers)} if inner else {"none": next(numbers), "bought": next(numbers)}
@@ -48,10 +57,6 @@ def filled(model: type[BaseModel], numbers: Iterator[int]) -> dict[str, Any]:
         elif "tuple" not in kind and "str" not in kind:
             document[key] = next(numbers)
     return document
-
-
-def _is_model(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseModel) and value.__module__ == report_room.__name__
 
 
 def _names(kind: str, model: type[BaseModel]) -> bool:
@@ -162,21 +167,23 @@ def test_the_documentation_is_the_table() -> None:
 
 
 def test_arms_and_lifts_are_shown_and_what_is_undefined_is_not() -> None:
-    window = report_room.ArmScope(rows=9, log_loss=0.5)
+    window = arm_report.ArmScope(rows=9, log_loss=0.5)
     arms = tuple(
-        report_room.ArmFigures(
+        arm_report.ArmFigures(
             name=f"{model}:none", model=model, strategy="none", role="arm" if weight else "reference",
             running=model != "linear", samples=4, window=window, weight=weight,
         )
-        for model, weight in (("linear", report_room.TierFigures(head=0.25, tail=0.75)), ("logistic", None))
+        for model, weight in (("linear", arm_report.TierFigures(head=0.25, tail=0.75)), ("logistic", None))
     )  # fmt: skip
-    lift = {"none": report_room.Lift(rows=9, log_loss=report_room.Difference(value=-0.5, error=0.125))}
-    mixture = report_room.MixtureFigures(serve="champion", champion="linear:none", switches=3)
-    text = exposition(Report(arms=arms, lift=lift, mixture=mixture).document(), {})
+    lift = {"none": arm_report.Lift(rows=9, log_loss=arm_report.Difference(value=-0.5, error=0.125))}
+    target = arm_report.TargetFigures(objective="gmean", share=0.3, steps=2)
+    mixture = arm_report.MixtureFigures(serve="champion", champion="linear:none", switches=3)
+    text = exposition(Report(arms=arms, lift=lift, mixture=mixture, target=target).document(), {})
     for line in (
         'arm_weight{arm="linear:none",tier="tail"} 0.75', 'arm_running{arm="linear:none"} 0.0',
         'arm_running{arm="logistic:none"} 1.0', 'arm_log_loss{arm="logistic:none",scope="window"} 0.5',
         'arm_samples_total{arm="linear:none"} 4.0', "champion_switches_total 3.0",
+        "target_share 0.3", "target_steps_total 2.0",
         'lift{figure="log_loss",reference="none"} -0.5', 'lift_error{figure="log_loss",reference="none"} 0.125',
     ):  # fmt: skip
         assert f"stream_balance_{line}" in text
