@@ -22,6 +22,7 @@ from stream_balance.commands.options import (
     Strategy,
     TargetShare,
     gather,
+    lineup,
     listed,
 )
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
@@ -112,4 +113,4 @@ def demo(
             pace = rate_pace(rate, stop) if rate > 0 else None
             drive(read_lines(lines, codec), session, stop, pace=pace, on_turn=show)
         report = session.end()
-    write_report(report, report_to, f"demo, seed {settings.seed}, strategy {settings.balance.strategy}")
+    write_report(report, report_to, f"demo, seed {settings.seed}, {lineup(settings)}")

@@ -11,6 +11,7 @@ import typer
 
 from stream_balance.core.arms import MODELS
 from stream_balance.core.balance import STRATEGIES
+from stream_balance.core.lineup import NONE, chosen
 from stream_balance.errors import SettingsError
 from stream_balance.settings import Settings, load, nested
 
@@ -94,6 +95,14 @@ def gather(
     if seed is not None:
         flags["seed"] = seed
     return load(config, flags)
+
+
+def lineup(settings: Settings) -> str:
+    """The arms in a few words."""
+    arms = chosen(settings.arms, settings.balance.strategy, settings.model.name)
+    if len(arms) == 1:
+        return f"strategy {arms[0].strategy}, model {arms[0].model}"
+    return "arms " + ", ".join(arm.model if arm.strategy == NONE else arm.name for arm in arms)
 
 
 def listed(text: str | None) -> list[str] | None:

@@ -19,6 +19,7 @@ from stream_balance.commands.options import (
     Strategy,
     TargetShare,
     gather,
+    lineup,
     listed,
 )
 from stream_balance.commands.output import dead_letter_file, tell, write_report
@@ -215,7 +216,7 @@ def replay(
                 halt_on_bad=halt_on_bad, quiet=quiet, saved=saved,
             )  # fmt: skip
     name = ", ".join(str(path) for path in log)
-    write_report(report, report_to, f"{name}: strategy {settings.balance.strategy}, model {settings.model.name}")
+    write_report(report, report_to, f"{name}: {lineup(settings)}")
 
 
 def _refuse_table_flags(**given: object) -> None:

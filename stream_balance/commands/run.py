@@ -23,6 +23,7 @@ from stream_balance.commands.options import (
     Strategy,
     TargetShare,
     gather,
+    lineup,
     listed,
 )
 from stream_balance.commands.output import STDERR, write_report
@@ -133,4 +134,4 @@ def run(
             loop.close()
         report = session.end()
         log.info("ended", events=pipeline.events, matured=report["examples"]["matured"])
-    write_report(report, report_to, f"run: strategy {settings.balance.strategy}, model {settings.model.name}")
+    write_report(report, report_to, f"run: {lineup(settings)}")

@@ -85,7 +85,7 @@ class ModelCard(BaseModel):
     learned_s_ago: float | None
     reached: float | None = Field(description="Event time reached, seconds since 1970.")
     frozen_after_events: int | None
-    arms: dict[str, Any] | None
+    arms: list[dict[str, Any]] | None
 
 
 def search_schema(limits: Any) -> dict[str, Any]:
