@@ -2,11 +2,11 @@
 broker, disk, clock and chance are not. One seed is one history of lives, each ended by a crash, an error or a stop.
 
 Checked at each record: it is taken in the order of the lives before. After each turn: nothing is taken twice or left
-out, impressions add up, every merge decision taken is safe in the journal. On the way: offsets committed and records left
-behind are covered by a checkpoint that no power failure can take; everything that left for a record is there; what left
-twice is the same to the last bit. At the end: the report and digest equal those of a pipeline that was fed the same
-records in the same order, without a break; where the topics were complete from the start, those of a service that was
-never disturbed.
+out, impressions add up, every merge decision taken is safe in the journal. On the way: offsets committed and records
+left behind are covered by a checkpoint that no power failure can take; everything that left for a record is there; what
+left twice is the same to the last bit. At the end: the report and digest equal those of a pipeline that was fed the
+same records in the same order, without a break; where the topics were complete from the start, those of a service that
+was never disturbed.
 """
 
 from __future__ import annotations
