@@ -21,7 +21,7 @@ from stream_balance.gan.copula import Copula
 from stream_balance.gan.table import Ints, Layout, Table, layout_of
 
 DRAWN = 8_192  # copula samples that a training picks its batches from
-FOREIGN_MAX = 0.2  # with a larger share of levels unknown to the old layout, weights are of no use
+FOREIGN_MAX = 0.2  # with a larger share of rows of levels that only a new layout has a slot for, weights are of no use
 FORMAT = 1
 
 
@@ -63,9 +63,15 @@ def _still_fits(rows: Floats, old: Layout, fresh: Layout) -> bool:
     """Whether the old networks can speak of these rows: same columns, and few levels that they have no place for."""
     if (old.width, old.numeric, old.nominal) != (fresh.width, fresh.numeric, fresh.nominal):
         return False
-    slots = Table(rows, old).slots(rows)
-    last = np.array(old.slots) - 1
-    return bool(((slots == last).mean(axis=0) <= FOREIGN_MAX).all()) if slots.size else True
+    # A column of very many levels has most of its rows in the last slot under any layout.
+    return bool((_without_slot(rows, old) - _without_slot(rows, fresh) <= FOREIGN_MAX).all())
+
+
+def _without_slot(rows: Floats, layout: Layout) -> Floats:
+    """By nominal column: the share of rows whose level has no slot of its own, (q,)."""
+    slots = Table(rows, layout).slots(rows)
+    found: Floats = (slots == np.array(layout.slots, dtype=np.int64) - 1).mean(axis=0)
+    return found
 
 
 def make_by_copula(start: Start, rows: Floats, count: int, seed: int) -> Made:

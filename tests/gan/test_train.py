@@ -69,6 +69,14 @@ def test_after_a_change_of_columns_it_starts_cold(change: str) -> None:
     assert Start.of(changed, NOMINAL, weights, SETTINGS).weights is None
 
 
+def test_a_column_of_very_many_levels_is_no_reason_to_start_cold() -> None:
+    rng = np.random.default_rng(0)
+    rows, later = mixed(600, 0), mixed(600, 1)
+    rows[:, 5], later[:, 5] = rng.integers(0, 60, (2, 600))
+    weights = make_by_gan(Start.of(rows, NOMINAL, b"", SETTINGS), rows, 10, 0, SETTINGS).weights
+    assert Start.of(later, NOMINAL, weights, SETTINGS).weights is not None
+
+
 def test_it_learns_a_dependence_that_the_copula_cannot_hold() -> None:
     rows, fresh, settings = mixed(600, 0), mixed(600, 9), RecipeSettings(steps_cold=250)
     start = Start.of(rows, NOMINAL, b"", settings)
