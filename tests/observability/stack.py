@@ -62,10 +62,20 @@ class Stack:
     prometheus: Prometheus | None = None
     failed: list[str] = field(default_factory=list)
 
-    def start_service(self, settings: KafkaSettings | None = None) -> Running:
+    def watch(self, service: Running, folder: Path) -> None:
+        """A Prometheus of its own for a service."""
+        rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+        self.prometheus = Prometheus(folder, service.url, hurried(rules, self.hurry), every_s=2)
+
+    def end_watch(self) -> None:
+        if self.prometheus is not None:
+            self.prometheus.end()
+        self.prometheus = None
+
+    def start_service(self, settings: KafkaSettings | None = None, state: Path | None = None) -> Running:
         self.service = Running(
             settings or self.settings, "--port", str(self.port), "--set", "join.window_s=60", "--set",
-            "bad.share_max=1.0", "--set", f"checkpoint.dir={self.folder / 'state'}",
+            "bad.share_max=1.0", "--set", f"checkpoint.dir={state or self.folder / 'state'}",
         )  # fmt: skip
         return self.service
 
@@ -116,8 +126,7 @@ class Stack:
             process.wait()
         if self.service is not None:
             self.kill_service()
-        if self.prometheus is not None:
-            self.prometheus.end()
+        self.end_watch()
         self.broker.kill()
 
 
@@ -132,8 +141,8 @@ def topics(broker: OwnBroker) -> KafkaSettings:
 
 def healthy(stack: Stack, load_s: float) -> None:
     """Load for a while: figures come, no alert fires."""
-    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
-    stack.prometheus = Prometheus(stack.folder, stack.start_service().url, hurried(rules, stack.hurry), every_s=2)
+    stack.watch(stack.start_service(), stack.folder)
+    assert stack.prometheus is not None
     stack.prometheus.until("rate(stream_balance_examples_matured_total[10s]) > 0", 180.0)
     seen: set[str] = set()
     end = time.monotonic() + load_s
@@ -171,11 +180,18 @@ def causes(stack: Stack, feeder: subprocess.Popen[bytes], patience_s: float) -> 
         stack.kill_service()
 
     stack.expect("StreamBalanceRestartLoop", "it is restarted again and again", patience_s, restart)
-    searches = stack.folder / "searches.jsonl"
+
+
+def purchases_never_come(stack: Stack, patience_s: float) -> None:
+    """Another service and another Prometheus, which have never seen a purchase."""
+    searches, folder = stack.folder / "searches.jsonl", stack.folder / "lonely"
+    folder.mkdir()
     searches.write_bytes(b"".join(line + b"\n" for line in generate(6_000, seed=3) if b'"items"' in line))
     lonely = topics(stack.broker)
-    (stack.folder / "state").rename(stack.folder / "state-before")
-    stack.start_service(lonely)
+    stack.end_watch()
+    stack.watch(stack.start_service(lonely, folder / "state"), folder)
+    assert stack.prometheus is not None
+    stack.prometheus.until('up{job="stream-balance"} == 1')
     stack.feed(searches, lonely, speed=200.0)
     stack.expect("StreamBalanceOneClassOnly", "purchases never come", patience_s)
     stack.expect("StreamBalanceNoPositives", "purchases never come", patience_s)
@@ -201,7 +217,9 @@ def main() -> int:
             log.write_bytes(b"".join(line + b"\n" for line in generate(60_000, seed=7)))
             feeder = stack.feed(log)
             healthy(stack, chosen.load_s)
-            causes(stack, feeder, 120.0 + 1_200.0 / chosen.hurry)
+            patience_s = 120.0 + 1_200.0 / chosen.hurry
+            causes(stack, feeder, patience_s)
+            purchases_never_come(stack, patience_s)
         finally:
             stack.end()
     print("as it should be" if not stack.failed else f"not as it should be: {', '.join(stack.failed)}")
