@@ -108,6 +108,7 @@ def scraped(
         prometheus.until("rate(stream_balance_examples_matured_total[10s]) > 0")
         prometheus.until("rate(stream_balance_events_total[10s]) > 0")
         prometheus.until('stream_balance_ranking_ndcg_at_k{order="ours_window"}')
+        prometheus.until('stream_balance_lift_error{reference="none"}', 180.0)  # some 4,000 measured rows
         yield prometheus
     finally:
         feeder.terminate()
