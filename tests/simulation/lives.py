@@ -136,17 +136,19 @@ class LateWriter:
 
 class Recording(Session):
     """A session that writes down the order in which records are taken, and holds it against that of the lives before:
-    what was taken may have left, so it is taken again in the same order.
+    what was taken may have left, so it is taken again in the same order. Bad records have no place in it.
     """
 
     order: list[Place]
-    known: list[Place]  # the longest order so far
+    known: list[Place]  # the longest order of good records so far
 
     def take(self, record: Any, content: bytes) -> None:
-        place, index = (record.topic, record.partition, record.offset), len(self.order)
-        if index == len(self.known):
-            self.known.append(place)
-        assert self.known[index] == place, f"record {index} was {self.known[index]} before, is {place} now"
+        place = (record.topic, record.partition, record.offset)
+        if record.event is not None:
+            index = len(set(self.order) & set(self.known))
+            if index == len(self.known):
+                self.known.append(place)
+            assert self.known[index] == place, f"event {index} was {self.known[index]} before, is {place} now"
         self.order.append(place)
         super().take(record, content)
 
