@@ -72,7 +72,11 @@ def nothing_left_behind() -> Iterator[None]:
 
     before = held()
     yield
-    assert held() == before
+    after = held()
+    # What an earlier test had left to be collected may have gone meanwhile.
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
+    assert after[2] <= before[2]
 
 
 @contextmanager
