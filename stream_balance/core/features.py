@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import cast
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from stream_balance.core.column_table import ColumnSettings, ColumnTable, Scope
 from stream_balance.core.lru import History
@@ -44,6 +44,7 @@ class FeatureSettings(ColumnSettings):
     users_max: PositiveInt = 200_000
     categories_max: PositiveInt = 10_000
     plans_max: PositiveInt = 256  # sets of keys whose items are read columns at a time; beyond it all are learned anew
+    warm_s: NonNegativeFloat = 1_800.0  # of event time, at the start: columns from counts are absent
     half_life_s: PositiveFloat = 7 * 86_400.0  # of counts
     prior_impressions: PositiveFloat = 100.0  # an item's rate is drawn to the overall rate with this weight
 
@@ -91,6 +92,7 @@ class Featurizer:
             settings.categories_max,
             half_life_us=settings.half_life_s * 1e6,
             prior_impressions=settings.prior_impressions,
+            warm_us=settings.warm_s * 1e6,
         )
         self._item_columns: list[int] = []
         self._search_columns: list[int] = []

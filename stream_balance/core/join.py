@@ -47,7 +47,7 @@ class JoinCounts:
     held: int = 0
     matured: int = 0
     positive: int = 0  # matured with a label other than 0
-    label_known: int = 0  # matured, and a purchase had been seen when it was scored
+    label_known: int = 0  # matured, of a search that came late: a purchase could have been seen when it was scored
     purchases: int = 0  # purchases taken
     orphans: int = 0  # purchases without a search when the watermark passed them; some find one later
     late_purchases: int = 0  # purchases that came behind the watermark
@@ -132,6 +132,8 @@ class Joiner:
         event_id, ts_us, n = scored.event_id, scored.ts_us, len(scored.item_ids)
         assert event_id not in self._by_id, f"search {event_id!r} is held already"
         if ts_us < self._watermark_us:
+            # All of it, bought or not: leaving out what was bought alone would bend every figure of the late ones.
+            self._known[event_id] = (True,) * n
             self._late_ids[event_id] = self._watermark_us + self._due_us
             if len(self._late_ids) > self._purchases_max:
                 del self._late_ids[next(iter(self._late_ids))]
@@ -282,7 +284,7 @@ class Joiner:
                         self._take_over(outcome, key)
                         bought[item] = None
         if bought:
-            self._known[scored.event_id] = tuple(item in bought for item in scored.item_ids)
+            self._known[scored.event_id] = (True,) * len(scored.item_ids)
 
     def _take_over(self, outcome: _Outcome, key: tuple[int, str]) -> None:
         if outcome.best is not None:

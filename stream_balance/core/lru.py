@@ -88,6 +88,8 @@ class History:
     A search at ts t sees purchases with ts < t only. Once a purchase with ts >= t has been observed (a late search, or
     the purchase came first at equal ts), every column made of purchases is absent in that search, counted `withheld`:
     the user's own purchase in its counts would give the label away. Searches carry no label: their counts always show.
+    For the first `warm_us` of event time all columns are absent: counts that grow from nothing say how late it is, and
+    a model that learns them an attribution window later, when they have grown on, takes that for news about the items.
     Counts fade by event time: weights grow with the half-life instead of all counts shrinking. Columns are log1p of
     counts; `item_rate` is drawn to the overall rate; `price_to_category` is a difference of logs.
     """
@@ -96,7 +98,14 @@ class History:
     search_columns = ("user_searches", "user_purchases")
 
     def __init__(
-        self, items_max: int, users_max: int, categories_max: int, *, half_life_us: float, prior_impressions: float
+        self,
+        items_max: int,
+        users_max: int,
+        categories_max: int,
+        *,
+        half_life_us: float,
+        prior_impressions: float,
+        warm_us: float = 0.0,
     ) -> None:
         self._items = Recent(items_max, 2)  # impressions, purchases
         self._users = Recent(users_max, 2)  # searches, purchases
@@ -104,6 +113,8 @@ class History:
         self._totals = [0.0, 0.0]  # impressions, purchases
         self._half_life_us = half_life_us
         self._prior_impressions = prior_impressions
+        self._warm_us = warm_us
+        self._first_us: int | None = None
         self._base_us: int | None = None
         self._weight_now = 1.0
         self._purchase_us = _BEGINNING_US  # the latest purchase observed
@@ -163,6 +174,10 @@ class History:
     ) -> bool:  # fmt: skip
         """Append the columns of these entries, `now` being what an event counts; True if purchases are withheld."""
         items, user, means = entries
+        if self._warm_us and (self._first_us is None or search.ts_us < self._first_us + self._warm_us):
+            item_cells += [_NAN] * (len(self.item_columns) * len(items))
+            search_cells += [_NAN] * len(self.search_columns)
+            return False
         item_cells += [log1p(item[0] / now) for item in items]
         withheld = search.ts_us <= self._purchase_us
         if withheld:
@@ -184,7 +199,7 @@ class History:
     def _weight(self, ts_us: int) -> float:
         """What one event at `ts_us` counts; `_weight_now` is what one at the latest time counts."""
         if self._base_us is None:
-            self._base_us = ts_us
+            self._base_us = self._first_us = ts_us
         exponent = (ts_us - self._base_us) / self._half_life_us
         if exponent > _EXPONENT_MAX:
             factor = 0.5 ** min(exponent, 1_000.0)
@@ -203,6 +218,7 @@ class History:
             "users": self._users.digest_state(),
             "categories": self._categories.digest_state(),
             "totals": self._totals,
+            "first_us": self._first_us,
             "base_us": self._base_us,
             "weight_now": self._weight_now,
             "purchase_us": self._purchase_us,

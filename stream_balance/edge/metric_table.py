@@ -120,8 +120,8 @@ STREAM: tuple[Metric, ...] = (
     counter("examples_in", "Impressions scored and held.", at("examples.in")),
     counter("examples_matured", "Impressions whose label became due.", at("examples.matured")),
     counter("examples_positive", "Matured impressions with an outcome.", at("examples.positive")),
-    counter("examples_label_known", "Impressions whose label was known when they were scored; kept out of the "
-            "metrics.", at("examples.label_known")),
+    counter("examples_label_known", "Impressions of searches that came late, whose label could have been known when "
+            "they were scored; kept out of the metrics.", at("examples.label_known")),
     counter("examples_orphans", "Purchases without a search.", at("examples.orphans")),
     counter("examples_late", "Events behind the watermark.", at("examples.late")),
     counter("examples_duplicates", "Events whose id had been seen.", at("examples.duplicates")),

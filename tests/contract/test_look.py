@@ -56,13 +56,14 @@ def test_a_look_is_the_score_that_follows_and_changes_no_bit(shop_log: Path, nam
     "chosen",
     [
         FeatureSettings(),
+        FeatureSettings(warm_s=0),
         FeatureSettings(time_of_day=True),
         FeatureSettings(columns_max=16, hash_columns=4),
         FeatureSettings(levels_max=3, level_buckets=2),
         FeatureSettings(builtin=False, state=False),
-        FeatureSettings(items_max=300, users_max=60, half_life_s=60.0),
+        FeatureSettings(warm_s=0, items_max=300, users_max=60, half_life_s=60.0),
     ],
-    ids=["default", "time of day", "few columns", "few levels", "bare", "little memory"],
+    ids=["default", "warm at once", "time of day", "few columns", "few levels", "bare", "little memory"],
 )
 def test_the_looked_at_matrix_is_the_featurized_one(shop_log: Path, chosen: FeatureSettings) -> None:
     featurizer, compared = Featurizer(chosen), 0
@@ -89,7 +90,7 @@ def test_the_looked_at_matrix_is_the_featurized_one(shop_log: Path, chosen: Feat
 
 
 def test_a_look_from_far_ahead_is_what_that_day_would_see() -> None:
-    featurizer = Featurizer(FeatureSettings())
+    featurizer = Featurizer(FeatureSettings(warm_s=0))
     for day in range(3):
         featurizer.featurize(make_search(f"s{day}", ts=day * DAY_S, items=["i1", "i2"], prices=[1.0, 2.0]))
         featurizer.observe_purchase(make_purchase(f"p{day}", ts=day * DAY_S + 9, item_id="i1"))

@@ -59,12 +59,13 @@ class JoinOracle:
         return forgotten_us
 
     def hold(self, scored: Scored) -> None:
+        late = scored.ts_us < self.watermark_us
         self._remember("s", scored)
         for taken in self.purchases:
             if self.watermark_us < taken.forgotten_us:
                 taken.candidates.append(scored)
         own = {taken.purchase.item_id for taken in self.purchases if self.owner(taken) is scored}
-        self.known[scored.event_id] = tuple(item in own for item in scored.item_ids)
+        self.known[scored.event_id] = (late or bool(own),) * len(scored.item_ids)
         self.held.append(scored)
 
     def match(self, purchase: Purchase) -> None:

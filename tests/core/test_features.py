@@ -132,7 +132,7 @@ def test_levels_beyond_the_bound_share_buckets_and_are_counted() -> None:
 
 
 def test_the_memory_of_items_users_and_categories_is_bounded_and_counts_what_left() -> None:
-    featurizer = Featurizer(FeatureSettings(items_max=20, users_max=20, categories_max=20))
+    featurizer = Featurizer(FeatureSettings(warm_s=0, items_max=20, users_max=20, categories_max=20))
     for i in range(500):
         named(
             featurizer, make_search(user_id=f"u{i}", items=[f"i{i}", "hot"], prices=[1, 1], categories=[f"c{i}", None])
@@ -150,7 +150,7 @@ def test_the_memory_of_items_users_and_categories_is_bounded_and_counts_what_lef
 
 
 def test_a_search_sees_what_was_before_it_and_not_itself() -> None:
-    featurizer = Featurizer(FeatureSettings(half_life_s=1e12, prior_impressions=1))
+    featurizer = Featurizer(FeatureSettings(warm_s=0, half_life_s=1e12, prior_impressions=1))
     names = ("item_impressions", "user_searches", "item_purchases", "user_purchases")
     seen = []
     for ts in (0, 10, 20):
@@ -162,14 +162,14 @@ def test_a_search_sees_what_was_before_it_and_not_itself() -> None:
 
 
 def test_counts_fade_with_event_time() -> None:
-    featurizer = Featurizer(FeatureSettings(half_life_s=100))
+    featurizer = Featurizer(FeatureSettings(warm_s=0, half_life_s=100))
     named(featurizer, make_search(ts=0))
     [row] = named(featurizer, make_search(ts=200))
     assert math.expm1(row["item_impressions"]) == pytest.approx(0.25)
 
 
 def test_time_may_run_on_for_centuries() -> None:
-    featurizer = Featurizer(FeatureSettings(half_life_s=3600))
+    featurizer = Featurizer(FeatureSettings(warm_s=0, half_life_s=3600))
     for year in (0, 1, 300, 301, 2):
         [row] = named(featurizer, make_search(ts=year * 3.15e7, prices=[3.0], categories=["c"]))
         featurizer.observe_purchase(make_purchase(ts=year * 3.15e7))
@@ -179,7 +179,7 @@ def test_time_may_run_on_for_centuries() -> None:
 
 
 def test_the_price_is_compared_with_its_category() -> None:
-    featurizer = Featurizer(FeatureSettings())
+    featurizer = Featurizer(FeatureSettings(warm_s=0))
     [first] = named(featurizer, make_search(prices=[9.0], categories=["c"]))
     assert math.isnan(first["price_to_category"])
     [dear, other] = named(featurizer, make_search(items="ab", prices=[99.0, None], categories=["c", "c"]))
@@ -187,9 +187,20 @@ def test_the_price_is_compared_with_its_category() -> None:
     assert math.isnan(other["price_to_category"])
 
 
+def test_counts_say_nothing_before_event_time_has_run_long_enough() -> None:
+    featurizer = Featurizer(FeatureSettings(warm_s=100))
+    history = [*PURCHASE_COLUMNS, "item_impressions", "user_searches", "price_to_category"]
+    seen = {}
+    for ts in (10, 60, 109.999999, 110, 50, 200):
+        [row] = named(featurizer, make_search(f"s{ts}", ts=ts, user_id="u1", prices=[2.0], categories=["c"]))
+        seen[ts] = [not math.isnan(row[name]) for name in history]
+    assert seen == {ts: [ts >= 110] * 6 for ts in seen}
+    assert row["user_searches"] == pytest.approx(math.log1p(5), abs=1e-3)  # they were counted all along
+
+
 @pytest.mark.parametrize(("ts", "withheld"), [(9.0, True), (10.0, True), (10.000001, False)])
 def test_a_search_not_after_the_latest_purchase_is_told_nothing_of_purchases(ts: float, withheld: bool) -> None:
-    featurizer = Featurizer(FeatureSettings())
+    featurizer = Featurizer(FeatureSettings(warm_s=0))
     named(featurizer, make_search(ts=1, user_id="u1"))
     featurizer.observe_purchase(make_purchase(ts=10, user_id="someone else", item_id="other"))
     [row] = named(featurizer, make_search(ts=ts, user_id="u1"))
@@ -200,7 +211,7 @@ def test_a_search_not_after_the_latest_purchase_is_told_nothing_of_purchases(ts:
 
 @pytest.mark.parametrize("arrival", ["in order", "purchase first at equal times", "late searches"])
 def test_pure_noise_cannot_be_guessed_from_any_column(arrival: str) -> None:
-    featurizer, rng = Featurizer(FeatureSettings()), random.Random(11)
+    featurizer, rng = Featurizer(FeatureSettings(warm_s=0)), random.Random(11)
     rows, labels = [], []
     for step in range(4000):
         user, item, label = f"u{rng.randrange(300)}", f"i{rng.randrange(50)}", rng.random() < 0.3
@@ -256,7 +267,7 @@ def searches(draw: st.DrawFn) -> list[Search]:
 @given(searches(), st.booleans())
 def test_reading_by_columns_and_by_cells_gives_the_same_bits_and_state(stream: list[Search], bare: bool) -> None:
     bounds = FeatureSettings(
-        builtin=not bare, state=not bare, columns_max=16, hash_columns=2, levels_max=2, items_max=4
+        warm_s=0, builtin=not bare, state=not bare, columns_max=16, hash_columns=2, levels_max=2, items_max=4
     )
     whole, cut = Featurizer(bounds), Featurizer(bounds)
     for search in stream:

@@ -44,8 +44,8 @@ def test_a_purchase_that_comes_before_its_search_still_counts() -> None:
     joiner.hold(make_scored(items=["i1", "i2"], ts=9))
     assert joiner.mature(68_999_999) == []
     [examples] = joiner.mature(69 * S)
-    assert (examples.labels, examples.known) == ((1, 0), (True, False))
-    assert joiner.counts.label_known == 1
+    assert (examples.labels, examples.known) == ((1, 0), (True, True))
+    assert joiner.counts.label_known == 2
 
 
 def test_both_classes_mature_together_at_the_end_of_the_window() -> None:
@@ -108,7 +108,7 @@ def test_a_search_that_is_late_and_older_leaves_the_purchase_where_it_is() -> No
     joiner.hold(make_scored("b", ts=2))
     matured = joiner.mature(100 * S)
     assert [examples.scored.event_id for examples in matured] == ["b", "a"]
-    assert [(examples.labels, examples.known) for examples in matured] == [((0,), (False,)), ((1,), (False,))]
+    assert [(examples.labels, examples.known) for examples in matured] == [((0,), (True,)), ((1,), (False,))]
 
 
 def test_every_position_of_the_item_is_labelled_and_the_money_counted_once() -> None:

@@ -14,7 +14,7 @@ from stream_balance.core.arms.model import Model
 from stream_balance.core.arms.one_vs_rest import OneVsRest
 from stream_balance.core.arms.quick_trees import QuickAdaptiveTree, QuickForest, QuickTree
 from stream_balance.core.arms.replay_mlp import ReplayMLP
-from stream_balance.core.arms.river_models import RiverLinear, RiverModel, RiverNaiveBayes
+from stream_balance.core.arms.river_models import NamedModel, RiverLinear, RiverModel, RiverNaiveBayes
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.errors import SettingsError
 
@@ -100,7 +100,7 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
         multiclass = bool(_made(name, factory)._multiclass)
 
         def maker(classes: int, seed: int) -> Model:
-            return RiverModel(_made(name, factory), classes)
+            return NamedModel(name, _made(name, factory), classes)
     else:
         raise SettingsError(
             f"model.name: {name!r} is no model; choose one of {', '.join(MODELS)}, or package.module:factory."

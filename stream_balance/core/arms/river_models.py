@@ -16,6 +16,7 @@ from river.utils.math import softmax
 
 from stream_balance.core.arms.model import abstention, named_levels, numbers_and_levels
 from stream_balance.core.records import Columns, Floats, Samples, Scores
+from stream_balance.errors import SettingsError
 
 
 class RiverModel:
@@ -64,6 +65,38 @@ class RiverModel:
     def digest_state(self) -> object:
         """How many samples were learned; the running hash of predictions and samples covers the rest."""
         return [type(self).__name__, self.learned]
+
+
+class NamedModel(RiverModel):
+    """A River classifier that the settings name. What it raises becomes a SettingsError that names it."""
+
+    def __init__(self, name: str, classifier: Any, classes: int) -> None:
+        super().__init__(classifier, classes)
+        self._name = name
+
+    def _ask(self, x: Any) -> dict[Any, float]:
+        try:
+            return super()._ask(x)
+        # The code is not ours: whatever it raises, the person who named it is told.
+        except Exception as error:
+            raise self._cannot("score", x, error) from error
+
+    def _teach(self, x: Any, label: int, offset: tuple[float, ...], weight: dict[str, float]) -> None:
+        try:
+            super()._teach(x, label, offset, weight)
+        # As above.
+        except Exception as error:
+            raise self._cannot("learn", x, error) from error
+
+    def _cannot(self, verb: str, x: dict[str, object], error: Exception) -> SettingsError:
+        texts = [name for name, value in x.items() if isinstance(value, str)]
+        hint = (
+            f" Nominal columns come as text ({', '.join(texts[:3])}): put river.preprocessing.OneHotEncoder before it, "
+            "or a selection of the numbers."
+            if texts
+            else ""
+        )
+        return SettingsError(f"model.name: {self._name!r} cannot {verb} a row: {type(error).__name__}: {error}.{hint}")
 
 
 class RiverLinear(RiverModel):
