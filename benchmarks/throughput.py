@@ -3,7 +3,9 @@
 Ours: decode, join, features, score, metrics, balance, learn. Bare: predict, ROCAUC, and learn, on ready-made dicts: of
 the same rows in the order in which their labels came due, and of the very samples that our model learned, synthetic
 ones included, so that both models do the same work. Both in this process, in turns; CPU seconds. Rows have ten more
-columns than the items have features: position, price, and what is known of item, user and category.
+columns than the items have features: position, price, and what is known of item, user and category. The ratio is that
+of one arm alone (`arms.references` off); `with refs` is what the service does unless told otherwise: it also asks and
+teaches the same model unbalanced and a logistic regression.
 
     python benchmarks/throughput.py [--impressions 20000] [--models logistic ...] [--features 20 ...] [--profile]
 """
@@ -24,6 +26,7 @@ from river import base, forest, linear_model, metrics, optim, preprocessing, tre
 
 from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.join import Joiner, JoinSettings
+from stream_balance.core.lineup import LineupSettings
 from stream_balance.core.lru import Share
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Columns, Examples, Floats, Purchase, Samples, Scored, Search
@@ -94,17 +97,19 @@ def dicts(values: Floats, columns: Columns) -> list[Row]:
     ]
 
 
-def core(model: str, strategy: str) -> CoreSettings:
+def core(model: str, strategy: str, *, references: bool = False) -> CoreSettings:
     return CoreSettings(
         model=ModelSettings(name=model),
         balance=BalanceSettings(strategy=strategy),
         join=JoinSettings(window_s=600.0),
+        arms=LineupSettings(references=references),
     )
 
 
-def ours(log: list[bytes], model: str, strategy: str) -> float:
+def ours(log: list[bytes], model: str, strategy: str, *, references: bool = False) -> float:
     """CPU seconds of the whole way from bytes."""
-    pipeline, codec = Pipeline(core(model, strategy), 0, ("none", "purchase")), Codec(WireSettings())
+    settings = core(model, strategy, references=references)
+    pipeline, codec = Pipeline(settings, 0, ("none", "purchase")), Codec(WireSettings())
     started = time.process_time()
     for line in log:
         pipeline.push(codec.decode(line), line)
@@ -159,11 +164,14 @@ def compare(log: list[bytes], features: int, model: str, strategy: str, runs: in
     turns = recorder.turns
     count = sum(len(rows) for rows, _ in turns)
     learned = sum(len(samples) for _, samples in turns) / count
-    costs = [(ours(log, model, strategy), bare(turns, model)) for _ in range(runs)]
-    cost, reference = (min(each) for each in zip(*costs, strict=True))
+    costs = [
+        (ours(log, model, strategy), bare(turns, model), ours(log, model, strategy, references=True))
+        for _ in range(runs)
+    ]
+    cost, reference, beside = (min(each) for each in zip(*costs, strict=True))
     print(
         f"{features:8} {model:24}{strategy:12}{count / cost:9,.0f}{count / reference:9,.0f}"
-        f"{reference / cost:7.2f}{learned:20.2f}",
+        f"{reference / cost:7.2f}{count / beside:11,.0f}{learned:20.2f}",
         flush=True,
     )
 
@@ -179,9 +187,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each side, in turns; the fastest counts")
     parser.add_argument("--profile", action="store_true", help="say where our time goes")
     options = parser.parse_args()
-    print(
-        f"{'features':>8} {'model':24}{'strategy':12}{'ours/s':>9}{'bare/s':>9}{'ratio':>7}{'samples/impression':>20}"
-    )
+    head = f"{'features':>8} {'model':24}{'strategy':12}{'ours/s':>9}{'bare/s':>9}{'ratio':>7}{'with refs':>11}"
+    print(f"{head}{'samples/impression':>20}")
     for features in options.features:
         for model in options.models:
             log = list(events(options.impressions // (5 if model == "adaptive_random_forest" else 1), features))

@@ -88,7 +88,9 @@ class Standings:
     # -- taking
 
     def take(self, examples: Examples, *, measured: bool, learned: bool) -> None:
-        """A matured search."""
+        """A matured search. An only arm without references has nothing to be compared with: nothing is kept."""
+        if self.comparison.answers == 1:
+            return
         rows = [not known for known in examples.known] if measured else ()
         self._waiting.append(_Waiting(examples.scored, examples.labels, rows, learned))
         self._waiting_rows += len(examples)
