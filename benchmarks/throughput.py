@@ -141,7 +141,7 @@ def held_bytes(items: int, searches: int) -> float:
     """Traced bytes per held impression with 20 float64 features, ids included."""
     rng = np.random.default_rng(0)
     tracemalloc.start()
-    joiner, share = Joiner(JoinSettings()), Share()
+    joiner, share = Joiner(JoinSettings()), Share(JoinSettings().shared_max)
     before = tracemalloc.get_traced_memory()[0]
     item_ids, positions = [f"item-{i}" for i in range(500)], tuple(range(1, items + 1))
     for s in range(searches):

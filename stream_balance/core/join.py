@@ -37,6 +37,7 @@ class JoinSettings(RoomSettings):
     held_max: PositiveInt = 5_000_000  # impressions; beyond it the oldest searches are dropped, counted, never guessed
     purchases_max: PositiveInt = 1_000_000  # remembered (and as many ids of late searches); beyond it the oldest is
     # forgotten: the label it gave stays, but it is no longer known to a late search or to a duplicate
+    shared_max: PositiveInt = 100_000  # tuples of positions and ids that are held once for all searches with equal ones
 
 
 @dataclass(slots=True)

@@ -229,24 +229,30 @@ class History:
 class Share:
     """Gives one tuple for equal ones, so that what is held by the million is held once.
 
-    Worth it for positions, and for item ids of searches with one item. Forgets everything at `size_max`.
+    Worth it for positions, and for item ids of searches with one item. Forgets everything at `size_max`, which costs
+    memory only; `forgotten` counts.
 
     >>> share = Share(size_max=10)
     >>> share.of((1, 2)) is share.of(tuple([1, 2]))
     True
     """
 
-    __slots__ = ("_seen", "_size_max")
+    __slots__ = ("_seen", "_size_max", "forgotten")
 
-    def __init__(self, size_max: int = 100_000) -> None:
+    def __init__(self, size_max: int) -> None:
+        self.forgotten = 0
         self._size_max = size_max
         self._seen: dict[tuple[object, ...], tuple[object, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
     def of(self, values: tuple[T, ...]) -> tuple[T, ...]:
         """The tuple to keep in place of `values`."""
         found = self._seen.get(values)
         if found is None:
             if len(self._seen) >= self._size_max:
+                self.forgotten += len(self._seen)
                 self._seen.clear()
             self._seen[values] = found = values
         return found  # type: ignore[return-value]  # equal to `values`, so of its type

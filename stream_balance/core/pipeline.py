@@ -65,7 +65,7 @@ class Pipeline:
         self.frozen = False
         self._frozen_version = 0
         self._trail = Trail()
-        self._share = Share()
+        self._share = Share(settings.join.shared_max)
 
     def _make_retrain(self) -> Retrain | None:
         """The GAN's room, only where a strategy learns its rows."""
@@ -238,6 +238,7 @@ class Pipeline:
                 "reorder_forced": order.forced,
                 "outcomes_forgotten": self.joiner.counts.forgotten,
                 "tier_items_forgotten": self.tiers.items_forgotten,
+                "shared_forgotten": self._share.forgotten,
             },
         }
 

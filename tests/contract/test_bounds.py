@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from stream_balance.core.drift import DriftSettings
@@ -21,7 +22,7 @@ from stream_balance.testing import make_purchase, make_search
 EVENTS = 4000
 SETTINGS = CoreSettings(
     order=OrderSettings(disorder_max_s=2000.0, reorder_max=40),
-    join=JoinSettings(window_s=5000.0, held_max=90, purchases_max=15),
+    join=JoinSettings(window_s=5000.0, held_max=90, purchases_max=15, shared_max=3),
     features=FeatureSettings(
         columns_max=24,
         hash_columns=4,
@@ -65,7 +66,7 @@ def crowd(seed: int = 0) -> Iterator[Event]:
             f"s{n}", ts=at, user_id=user, items=items, item_features=features,
             categories=[f"c{rng.randrange(30)}" for _ in items], prices=[rng.random() for _ in items],
         )  # fmt: skip
-        yield search
+        yield replace(search, positions=tuple(at + n % 5 for at in search.positions))
         if rng.random() < (0.9 if x else 0.05):
             yield make_purchase(f"q{n}", ts=at + 1, user_id=user, item_id=items[0], search_id=search.event_id)
 
@@ -78,6 +79,7 @@ def sizes(pipeline: Pipeline) -> dict[str, tuple[int, int]]:
         "reordered": (len(pipeline.reorder), SETTINGS.order.reorder_max),
         "held": (joiner.counts.held, join.held_max),
         "held searches": (len(joiner._by_id), join.held_max // 3),
+        "shared": (len(pipeline._share), join.shared_max),
         "purchases": (len(joiner._outcomes), join.purchases_max),
         "purchases waiting": (len(joiner._waiting), join.purchases_max),
         "late ids": (len(joiner._late_ids), join.purchases_max),

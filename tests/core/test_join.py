@@ -351,7 +351,7 @@ def test_the_digest_follows_the_state() -> None:
 # 22,000: just after the two dicts have grown, which is when they are largest.
 @pytest.mark.parametrize(("searches", "n", "limit"), [(20_000, 1, 600), (22_000, 1, 600), (2_000, 20, 400)])
 def test_a_held_impression_is_small(searches: int, n: int, limit: int) -> None:
-    share = Share()
+    share = Share(JoinSettings().shared_max)
     catalogue = [f"item-{i:06d}" for i in range(1000)]
     template = make_scored(items=["x"] * n, values=[[0.5] * 20] * n)
     matrix = template.matrix().tobytes()
