@@ -28,7 +28,7 @@ from tests.test_resume import replayed
 
 # Whatever is made is taken, and soon; few steps. Without enough rows for the GAN the copula alone (no torch to load).
 QUICK: dict[str, Any] = {
-    "balance": {"strategy": "gan"}, "join": {"window_s": 300.0},
+    "balance": {"strategy": "gan"}, "join": {"window_s": 300.0}, "features": {"warm_s": 0.0},
     "gan": {
         "swap_after_events": 300, "retrain_events": 500, "check_events": 50, "copula_rows_min": 10,
         "gan_rows_min": 100_000, "release_rows": 100, "shadow_repeats": 1, "shares": [0.1], "steps_cold": 20,

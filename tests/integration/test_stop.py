@@ -4,7 +4,6 @@ next start makes of it.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -120,8 +119,8 @@ def test_a_second_signal_ends_it_at_once_and_damages_nothing(kafka: KafkaSetting
             code = service.end(LEAVES_S)
             assert code in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT), service.words
             at_once += code != 0
-        for child in children:  # what wrote a checkpoint has gone with it
-            assert not _is_alive(child)
+        for child in children:  # what wrote a checkpoint goes with it
+            assert _goes(child)
     assert at_once > 0
     with Service(kafka, folder, *quick(), *often, *MODEL, pause_s=PAUSE_S) as service:
         assert service.to_the_end
@@ -130,9 +129,14 @@ def test_a_second_signal_ends_it_at_once_and_damages_nothing(kafka: KafkaSetting
         assert service.to_the_end()["state_digest"] == digest
 
 
+def _goes(pid: int) -> bool:
+    """A kill takes effect a moment after it was sent."""
+    pause = threading.Event()
+    return any(not _is_alive(pid) or pause.wait(0.05) for _ in range(100))
+
+
 def _is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

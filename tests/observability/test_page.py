@@ -17,8 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from stream_balance.core.arm_report import Difference, Lift
 from stream_balance.core.gan_report import Gan, GanOutcome, GanPool
-from stream_balance.core.report import Difference, Lift
 from stream_balance.edge.board import Board
 from stream_balance.edge.http import HttpServer, HttpSettings
 from stream_balance.edge.logfile import LogRecord, read_events
