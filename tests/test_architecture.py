@@ -22,7 +22,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.reliability",
     },
     "core/settings.py": {"stream_balance.core"},
-    "core/comparison.py": {"stream_balance.core.metrics_math"},
+    "core/comparison.py": {"stream_balance.core.arm_report", "stream_balance.core.metrics_math"},
     "core/arm_report.py": {"stream_balance.core.figures"},
     "core/target.py": {"stream_balance.core.comparison"},
     "core/said.py": {"stream_balance.core.calibrate"},

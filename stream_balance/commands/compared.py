@@ -10,6 +10,7 @@ from rich.table import Table
 from stream_balance.core.lineup import NONE
 from stream_balance.core.race import Race
 from stream_balance.core.verdict import SURE, Verdict, sure
+from stream_balance.edge.compare_page import number, with_error
 from stream_balance.service import versions
 from stream_balance.settings import Settings
 
@@ -82,11 +83,11 @@ def render(found: dict[str, Any]) -> Table:
         gain = each["against_none"]
         ratio, tuned = figures["mean_probability_over_rate"]["value"], life["at_tuned"] or {}
         cells = [
-            plain(figures["average_precision"]["value"]),
-            shown(gain["average_precision"], "+") if gain else "",
-            *(plain(figures[name]["value"]) for name in ("roc_auc", "log_loss")),
-            plain(ratio, 2),
-            *(plain(value) for value in (tuned.get("gmean"), tail["average_precision"])),
+            number(figures["average_precision"]["value"]),
+            with_error(gain["average_precision"], "+", " ±") if gain else "",
+            *(number(figures[name]["value"]) for name in ("roc_auc", "log_loss")),
+            number(ratio, 2),
+            *(number(value) for value in (tuned.get("gmean"), tail["average_precision"])),
             f"{each['cpu_s']:.1f}",
         ]
         assert len(cells) == len(HEAD), "a cell for each column"
@@ -97,16 +98,3 @@ def render(found: dict[str, Any]) -> Table:
 def ranked(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Runners by falling average precision."""
     return sorted(found["runners"], key=lambda each: -(each["figures"]["average_precision"]["value"] or 0.0))
-
-
-def plain(value: float | None, digits: int = 4) -> str:
-    """A figure, or a dash."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def shown(figure: dict[str, float | None], sign: str = "") -> str:
-    """A figure with its error."""
-    value, error = figure["value"], figure["error"]
-    if value is None:
-        return "–"
-    return f"{value:{sign}.4f}" + ("" if error is None else f" ±{error:.4f}")

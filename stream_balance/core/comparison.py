@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, PositiveInt
 
+from stream_balance.core.arm_report import ArmScope, Difference, Lift
 from stream_balance.core.metrics_math import average_precision, ranking_figures, roc_auc, score_bins
 from stream_balance.core.records import Floats, RoomSettings
 
@@ -34,33 +35,6 @@ class ComparisonSettings(RoomSettings):
 
     block_rows: PositiveInt = 512
     blocks_max: int = Field(default=40, ge=BLOCKS_MIN)  # 4 bytes x 2 for each row and answer
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One answer over a set of rows; None where it is undefined."""
-
-    rows: int
-    log_loss: float | None
-    average_precision: float | None
-    roc_auc: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much better one answer is than another, and the standard error of that; positive is better."""
-
-    value: float | None
-    error: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lift:
-    """One answer against another on the rows where both said something."""
-
-    rows: int
-    average_precision: Difference
-    log_loss: Difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +80,20 @@ class View:
         self._block = np.repeat(np.arange(len(blocks)), [len(block.outcomes) for block in blocks])
         self._blocks = len(blocks)
 
-    def figures(self, answer: int, tier: int | None = None) -> Figures:
+    def figures(self, answer: int, tier: int | None = None) -> ArmScope:
         """Of one answer, in one tier or in all."""
         mine = self._known[answer] if tier is None else self._known[answer] & (self._tiers == tier)
         rows = int(mine.sum())
         misses, hits = self._counts(answer, mine).sum(axis=0)
         loss = float(self._losses[answer, mine].sum()) / rows if rows else None
-        return Figures(rows, loss, average_precision(hits, misses), roc_auc(hits, misses))
+        precision, area = average_precision(hits, misses), roc_auc(hits, misses)
+        return ArmScope(rows=rows, log_loss=loss, average_precision=precision, roc_auc=area)
 
     def lift(self, ours: int, theirs: int) -> Lift:
         """Of one answer over another."""
         rows = int((self._known[ours] & self._known[theirs]).sum())
-        return Lift(rows, self.gain(ours, theirs, "average_precision"), self.gain(ours, theirs, "log_loss"))
+        precision, loss = self.gain(ours, theirs, "average_precision"), self.gain(ours, theirs, "log_loss")
+        return Lift(rows=rows, average_precision=precision, log_loss=loss)
 
     def gain(self, ours: int, theirs: int, objective: Objective) -> Difference:
         """How much better one answer is than another by an objective, on the rows with both."""
@@ -127,7 +103,7 @@ class View:
         filled = np.bincount(self._block[both], minlength=self._blocks)
         whole = sums.sum(axis=0)
         without = [figure(whole - sums[b]) for b in np.flatnonzero(filled)]
-        return Difference(figure(whole), jackknife_error(without))
+        return Difference(value=figure(whole), error=jackknife_error(without))
 
     def _losses_by_block(self, pair: tuple[int, int], both: Bools) -> Floats:
         """Log-loss saved, and rows."""

@@ -74,14 +74,20 @@ class DriftWatch:
         self._alarms: deque[tuple[str, int, int]] = deque(maxlen=settings.alarms_max)
         self._position = 0
 
-    def observe(self, losses: Floats, labels: Sequence[int], ts_us: int) -> None:
-        """Watch one matured search: the log-loss, (n,), and the class id of each row. A NaN counts as the largest."""
+    def observe(self, losses: Floats, labels: Sequence[int], ts_us: int) -> bool:
+        """Watch one matured search: the log-loss, (n,), and the class id of each row; whether there was an alarm.
+
+        A NaN counts as the largest loss.
+        """
+        alarmed = False
         scaled = np.fmin(losses, self._loss_max) / self._loss_max
         outcomes = [1.0 if label else 0.0 for label in labels] if any(labels) else [0.0] * len(labels)
         for kind, watch, values in ((LOSS, self._loss, scaled.tolist()), (RATE, self._rate, outcomes)):
             for place in watch.alarms(values):
                 self._alarm(kind, ts_us, self._position + place)
+                alarmed = True
         self._position += len(outcomes)
+        return alarmed
 
     def _alarm(self, kind: str, ts_us: int, position: int) -> None:
         self._counts[kind] += 1

@@ -181,8 +181,9 @@ class Panel:
         if scored.said:
             for member, word in zip(self.members[first:], self._layout.words(scored), strict=True):
                 member.calibrate(word, tiers, labels, as_logits=True)
-        self.threshold.observe(scored.probability, labels, tiers)
-        arrivals = Arrivals(scored.values, labels, tiers, scored.probability)
+        probability = scored.probability
+        self.threshold.observe(probability, labels, tiers)
+        arrivals = Arrivals(scored.values, labels, tiers, probability)
         before = sum(member.version for member in self.members[: self.arms])
         for place, member in enumerate(self.members):
             if self._runs(place):
@@ -190,7 +191,7 @@ class Panel:
         self.version += sum(member.version for member in self.members[: self.arms]) - before
         self.recent.observe(examples)
         self.examples += len(labels)
-        return losses(scored.probability, labels)
+        return losses(probability, labels)
 
     def measure(self, examples: Examples, *, measured: bool, learned: bool) -> None:
         """Weigh and measure a matured search; move the target if what came out asks for it."""

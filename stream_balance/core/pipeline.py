@@ -202,9 +202,7 @@ class Pipeline:
                 self.oracle.score(examples)
             if not self.frozen:
                 losses = self.panel.learn(examples, self.featurizer.columns, self._trail)
-                before = sum(self.drift.counts.values())
-                self.drift.observe(losses, examples.labels, examples.scored.ts_us)
-                if sum(self.drift.counts.values()) > before:
+                if self.drift.observe(losses, examples.labels, examples.scored.ts_us):
                     self.panel.alarm()
             self.panel.measure(examples, measured=measured, learned=not self.frozen)
 

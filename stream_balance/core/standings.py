@@ -15,7 +15,6 @@ import numpy as np
 from stream_balance.core.arm_report import (
     ArmFigures,
     ArmScope,
-    Difference,
     Lift,
     MixtureFigures,
     TargetDecision,
@@ -23,8 +22,6 @@ from stream_balance.core.arm_report import (
     TierFigures,
 )
 from stream_balance.core.comparison import Comparison, Rows, View
-from stream_balance.core.comparison import Figures as Compared
-from stream_balance.core.comparison import Lift as Gained
 from stream_balance.core.lineup import Pair
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.records import HEAD, TAIL, Examples, Floats, Scored
@@ -152,9 +149,9 @@ class Standings:
         lifts = {}
         none = self._place_of_none()
         if view is not None and none:
-            lifts["none"] = _lift(view.lift(0, none))
+            lifts["none"] = view.lift(0, none)
         if view is not None and self._logistic is not None:
-            lifts["river_logistic"] = _lift(view.lift(0, self.comparison.answers - 1))
+            lifts["river_logistic"] = view.lift(0, self.comparison.answers - 1)
         return found, lifts
 
     def mixed(self, pairs: Sequence[Pair]) -> MixtureFigures:
@@ -206,17 +203,4 @@ class Standings:
 
 
 def _scope(view: View | None, answer: int, tier: int | None) -> ArmScope:
-    if view is None:
-        return ArmScope()
-    found: Compared = view.figures(answer, tier)
-    return ArmScope(
-        rows=found.rows, log_loss=found.log_loss, average_precision=found.average_precision, roc_auc=found.roc_auc
-    )
-
-
-def _lift(found: Gained) -> Lift:
-    return Lift(
-        rows=found.rows,
-        average_precision=Difference(value=found.average_precision.value, error=found.average_precision.error),
-        log_loss=Difference(value=found.log_loss.value, error=found.log_loss.error),
-    )
+    return ArmScope() if view is None else view.figures(answer, tier)

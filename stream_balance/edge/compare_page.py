@@ -75,15 +75,15 @@ def _figures(ranked: Sequence[dict[str, Any]], base: str) -> str:
         rows.append(
             (
                 each["name"],
-                _error(figures["average_precision"]),
-                _error(gain["average_precision"], "+") if gain else "",
-                _error(figures["roc_auc"]),
-                _error(figures["log_loss"]),
-                _error(gain["log_loss"], "+") if gain else "",
-                _error(figures["mean_probability_over_rate"]),
-                _number(life["ece"]),
-                _number((life["at_tuned"] or {}).get("gmean")),
-                _number(each["training"]["per_impression"], 2),
+                with_error(figures["average_precision"]),
+                with_error(gain["average_precision"], "+") if gain else "",
+                with_error(figures["roc_auc"]),
+                with_error(figures["log_loss"]),
+                with_error(gain["log_loss"], "+") if gain else "",
+                with_error(figures["mean_probability_over_rate"]),
+                number(life["ece"]),
+                number((life["at_tuned"] or {}).get("gmean")),
+                number(each["training"]["per_impression"], 2),
                 f"{each['cpu_s']:.1f}",
             )
         )
@@ -95,7 +95,7 @@ def _tiers(ranked: Sequence[dict[str, Any]]) -> str:
     tiers = ("head", "tail")
     head = ["", *(f"{tier}: {name.replace('_', ' ')}" for tier in tiers for name in names)]
     rows = (
-        [each["name"], *(_number(each["metrics"]["tiers"][tier][name]) for tier in tiers for name in names)]
+        [each["name"], *(number(each["metrics"]["tiers"][tier][name]) for tier in tiers for name in names)]
         for each in ranked
     )
     return _table(head, rows)
@@ -168,12 +168,14 @@ def _plot(
     )
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure, or a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _error(figure: dict[str, float | None], sign: str = "") -> str:
+def with_error(figure: dict[str, float | None], sign: str = "", between: str = " ± ") -> str:
+    """A figure with its error."""
     value, error = figure["value"], figure["error"]
     if value is None:
         return "–"
-    return f"{value:{sign}.4f}" + ("" if error is None else f" ± {error:.4f}")
+    return f"{value:{sign}.4f}" + ("" if error is None else f"{between}{error:.4f}")
