@@ -6,9 +6,7 @@ records, so what was taken is finished.
 
 from __future__ import annotations
 
-import gc
 import platform
-import sys
 import threading
 import time
 from collections import deque
@@ -33,6 +31,7 @@ from stream_balance.edge.http import HttpServer
 from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
 from stream_balance.edge.pace import Pace
+from stream_balance.edge.pauses import handing_over
 from stream_balance.edge.privacy import user_hasher
 from stream_balance.edge.scoring import Scoring
 from stream_balance.edge.telemetry import Telemetry
@@ -128,7 +127,7 @@ class Session:
         if pipeline.retrain is not None and not makes_gan_rows():
             self.log.warning("no torch", so="a copula makes the generated rows", do="pip install 'stream-balance[gan]'")
         self._watch = Watch()
-        self._turn = Turn()
+        self._turn = Turn(settings.http.aside_s)
         self._latest: deque[Scored] = deque(maxlen=LATEST_SEARCHES)
         if board is not None:
             board.scoring = Scoring(
@@ -152,7 +151,7 @@ class Session:
         telemetry, joiner = self.telemetry, self.pipeline.joiner
         began, due_us, matured = telemetry.clock(), joiner.due_us(), joiner.counts.matured
         with self._turn:
-            scored = self.pipeline.push(record.event, content)
+            scored = self.pipeline.push(record.event, content, self._turn.offer)
         if scored:
             telemetry.score.observe(telemetry.clock() - began)
         if due_us is not None and joiner.counts.matured > matured:
@@ -181,9 +180,10 @@ class Session:
             self.board.serve(self._look)
 
     def _beat(self) -> None:
-        """The loop waits for a child: it lives."""
+        """The loop waits for a child: it lives, and nothing that answers is half changed."""
         if self.board is not None:
             self.board.beat()
+        self._turn.offer()
 
     def _look(self, fresh: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Report and state for the board, and a log line for each change since the last look."""
@@ -283,19 +283,3 @@ def serving(board: Board, settings: Settings) -> Iterator[HttpServer]:
             yield server
     finally:
         server.stop()
-
-
-@contextmanager
-def handing_over(switch_s: float) -> Iterator[None]:
-    """While the block runs, a busy loop lets the HTTP thread have the interpreter within about `switch_s`."""
-    before = sys.getswitchinterval()
-    # The default of 5 ms, waited for some three times a request, would be all that /score may take.
-    sys.setswitchinterval(switch_s)
-    # What is here by now (modules, a restored state) stays: full collections, which stop every thread, leave it out.
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        sys.setswitchinterval(before)

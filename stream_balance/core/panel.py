@@ -172,8 +172,13 @@ class Panel:
 
     # -- learning
 
-    def learn(self, examples: Examples, columns: Columns, trail: Trail) -> Floats:
-        """Learn from one matured search; return the log-loss of each served probability, (n,)."""
+    def learn(
+        self, examples: Examples, columns: Columns, trail: Trail, between: Callable[[], None] = lambda: None
+    ) -> Floats:
+        """Learn from one matured search; return the log-loss of each served probability, (n,).
+
+        `between` is called after each member has learned: each is whole then, and `version` tells how far they are.
+        """
         scored, labels = examples.scored, examples.labels
         tiers, first = scored.tiers, self._layout.first
         if first:
@@ -184,11 +189,12 @@ class Panel:
         probability = scored.probability
         self.threshold.observe(probability, labels, tiers)
         arrivals = Arrivals(scored.values, labels, tiers, probability)
-        before = sum(member.version for member in self.members[: self.arms])
         for place, member in enumerate(self.members):
             if self._runs(place):
+                before = member.version
                 member.train(arrivals, columns, trail)
-        self.version += sum(member.version for member in self.members[: self.arms]) - before
+                self.version += member.version - before if place < self.arms else 0
+                between()
         self.recent.observe(examples)
         self.examples += len(labels)
         return losses(probability, labels)

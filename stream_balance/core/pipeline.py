@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,9 +96,12 @@ class Pipeline:
 
     # -- events
 
-    def push(self, event: Event, content: bytes = b"") -> list[Scored]:
-        """Take one event; return the searches that were scored because of it (none or one without a disorder)."""
-        return self._take_all(self.reorder.push(event, content))
+    def push(self, event: Event, content: bytes = b"", between: Callable[[], None] = lambda: None) -> list[Scored]:
+        """Take one event; return the searches that were scored because of it (none or one without a disorder).
+
+        `between` is called wherever a look finds every arm whole: after an arm has learned a matured search.
+        """
+        return self._take_all(self.reorder.push(event, content), between)
 
     def run_out(self) -> list[Scored]:
         """Let event time run on until nothing is held: the reorder buffer, then every label."""
@@ -112,13 +115,15 @@ class Pipeline:
         """A record that could not be read: it touches nothing but this counter."""
         self.bad[reason] = self.bad.get(reason, 0) + 1
 
-    def _take_all(self, released: Iterable[tuple[Event, bool]]) -> list[Scored]:
-        taken = (self._take(event) for event, _ in released)
+    def _take_all(
+        self, released: Iterable[tuple[Event, bool]], between: Callable[[], None] = lambda: None
+    ) -> list[Scored]:
+        taken = (self._take(event, between) for event, _ in released)
         return [scored for scored in taken if scored is not None]
 
-    def _take(self, event: Event) -> Scored | None:
+    def _take(self, event: Event, between: Callable[[], None]) -> Scored | None:
         self._count(event)
-        self._mature(self.joiner.mature(event.ts_us))  # the joiner keeps the largest
+        self._mature(self.joiner.mature(event.ts_us), between)  # the joiner keeps the largest
         if self.joiner.is_duplicate(event):
             return None
         if isinstance(event, Purchase):
@@ -192,7 +197,7 @@ class Pipeline:
         said = self.panel.look(values, self.tiers.look(search.item_ids), self.featurizer.columns)
         return said.probability, said.threshold
 
-    def _mature(self, matured: Iterable[Examples]) -> None:
+    def _mature(self, matured: Iterable[Examples], between: Callable[[], None] = lambda: None) -> None:
         for examples in matured:
             measured = not self.frozen or examples.scored.model_version == self._frozen_version
             if measured:
@@ -201,10 +206,11 @@ class Pipeline:
                 self.exposure.score(examples)
                 self.oracle.score(examples)
             if not self.frozen:
-                losses = self.panel.learn(examples, self.featurizer.columns, self._trail)
+                losses = self.panel.learn(examples, self.featurizer.columns, self._trail, between)
                 if self.drift.observe(losses, examples.labels, examples.scored.ts_us):
                     self.panel.alarm()
             self.panel.measure(examples, measured=measured, learned=not self.frozen)
+            between()
 
     # -- telling
 

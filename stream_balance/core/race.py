@@ -83,13 +83,13 @@ class Race(Pipeline):
             first.truths, first.said, tuple(others),
         )  # fmt: skip
 
-    def _mature(self, matured: Iterable[Examples]) -> None:
+    def _mature(self, matured: Iterable[Examples], between: Callable[[], None] = lambda: None) -> None:
         for examples in matured:
             first = examples.scored
             assert isinstance(first, _Said), "what matures was scored here"
             self._keep(examples, first)
             at = self._clock()
-            super()._mature([examples])
+            super()._mature([examples], between)
             at = self._spent(0, at)
             for place, (each, scored) in enumerate(zip(self._others, first.others, strict=True), 1):
                 each._mature([Examples(scored, examples.labels, examples.known, examples.revenue)])

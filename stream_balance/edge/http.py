@@ -12,12 +12,14 @@ from pathlib import Path
 
 import uvicorn
 from pydantic import Field
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.api import make_app
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import WireSettings
 from stream_balance.edge.guard import read_token
+from stream_balance.edge.turn import Turn
 from stream_balance.errors import SettingsError, WorldError
 
 
@@ -30,10 +32,42 @@ class HttpSettings(RoomSettings):
     refresh_s: float = Field(default=2.0, gt=0)  # age at which the pinned report is made anew
     stall_s: float = Field(default=30.0, gt=0)  # /health turns 503 when the loop has not turned for so long
     score_wait_s: float = Field(default=0.25, gt=0)  # how long /score waits for its turn before it answers 503
-    switch_s: float = Field(default=0.0005, gt=0)  # how soon a busy loop lets the HTTP thread have the interpreter
+    switch_s: float = Field(default=0.0001, gt=0)  # how soon a busy loop lets the HTTP thread have the interpreter
+    aside_s: float = Field(default=0.005, ge=0)  # how long the loop stands aside for a request to score, at most
     token_file: Path | None = None  # asked for as bearer token, by all but /health and /ready; None = open to all
     connections_max: int = Field(default=128, ge=8)  # beyond it 503
     streams_max: int = Field(default=32, ge=1)  # live pages open at once
+
+
+def knocking(board: Board) -> type[H11Protocol]:
+    """The protocol of a connection, which knocks at the loop's door while a request to score is under way."""
+
+    class Knocking(H11Protocol):
+        """Knocks as early as can be: what is read, parsed and written goes at once then, not beside the loop."""
+
+        knocked: Turn | None = None
+
+        def data_received(self, data: bytes) -> None:
+            scoring = board.scoring
+            if self.knocked is None and scoring is not None and data.startswith(b"POST /score"):
+                self.knocked = scoring.turn
+                self.knocked.knock()
+            super().data_received(data)
+
+        def on_response_complete(self) -> None:
+            self._gone()
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._gone()
+            super().connection_lost(exc)
+
+        def _gone(self) -> None:
+            turn, self.knocked = self.knocked, None
+            if turn is not None:
+                turn.gone()
+
+    return Knocking
 
 
 class HttpServer:
@@ -45,6 +79,7 @@ class HttpServer:
         self._settings = settings
         config = uvicorn.Config(
             make_app(board, exposition, settings, read_token(settings.token_file), limits),
+            http=knocking(board),
             log_level="error", access_log=False, lifespan="off", workers=1, server_header=False,
             limit_concurrency=settings.connections_max, timeout_keep_alive=30,
             timeout_graceful_shutdown=1, h11_max_incomplete_event_size=65_536,

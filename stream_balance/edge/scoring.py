@@ -31,7 +31,7 @@ class Scoring:
         look: Callable[[Search], tuple[Floats, Floats]],
         reached: Callable[[], tuple[int | None, int]],
     ) -> None:
-        self._turn = turn
+        self.turn = turn
         self._codec = codec
         self._classes = tuple(classes)
         self._look = look
@@ -66,7 +66,7 @@ class Scoring:
 
     async def answer(self, search: Search, wait_s: float) -> dict[str, Any]:
         """Probability, threshold and rank of each item, best first among equals as shown. Raises turn.Busy."""
-        async with self._turn.guest(wait_s):
+        async with self.turn.guest(wait_s):
             probability, threshold = self._look(search)
             _, version = self._reached()
         self.searches += 1

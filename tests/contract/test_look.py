@@ -52,6 +52,28 @@ def test_a_look_is_the_score_that_follows_and_changes_no_bit(shop_log: Path, nam
     assert looked.state_digest() == plain.state_digest()
 
 
+@pytest.mark.parametrize("arms", [(), ("logistic:smote_under", "linear:none")], ids=["one arm", "two arms"])
+def test_looks_in_the_middle_of_learning_leave_no_trace_and_their_version_tells_them_apart(
+    shop_log: Path, arms: tuple[str, ...]
+) -> None:
+    chosen = settings(balance={"strategy": "smote_under"}, arms={"pairs": arms})
+    looked, plain = make_pipeline(chosen), make_pipeline(chosen)
+    search = make_search("asked", ts=0.0, items=["i1", "i2"])
+    said: dict[int, bytes] = {}
+
+    def between() -> None:
+        probability, _ = looked.look(search)
+        said[looked.panel.version] = probability.tobytes()
+
+    records = [each for each in islice(read_events([shop_log], Codec(WireSettings())), 200) if each.event is not None]
+    for record in records:
+        looked.push(record.event, record.data, between)
+        plain.push(record.event, record.data)
+    assert looked.state_digest() == plain.state_digest()
+    assert len(said) > looked.joiner.counts.matured / 30
+    assert len(set(said.values())) > len(said) / 2  # they are answers of a model that is learning
+
+
 @pytest.mark.parametrize(
     "chosen",
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -25,7 +24,6 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.guard import read_token
 from stream_balance.edge.http import HttpServer, HttpSettings
 from stream_balance.edge.logfile import read_events
-from stream_balance.edge.turn import Busy, Turn
 from stream_balance.edge.wire import WireSettings
 from stream_balance.errors import SettingsError
 from stream_balance.service import Session, drive, make_codec, make_pipeline
@@ -186,109 +184,6 @@ def test_the_model_card(client: httpx.Client, session: Session) -> None:
     assert card["samples"] == sum(session.pipeline.panel.samples().values())
     assert card["name"] == "logistic"
     assert card["learned_s_ago"] >= 0
-
-
-# --- turns ---
-
-
-def test_a_guest_gets_its_turn_although_the_loop_never_rests() -> None:
-    turn, stop, inside = Turn(), threading.Event(), []
-
-    def loop() -> None:
-        while not stop.is_set():
-            with turn:
-                inside.append(1)
-                inside.pop()
-
-    async def visit() -> int:
-        visits = 0
-        for _ in range(50):
-            async with turn.guest(30.0):
-                assert not inside, "alone"
-                visits += 1
-        return visits
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
-        assert asyncio.run(visit()) == 50
-    finally:
-        stop.set()
-        thread.join()
-
-
-def test_the_loop_gets_its_turn_although_guests_never_cease() -> None:
-    turn, stop, turns = Turn(), threading.Event(), []
-
-    def loop() -> None:
-        while not stop.is_set():
-            with turn:
-                turns.append(1)
-
-    async def visit() -> None:
-        while len(turns) < 50:
-            async with turn.guest(30.0):
-                await asyncio.sleep(0)
-
-    async def crowd() -> None:
-        await asyncio.gather(*(visit() for _ in range(8)))
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
-        asyncio.run(asyncio.wait_for(crowd(), 60.0))
-    finally:
-        stop.set()
-        thread.join()
-    assert len(turns) >= 50
-
-
-def test_a_guest_that_is_called_too_late_hands_the_room_on() -> None:
-    turn = Turn()
-
-    async def visit(wait_s: float) -> None:
-        async with turn.guest(wait_s):
-            pass
-
-    async def called_in_vain() -> None:
-        with turn:
-            late, patient = asyncio.create_task(visit(30.0)), asyncio.create_task(visit(30.0))
-            await asyncio.sleep(0)
-        late.cancel()  # the room is already its own
-        await patient
-        with pytest.raises(asyncio.CancelledError):
-            await late
-        await visit(0.0)
-
-    asyncio.run(called_in_vain())
-    with turn:
-        pass
-
-
-def test_a_guest_whose_event_loop_has_ended_is_passed_over() -> None:
-    turn = Turn()
-    ended = asyncio.new_event_loop()
-    with turn:
-        turn._guests.append(ended.create_future())
-        ended.close()
-
-    async def visit() -> None:
-        async with turn.guest(0.0):
-            pass
-
-    asyncio.run(visit())
-
-
-def test_a_guest_is_turned_away_and_leaves_the_door_open() -> None:
-    turn = Turn()
-
-    async def visit() -> None:
-        async with turn.guest(0.01):
-            pass
-
-    with turn, pytest.raises(Busy):
-        asyncio.run(visit())
-    asyncio.run(visit())
 
 
 def test_a_busy_loop_is_503_and_health_goes_on(client: httpx.Client, session: Session, search: dict[str, Any]) -> None:
