@@ -15,10 +15,10 @@ from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint import CheckpointSettings, compat
 from stream_balance.edge.checkpoint.allow import AllowList
 from stream_balance.edge.checkpoint.disk import Disk, LocalDisk
+from stream_balance.edge.checkpoint.fit_journal import Entry, FitJournal
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.keeper import About, Keeper
 from stream_balance.edge.checkpoint.lock import FolderLock
-from stream_balance.edge.checkpoint.refusals import Refusals
 from stream_balance.edge.checkpoint.store import Loaded, Store, Tell
 from stream_balance.edge.checkpoint.writer import ForkWriter, InlineWriter, Writer
 from stream_balance.errors import SettingsError
@@ -32,13 +32,13 @@ KEY_BYTES_MIN = 16
 @dataclass(frozen=True, slots=True)
 class Saving:
     """An open folder: `keeper` saves; `loaded` is what was there; `plan` the merge decisions taken after it;
-    `refusals` the fits that are to be done without."""
+    `journal` what became of fits in child processes."""
 
     settings: CheckpointSettings
     keeper: Keeper
     loaded: Loaded | None
     plan: list[dict[str, int]]
-    refusals: Refusals
+    journal: FitJournal
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -114,6 +114,7 @@ def begin(
     more: Mapping[str, Any] | None = None,
     is_ours: Callable[[], bool] = lambda: True,
     tell: Tell = lambda _: None,
+    follow: Mapping[str, Entry] | None = None,
     **clocks: Any,
 ) -> Saving:
     """What is there, if it may go on under these settings, and a keeper that goes on; `clocks` are the keeper's.
@@ -123,7 +124,8 @@ def begin(
     about = About(input_, state_settings(settings, more), versions())
     loaded = store.newest(_checker(about, settings, tell))
     keeper = Keeper(store, disk, writer, settings.checkpoint, about, is_ours=is_ours, tell=tell, **clocks)
-    return Saving(settings.checkpoint, keeper, loaded, keeper.resume(loaded), Refusals(disk))
+    journal = FitJournal(disk, follow, entries_max=settings.checkpoint.fits_max)
+    return Saving(settings.checkpoint, keeper, loaded, keeper.resume(loaded), journal)
 
 
 @contextmanager
@@ -135,6 +137,7 @@ def saving(
     *,
     more: Mapping[str, Any] | None = None,
     may_resume: bool = True,
+    follow: Mapping[str, Entry] | None = None,
 ) -> Iterator[Saving | None]:
     """The folder, locked and read; None without a folder. Raises WorldError if another process has it, SettingsError
     if what is there cannot go on under these settings, or may not (`may_resume`).
@@ -152,12 +155,12 @@ def saving(
             )
         forking = settings.checkpoint.writer == "fork"
         writer = ForkWriter(settings.checkpoint.write_max_s) if forking else InlineWriter()
-        saved = begin(settings, input_, disk, store, writer, more=more, is_ours=lock.is_held, tell=tell)
+        saved = begin(settings, input_, disk, store, writer, more=more, is_ours=lock.is_held, tell=tell, follow=follow)
         try:
             yield saved
         finally:
             saved.keeper.close()
-            saved.refusals.close()
+            saved.journal.close()
     finally:
         lock.release()
 

@@ -23,7 +23,7 @@ from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
-from stream_balance.edge.checkpoint.refusals import Refusals
+from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.fits import ChildFits, make_trainer, makes_gan_rows
@@ -114,10 +114,13 @@ class Session:
         publish: Callable[[Scored], None] | None = None,
         log: Log | None = None,
         bad_share: BadShare | None = None,
-        refusals: Refusals | None = None,
+        journal: FitJournal | None = None,
+        early: bool = False,
     ) -> None:
         self.pipeline = pipeline
-        self.fits = ChildFits(make_trainer(settings.workers), refusals, turn=self._beat)
+        self.fits = ChildFits(
+            make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit
+        )
         pipeline.attach(self.fits)
         self.settings = settings
         self.board = board
@@ -184,6 +187,9 @@ class Session:
         if self.board is not None:
             self.board.beat()
         self._turn.offer()
+
+    def _tell_fit(self, words: str) -> None:
+        self.log.warning(words)
 
     def _look(self, fresh: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Report and state for the board, and a log line for each change since the last look."""

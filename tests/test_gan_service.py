@@ -18,7 +18,7 @@ import pytest
 
 from stream_balance.core.synthesis import outcome_to_bytes
 from stream_balance.edge.checkpoint.disk import LocalDisk
-from stream_balance.edge.checkpoint.refusals import FILE, KEPT_MAX, Refusals
+from stream_balance.edge.checkpoint.fit_journal import FILE, FitJournal
 from stream_balance.edge.fits import ChildFits
 from stream_balance.edge.trainer import Trainer, Worker
 from stream_balance.gan.makers import has_torch
@@ -165,34 +165,15 @@ def test_while_the_loop_waits_it_shows_that_it_lives() -> None:
     assert beats
 
 
-def test_refusals_are_kept_in_the_folder_up_to_a_bound_and_a_torn_line_is_none(tmp_path: Path) -> None:
-    disk = LocalDisk(tmp_path)
-    first = Refusals(disk)
-    assert not list(tmp_path.iterdir())
-    for number in range(KEPT_MAX + 20):
-        first.keep("gan", b"%d" % number, "timeout")
-    first.close()
-    second = Refusals(disk)
-    assert second.why("gan", b"0") == "timeout"
-    assert (second.why("booster", b"0"), second.why("gan", b"x")) == (None, None)
-    second.keep("gan", b"x", "killed")
-    second.close()
-    with (tmp_path / FILE).open("ab") as file:
-        file.write((tmp_path / FILE).read_bytes().splitlines()[0][:-3])
-    third = Refusals(disk)
-    assert len(third) == KEPT_MAX
-    assert (third.why("gan", b"0"), third.why("gan", b"x")) == (None, "killed")
-
-
 def test_what_was_refused_is_not_tried_again_and_what_worked_is(tmp_path: Path) -> None:
     answer = outcome_to_bytes(release())
-    refusals = Refusals(LocalDisk(tmp_path))
+    journal = FitJournal(LocalDisk(tmp_path))
     with Trainer({"gan": Worker("tests.edge.children:fails_on_x")}) as trainer:
-        fits = ChildFits(trainer, refusals)
+        fits = ChildFits(trainer, journal)
         assert fits.take(fits.submit("gan", b"x")) is None
         requests = trainer.tallies["gan"].requests
         ticket = fits.submit("gan", b"x")
         assert (fits.take(ticket), fits.why(ticket)) == (None, "crash")
         assert trainer.tallies["gan"].requests == requests
         assert fits.take(fits.submit("gan", answer)) == answer
-    refusals.close()
+    journal.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,10 @@ import typer
 from stream_balance.commands.options import Config, Set, gather
 from stream_balance.commands.output import STDERR
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.edge.carried import carry
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.kafka.source import KafkaSource
-from stream_balance.edge.log import Log, make_log
+from stream_balance.edge.log import make_log
 from stream_balance.edge.recording import Recording
 from stream_balance.live_saving import lanes, named
 from stream_balance.service import make_codec
@@ -32,11 +34,22 @@ def record(
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="Leave once every partition is read to its end.")
     ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Checkpoint folder of the service: what it journaled of its fits goes along.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write the records of both topics to rotating, compressed segments; until SIGTERM or Ctrl-C.
 
     Every record is kept as it came, with its record time, broken ones too. `replay DIR` and `produce DIR` read it.
     Commits nothing: a service that reads the same topics is not touched.
+
+    With --journal a replay is told which fits of the service were refused, and which entered early. It is copied as
+    each segment is closed; a service that is behind the recording has then not come to the last ones yet.
 
     Example: stream-balance record night -c settings.toml
     """
@@ -50,7 +63,14 @@ def record(
             begin = lanes(recording.positions)
             source.open(begin or None, recording.topic_ids or None)
             log.info("recording", dir=str(folder), next_offsets=named(source.positions()))
-            _follow(source, recording, stop, log, until_caught_up=until_caught_up)
+
+            def closed(name: str) -> None:
+                carried = carry(journal, folder) if journal is not None else None
+                log.info("segment closed", name=name, records=recording.records, journaled=carried)
+
+            _follow(source, recording, stop, closed, until_caught_up=until_caught_up)
+            if journal is not None:
+                carry(journal, folder)
     finally:
         source.close()
         recording.abandon()
@@ -59,7 +79,12 @@ def record(
 
 
 def _follow(
-    source: KafkaSource, recording: Recording, stop: threading.Event, log: Log, *, until_caught_up: bool
+    source: KafkaSource,
+    recording: Recording,
+    stop: threading.Event,
+    closed: Callable[[str], None],
+    *,
+    until_caught_up: bool,
 ) -> None:
     """Append whole polls; close a segment only between two of them, where the positions say what has been taken."""
     began_s = time.monotonic()
@@ -72,13 +97,13 @@ def _follow(
             began_s = time.monotonic()
         caught_up = until_caught_up and not polled and source.caught_up()
         if caught_up or recording.is_full(time.monotonic() - began_s):
-            _rotate(source, recording, log)
+            _rotate(source, recording, closed)
         if caught_up:
             return
-    _rotate(source, recording, log)
+    _rotate(source, recording, closed)
 
 
-def _rotate(source: KafkaSource, recording: Recording, log: Log) -> None:
+def _rotate(source: KafkaSource, recording: Recording, closed: Callable[[str], None]) -> None:
     name = recording.rotate(named(source.positions()), source.topic_ids())
     if name is not None:
-        log.info("segment closed", name=name, records=recording.records)
+        closed(name)

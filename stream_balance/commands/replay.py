@@ -29,6 +29,8 @@ from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.bad_share import BadShare
+from stream_balance.edge.carried import followed
+from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.logfile import LogReader, read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
@@ -50,9 +52,10 @@ def replay_events(
     halt_on_bad: bool = False,
     quiet: bool = True,
     saved: Saving | None = None,
+    journal: FitJournal | None = None,
 ) -> dict[str, Any]:
     """Replay event logs; return the report as a document. What cannot be read is counted and kept in `dead_letters`;
-    with `saved` it goes on from there, and saves on the way and at the end.
+    with `saved` it goes on from there, and saves on the way and at the end. `journal`: what became of fits.
     """
     pipeline = (saved.pipeline if saved is not None else None) or make_pipeline(settings)
     with dead_letter_file(dead_letters) as kept:
@@ -63,7 +66,7 @@ def replay_events(
             settings,
             dead_letters=kept,
             bad_share=bad_share,
-            refusals=saved.refusals if saved is not None else None,
+            journal=saved.journal if saved is not None else journal,
         )
         pace = event_pace(speed, stop) if speed is not None else None
         with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
@@ -124,6 +127,14 @@ def replay(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --checkpoint-dir.")
     ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Do with fits as this checkpoint folder's service did.",
+            show_default="that in LOG, if any",
+        ),
+    ] = None,
     to_kafka: Annotated[
         bool, typer.Option("--to-kafka", help="Publish the log to the topics (as `produce` does) instead of learning.")
     ] = False,
@@ -163,6 +174,8 @@ def replay(
 
     stream-balance replay night/ --to-kafka --speed 60
 
+    stream-balance replay night/ --journal state
+
     stream-balance replay shop.jsonl.zst --event s-1200/3
 
     stream-balance replay table.csv --rows --label bought --positive yes --drop id
@@ -199,9 +212,10 @@ def replay(
     # How a table is read is part of what its state means.
     more = {"table": {"delay_rows": label_delay_rows, **flags.settings().model_dump(mode="json")}} if flags else None
     kind = "table" if flags else "log"
+    follow = followed(log, journal)
     with (
         stop_on_signals() as stop,
-        saving(settings, checkpoint_dir, kind, tell, more=more, may_resume=resume) as saved,
+        saving(settings, checkpoint_dir, kind, tell, more=more, may_resume=resume, follow=follow) as saved,
     ):  # fmt: skip
         if flags:
             reader = read_rows(log[0], flags.settings())
@@ -213,7 +227,7 @@ def replay(
         else:
             report = replay_events(
                 log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters,
-                halt_on_bad=halt_on_bad, quiet=quiet, saved=saved,
+                halt_on_bad=halt_on_bad, quiet=quiet, saved=saved, journal=FitJournal(None, follow),
             )  # fmt: skip
     name = ", ".join(str(path) for path in log)
     write_report(report, report_to, f"{name}: {lineup(settings)}")

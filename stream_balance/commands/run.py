@@ -33,7 +33,7 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.log import Log, LogSettings, make_log
-from stream_balance.errors import StreamBalanceError
+from stream_balance.errors import SettingsError, StreamBalanceError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
 from stream_balance.saving import Saving, saving
 from stream_balance.service import Session, make_codec, make_pipeline, serving
@@ -100,6 +100,11 @@ def run(
         kafka__accept_data_loss=accept_data_loss or None,
         checkpoint__dir=checkpoint_dir,
     )  # fmt: skip
+    if settings.workers.early and settings.checkpoint.dir is None:
+        raise SettingsError(
+            "workers.early is on without a checkpoint folder: where an answer enters is journaled there. Set "
+            "checkpoint.dir (--checkpoint-dir), or leave workers.early off."
+        )
     log = make_log(settings.log, sys.stderr)
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
     with (
@@ -122,7 +127,7 @@ def run(
         session = Session(
             pipeline, settings, board=board, dead_letters=KafkaDeadLetters(sink),
             publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
-            refusals=saved.refusals if saved is not None else None,
+            journal=saved.journal if saved is not None else None, early=settings.workers.early,
         )  # fmt: skip
         loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
         try:

@@ -71,7 +71,7 @@ def replay_table(
     if pipeline is None:
         pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
     with dead_letter_file(dead_letters) as kept:
-        session = Session(pipeline, settings, dead_letters=kept, refusals=saved.refusals if saved is not None else None)
+        session = Session(pipeline, settings, dead_letters=kept, journal=saved.journal if saved is not None else None)
         flush = kept.sync if kept is not None else lambda: None
         reading = SavedReading(reader, saved, pipeline, _content, flush=flush) if saved is not None else None
         for count, row in enumerate(reader if reading is None else reading, 1):

@@ -41,6 +41,7 @@ class GanOutcome(Record):
     outcome: str
     reason: str
     warm: bool = False
+    early: bool = False
     vettings: tuple[GanVetting, ...] = ()
 
 

@@ -52,6 +52,10 @@ class Fits(Protocol):
         """The result of a ticket, waited for; None where there is none."""
         ...
 
+    def enters(self, ticket: Any, events: int) -> bool:
+        """Whether a ticket's result enters at this number of events already; asked at each look, in their order."""
+        ...
+
     def why(self, ticket: Any) -> str:
         """A word for why there is none."""
         ...
@@ -119,9 +123,10 @@ class Retrain:
     def turn(self, moment: Moment) -> None:
         """Let an answer enter and ask for the next, where it is time."""
         self._now_us = max(self._now_us, moment.now_us)  # an event may be late
-        if self.request is not None and moment.events >= self.request.enters_at:
+        is_look = moment.events >= self._next_check
+        if self.request is not None and (moment.events >= self.request.enters_at or (is_look and self._early(moment))):
             self._enter(self.request, moment)
-        if moment.events < self._next_check:
+        if not is_look:
             return
         self._next_check = moment.events + self.settings.check_events
         self.pool.expire(self._now_us)
@@ -165,6 +170,9 @@ class Retrain:
         return "stale" if self.pool.release(label) is None else None
 
     # -- entering
+
+    def _early(self, moment: Moment) -> bool:
+        return self._fits is not None and self._fits.enters(self._ticket, moment.events)
 
     def _enter(self, request: OpenRequest, moment: Moment) -> None:
         outcome = self._outcome(request)
@@ -242,6 +250,7 @@ def told(position: int, request: OpenRequest, outcome: Release | Refusal, class_
     vettings = (*outcome.others, outcome.vetting) if isinstance(outcome, Release) else outcome.others
     return GanOutcome(
         position=position, label=class_name, asked_for=request.reason, warm=outcome.warm,
+        early=position < request.enters_at,
         outcome="release" if released else "refusal",
         reason=outcome.vetting.reason if isinstance(outcome, Release) else outcome.reason,
         vettings=tuple(_told(vetting) for vetting in vettings),

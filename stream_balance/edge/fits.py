@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from importlib.util import find_spec
 
 from stream_balance.core.records import RoomSettings
-from stream_balance.edge.checkpoint.refusals import Refusals
+from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.trainer import Job, Refusal, Tally, Trained, Trainer, Worker, WorkerSettings
 
 KIND = "booster"
@@ -16,10 +17,11 @@ WORKER = Worker(
 
 
 class WorkersSettings(RoomSettings):
-    """Limits of the child processes, by kind of work. They decide no result, only whether there is one."""
+    """Limits of the child processes, by kind of work. They decide no result, only whether, and when, there is one."""
 
     booster: WorkerSettings = WORKER.settings
     gan: WorkerSettings = WorkerSettings(timeout_s=600.0)
+    early: bool = False  # `run` only: the GAN's answer enters when it is there, not at gan.swap_after_events
 
 
 def make_trainer(settings: WorkersSettings) -> Trainer:
@@ -39,30 +41,65 @@ def makes_gan_rows() -> bool:
 class ChildFits:
     """Runs the core's fits in child processes, waits for a result when it must. Close it.
 
-    `refusals` remembers what was refused, across restarts. `turn` is called now and then while the loop waits.
+    `journal` remembers, across restarts, what is nobody's to repeat. With `early` a result enters as soon as it is
+    there, which takes a journal. `turn` is called now and then while the loop waits, `tell` for what somebody must see.
     """
 
     def __init__(
-        self, trainer: Trainer, refusals: Refusals | None = None, *, turn: Callable[[], None] = lambda: None
+        self,
+        trainer: Trainer,
+        journal: FitJournal | None = None,
+        *,
+        early: bool = False,
+        turn: Callable[[], None] = lambda: None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._trainer = trainer
-        self._refusals = refusals
+        self._journal = journal
+        self._early = early
         self._turn = turn
+        self._tell = tell
 
     def submit(self, kind: str, request: bytes) -> Job:
         """Start the fit, or queue it. What has been refused once is refused again, for the same reason."""
-        known = None if self._refusals is None else self._refusals.why(kind, request)
+        known = None if self._journal is None else self._journal.why(kind, request)
         if known is not None:
             return Job.refused(kind, request, Refusal(known, f"{kind}: refused before a restart", 0))
         return self._trainer.submit(kind, request)
 
+    def enters(self, ticket: Job, events: int) -> bool:
+        """Whether a result enters at so many events, before its time: where it once did, and at no other; else, if it
+        may, as soon as it is there. Either answer is safe in the journal on return, so a restart gives it again.
+        """
+        if self._journal is None:
+            return False
+        kind, request = ticket.kind, ticket.request
+        known = self._journal.early(kind, request)
+        if known.position is not None:
+            return events >= known.position
+        # One refused without a position entered at its time.
+        if not self._early or known.reason is not None or events <= known.not_by:
+            return False
+        if not ticket.done():
+            self._journal.wait(kind, request, events)
+            return False
+        outcome = self._trainer.wait(ticket)
+        self._journal.enter(kind, request, events, outcome.result if isinstance(outcome, Trained) else outcome.reason)
+        return True
+
     def take(self, ticket: Job) -> bytes | None:
         """The result; None for a refusal, which the trainer's tally has counted, and which a restart will follow."""
         outcome = self._trainer.wait(ticket, self._turn)
+        journal, kind, request = self._journal, ticket.kind, ticket.request
         if isinstance(outcome, Trained):
+            known = None if journal is None else journal.early(kind, request).result
+            if known is not None and known != hashlib.sha256(outcome.result).hexdigest():
+                self._tell(
+                    f"{kind}: a result is another one than that which once entered: other libraries, or another CPU"
+                )
             return outcome.result
-        if self._refusals is not None and outcome.attempts:
-            self._refusals.keep(ticket.kind, ticket.request, outcome.reason)
+        if journal is not None and journal.why(kind, request) is None:
+            journal.refuse(kind, request, outcome.reason)
         return None
 
     def why(self, ticket: Job) -> str:

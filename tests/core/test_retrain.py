@@ -36,6 +36,8 @@ class Answers:
     def __init__(self, answers: Iterable[Release | Refusal | str | bytes] = ()) -> None:
         self.answers = list(answers)
         self.asked: list[TrainingSet] = []
+        self.early: int | None = None
+        self.looks: list[int] = []
 
     def submit(self, kind: str, request: bytes) -> int:
         assert kind == KIND
@@ -50,6 +52,10 @@ class Answers:
         if isinstance(answer, str):
             return None
         return answer if isinstance(answer, bytes) else outcome_to_bytes(answer)
+
+    def enters(self, ticket: int, events: int) -> bool:
+        self.looks.append(events)
+        return self.early is not None and events >= self.early
 
     def why(self, ticket: int) -> str:
         return str(self._answer(ticket))
@@ -101,6 +107,17 @@ def test_an_answer_enters_at_its_number_of_events_and_no_sooner() -> None:
     run(retrain, [60])
     assert retrain.pool.release(1) is not None
     assert positions(retrain) == [60]
+
+
+def test_an_answer_that_may_enter_early_does_so_at_the_next_look() -> None:
+    retrain, fits = started([release()])
+    fits.early = 33
+    run(retrain, range(60))
+    assert fits.looks == [20, 30, 40]
+    assert [(each.position, each.early) for each in retrain.history] == [(40, True)]
+    fits.early = None
+    run(retrain, range(60, 300))
+    assert [(each.position, each.early) for each in retrain.history] == [(40, True), (260, False)]
 
 
 def test_at_most_one_request_is_open() -> None:

@@ -266,7 +266,7 @@ class History:
         sink = KafkaSink(settings.kafka, now_s=fate.now_s, sleep=fate.sleep)
         session = Recording(
             pipeline, settings, dead_letters=KafkaDeadLetters(sink, fate.now_s),
-            publish=prediction_publisher(sink, settings.wire.classes), refusals=saved.refusals,
+            publish=prediction_publisher(sink, settings.wire.classes), journal=saved.journal,
         )  # fmt: skip
         session.order, session.known = self.order, self.known
         turns: Any = Turns(self, stop_at)

@@ -25,6 +25,7 @@ class CheckpointSettings(RoomSettings):
     failing_max_s: PositiveFloat = 900.0  # so long the service bears that none can be written, then it leaves
     stop_max_s: PositiveFloat = 8.0  # for the outputs and the last checkpoint of a clean stop
     journal_bytes_max: int = Field(default=64_000_000, ge=1_000)  # of merge decisions; at half of it one is made early
+    fits_max: PositiveInt = 10_000  # requests of child processes that the fit journal remembers what became of
 
     hmac_key_file: Path | None = None  # sign checkpoints, and take only signed ones
     trusted_modules: tuple[str, ...] = ()  # whose classes may be in one, beside ours, River's and numpy's

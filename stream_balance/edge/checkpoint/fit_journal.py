@@ -1,0 +1,153 @@
+"""Fit journal: what the world decided about fits in child processes, so that a restart and a replay decide the same.
+
+A fit's result is a function of its request. That there is none (killed, too slow, no memory), and at which event it
+entered where it need not wait for its time, is the world's doing and nobody's to repeat. So a refusal, an early entry,
+and that at some event it had not entered yet, are appended here by the SHA-256 of the request, and synced before they
+have an effect. A line that is not whole was never relied upon. Bounded: the latest `entries_max` requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+import orjson
+
+from stream_balance.edge.checkpoint.disk import Disk, Output, disk_error
+
+FILE, FRESH = "fits.jsonl", "fits.tmp"
+ENTRIES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one request. `reason`: why it was refused. `position`: at how many events it entered early;
+    `result`: the SHA-256 of what entered; `not_by`: up to there it had not entered early.
+    """
+
+    kind: str
+    reason: str | None = None
+    position: int | None = None
+    result: str | None = None
+    not_by: int = -1
+
+
+class FitJournal:
+    """The journal of one folder, or of none (`disk` None: it is followed, nothing is kept). The file is made with the
+    first entry. `follow` are entries of another journal, which go before what the folder has of the same requests.
+    """
+
+    def __init__(
+        self, disk: Disk | None, follow: Mapping[str, Entry] | None = None, *, entries_max: int = ENTRIES_MAX
+    ) -> None:
+        self._disk = disk
+        self._file: Output | None = None
+        self._lines = 0  # of the file
+        self._entries_max = entries_max
+        self._known: dict[str, Entry] = {}
+        self.forgotten = 0
+        if disk is not None:
+            try:
+                if FILE in disk.names():
+                    disk.sync_file(FILE)  # what a killed process left unsynced is about to be relied upon
+                    with disk.open(FILE) as source:
+                        self._known = entries(source.read())
+            except OSError as error:
+                raise disk_error(disk, f"{FILE} cannot be read", error) from error
+        if follow:
+            self._known |= follow
+            self._put(())
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def why(self, kind: str, request: bytes) -> str | None:
+        """The reason for which this request was refused; None if it was not."""
+        return self._of(kind, request).reason
+
+    def early(self, kind: str, request: bytes) -> Entry:
+        """What is known of a request's early entry."""
+        return self._of(kind, request)
+
+    def _of(self, kind: str, request: bytes) -> Entry:
+        return self._known.get(_name(kind, request)) or Entry(kind)
+
+    def refuse(self, kind: str, request: bytes, reason: str) -> None:
+        """A refusal, safe on return. Raises WorldError."""
+        self._change(kind, request, replace(self._of(kind, request), reason=reason))
+
+    def enter(self, kind: str, request: bytes, position: int, outcome: bytes | str) -> None:
+        """A result, or a refusal for a reason, enters early at so many events; safe on return. Raises WorldError."""
+        entry = replace(self._of(kind, request), position=position)
+        if isinstance(outcome, str):
+            entry = replace(entry, reason=outcome)
+        else:
+            entry = replace(entry, result=hashlib.sha256(outcome).hexdigest())
+        self._change(kind, request, entry)
+
+    def wait(self, kind: str, request: bytes, position: int) -> None:
+        """At so many events it had not entered; safe on return. Raises WorldError."""
+        self._change(kind, request, replace(self._of(kind, request), not_by=position))
+
+    def _change(self, kind: str, request: bytes, entry: Entry) -> None:
+        name = _name(kind, request)
+        self._known.pop(name, None)  # the latest stand last
+        self._known[name] = entry
+        self._put((name,))
+
+    def _put(self, names: Iterable[str]) -> None:
+        if self._disk is None:
+            return
+        try:
+            if self._file is None or self._lines >= 2 * self._entries_max:
+                self._begin(self._disk)
+            else:
+                for name in names:
+                    self._write(self._file, name)
+                self._file.sync()
+        except OSError as error:
+            raise disk_error(self._disk, f"{FILE} cannot be written, and must not be lost", error) from error
+
+    def _begin(self, disk: Disk) -> None:
+        """The latest ones in a file of their own, which takes the place of the one before."""
+        kept = dict(list(self._known.items())[-self._entries_max :])
+        self.forgotten += len(self._known) - len(kept)
+        self._known = kept
+        self.close()
+        self._file, self._lines = disk.create(FRESH), 0
+        for name in self._known:
+            self._write(self._file, name)
+        self._file.sync()
+        disk.rename(FRESH, FILE)
+        disk.sync_names()
+
+    def _write(self, file: Output, name: str) -> None:
+        data = orjson.dumps({"request": name, **asdict(self._known[name])})
+        self._lines += 1
+        file.write(b"%08x %s\n" % (zlib.crc32(data), data))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def entries(content: bytes) -> dict[str, Entry]:
+    """What whole lines say, by request, up to the first that is not whole; the last word on a request counts."""
+    found: dict[str, Entry] = {}
+    for line in content.splitlines(keepends=True):
+        crc, _, data = line.rstrip(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
+            break
+        fields = orjson.loads(data)
+        name = fields.pop("request")
+        found.pop(name, None)
+        found[name] = Entry(**fields)
+    return found
+
+
+def _name(kind: str, request: bytes) -> str:
+    return hashlib.sha256(kind.encode() + b"\0" + request).hexdigest()

@@ -1,0 +1,145 @@
+"""The fit journal: what was decided once is decided again, up to a bound, and a torn line was never relied upon."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_balance.edge.carried import carry, followed
+from stream_balance.edge.checkpoint.disk import LocalDisk
+from stream_balance.edge.checkpoint.fit_journal import FILE, Entry, FitJournal, entries
+from stream_balance.edge.fits import ChildFits
+from stream_balance.edge.trainer import Job, Refusal, Trainer, Worker
+from stream_balance.errors import SettingsError
+
+MAX = 50
+
+
+def test_refusals_are_kept_up_to_a_bound_and_a_torn_line_is_none(tmp_path: Path) -> None:
+    disk = LocalDisk(tmp_path)
+    first = FitJournal(disk, entries_max=MAX)
+    assert not list(tmp_path.iterdir())
+    for number in range(3 * MAX):
+        first.refuse("gan", b"%d" % number, "timeout")
+        assert first.why("gan", b"%d" % number) == "timeout"
+    assert len(first) <= 2 * MAX
+    assert first.forgotten + len(first) == 3 * MAX
+    first.close()
+    second = FitJournal(disk, entries_max=MAX)
+    assert second.why("gan", b"%d" % (2 * MAX)) == "timeout"
+    assert (second.why("booster", b"149"), second.why("gan", b"x")) == (None, None)
+    second.refuse("gan", b"x", "killed")
+    second.close()
+    with (tmp_path / FILE).open("ab") as file:
+        file.write((tmp_path / FILE).read_bytes().splitlines()[0][:-3])
+    third = FitJournal(disk, entries_max=MAX)
+    assert len(third) == MAX
+    assert (third.why("gan", b"0"), third.why("gan", b"x")) == (None, "killed")
+
+
+def test_looks_without_an_entry_do_not_make_the_file_grow_without_end(tmp_path: Path) -> None:
+    journal = FitJournal(LocalDisk(tmp_path), entries_max=4)
+    for events in range(500):
+        journal.wait("gan", b"one", events)
+    journal.close()
+    assert len((tmp_path / FILE).read_bytes().splitlines()) <= 8
+    assert entries((tmp_path / FILE).read_bytes()).popitem()[1] == Entry("gan", not_by=499)
+
+
+@given(st.data())
+def test_any_beginning_of_the_file_says_what_was_said_by_then(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    journal = FitJournal(LocalDisk(folder))
+    said, sizes = [dict[str, Entry]()], [0]
+    for step in range(data.draw(st.integers(1, 8))):
+        request = bytes([data.draw(st.integers(0, 2))])
+        match data.draw(st.sampled_from(("refuse", "enter", "wait"))):
+            case "refuse":
+                journal.refuse("gan", request, "killed")
+            case "enter":
+                journal.enter("gan", request, step, data.draw(st.sampled_from((b"rows", "crash"))))
+            case _:
+                journal.wait("gan", request, step)
+        content = (folder / FILE).read_bytes()
+        said.append(entries(content))
+        sizes.append(len(content))
+    journal.close()
+    cut = data.draw(st.integers(0, len(content)))
+    whole = max(i for i, size in enumerate(sizes) if size <= cut)
+    assert entries(content[:cut]) == said[whole]
+    assert dict(FitJournal(LocalDisk(folder))._known) == said[-1]
+
+
+def fits(journal: FitJournal, *, early: bool) -> ChildFits:
+    return ChildFits(Trainer({"gan": Worker("tests.edge.children:echo")}), journal, early=early)
+
+
+def refused(request: bytes, reason: str = "crash") -> Job:
+    return Job.refused("gan", request, Refusal(reason, "", 3))
+
+
+def test_an_early_entry_is_repeated_at_its_place_and_what_was_passed_is_passed_again(tmp_path: Path) -> None:
+    disk = LocalDisk(tmp_path)
+    first = fits(FitJournal(disk), early=True)
+    waiting = Job("gan", b"a")
+    assert [first.enters(waiting, events) for events in (10, 20)] == [False, False]
+    # The process ends; in its next life the answer is there sooner.
+    second = fits(FitJournal(disk), early=True)
+    job = refused(b"a")
+    assert [second.enters(job, events) for events in (10, 20, 30)] == [False, False, True]
+    # In the one after it is late, early or not: it is waited for at its place.
+    for early in (True, False):
+        later = fits(FitJournal(disk), early=early)
+        assert [later.enters(Job("gan", b"a"), events) for events in (10, 20, 30)] == [False, False, True]
+        assert later.submit("gan", b"a").done()
+    assert FitJournal(disk).why("gan", b"a") == "crash"
+
+
+def test_without_the_option_nothing_enters_early_and_nothing_is_journaled(tmp_path: Path) -> None:
+    journal = FitJournal(LocalDisk(tmp_path))
+    assert not fits(journal, early=False).enters(refused(b"a"), 10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refusal_that_entered_at_its_time_does_so_again(tmp_path: Path) -> None:
+    journal = FitJournal(LocalDisk(tmp_path))
+    journal.refuse("gan", b"a", "killed")
+    child = fits(journal, early=True)
+    assert not child.enters(child.submit("gan", b"a"), 10)
+
+
+def test_a_result_that_differs_from_the_one_journaled_is_told(tmp_path: Path) -> None:
+    journal, told = FitJournal(LocalDisk(tmp_path)), list[str]()
+    journal.enter("gan", b"ab", 10, b"other")
+    with Trainer({"gan": Worker("tests.edge.children:echo")}) as trainer:
+        child = ChildFits(trainer, journal, tell=told.append)
+        assert child.take(child.submit("gan", b"ab")) == b"ba"
+    assert len(told) == 1
+    assert journal.early("gan", b"ab").result == hashlib.sha256(b"other").hexdigest()
+
+
+def test_a_journal_goes_along_with_a_recording_and_is_followed(tmp_path: Path) -> None:
+    state, night = tmp_path / "state", tmp_path / "night"
+    night.mkdir()
+    state.mkdir()
+    assert (carry(state, night), followed([night], None)) == (0, {})
+    journal = FitJournal(LocalDisk(state))
+    journal.enter("gan", b"a", 70, b"rows")
+    with (state / FILE).open("ab") as file:
+        file.write(b"0000 half a li")
+    assert carry(state, night) == 1
+    found = followed([night], None)
+    assert found == followed([tmp_path / "log.jsonl"], state) == followed([], state / FILE)
+    own = FitJournal(LocalDisk(tmp_path / "own"), found)
+    assert own.early("gan", b"a").position == 70
+    # What was followed once is in the folder: a resumed replay needs no telling.
+    assert FitJournal(LocalDisk(tmp_path / "own")).early("gan", b"a").position == 70
+    assert FitJournal(None, found).early("gan", b"a").position == 70
+    with pytest.raises(SettingsError, match="nothing was journaled"):
+        followed([], tmp_path / "nowhere")
