@@ -131,7 +131,7 @@ def run(
         )  # fmt: skip
         loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
         try:
-            loop.run(until_caught_up=until_caught_up)
+            loop.run(until_caught_up=until_caught_up, batch_max=settings.kafka.poll_records_max)
         except Stopped:
             log.info("stopped", why="before the broker was found")
             return

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,16 @@ def test_a_token_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_the_server_is_on_loopback_by_default(client: httpx.Client) -> None:
     assert client.base_url.host == "127.0.0.1"
+
+
+def test_pages_and_connections_beyond_their_bounds_are_turned_away() -> None:
+    with serving(Board(), streams_max=2, connections_max=8) as client, ExitStack() as opened:
+        pages = [opened.enter_context(client.stream("GET", "/events")).iter_raw() for _ in range(2)]
+        assert [next(page)[:6] for page in pages] == [b"event:"] * 2
+        full = client.get("/events")
+        assert (full.status_code, full.json()["reason"]) == (503, "too_many_streams")
+        host = client.base_url.host, client.base_url.port or 0
+        for _ in range(8):
+            opened.enter_context(socket.create_connection(host))
+        found = httpx.get(f"{client.base_url}/health")
+        assert (found.status_code, found.text) == (503, "Service Unavailable")

@@ -240,4 +240,6 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> No
     assert lock.is_held()
     (tmp_path / "lock").unlink()
     assert not lock.is_held()
+    (tmp_path / "lock").touch()  # another one of that name
+    assert not lock.is_held()
     lock.release()

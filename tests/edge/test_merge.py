@@ -227,3 +227,11 @@ def test_a_run_cut_at_any_positions_equals_the_whole_run(parts: Logs, data: st.D
     again = run(rest, sizes(data), run_max=3)
     assert [p for p in done + again if p in kept] == [p for p in whole if p in kept]
     assert sorted(done + again) == sorted(whole)
+
+
+def test_a_bad_record_that_waits_is_still_to_be_done() -> None:
+    merge = merge_of(A, B)
+    feed_all(merge, A, lane(A, [None, None, 5]))
+    assert merge.positions()[A] == 0
+    assert places(merge.take(1)) == ["search-events[0]@0", "search-events[0]@1"]
+    assert merge.positions()[A] == 2

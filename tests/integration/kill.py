@@ -2,11 +2,13 @@
 
     python -m tests.integration.kill --times 100 --seed 1        # needs KAFKA_HOME and java, or --bootstrap
 
-The topics are complete, or grow while it runs (`--growing`). A life ends at a moment drawn from its start-up or from
-its work; whether a checkpoint was being written then is seen from its temporary file. Compared are the report and the
-state digest: of complete topics with a replay of their log; of growing ones, whose order depends on when they were
-read, with one life without a break that begins at the first checkpoint, before any event, and follows the whole merge
-journal. And every prediction published twice, by that life too, must be the same to the last bit.
+The topics are complete, or grow while it runs (`--growing`). The service learns one arm, or three, with the GAN and
+the booster among them (`--children`: their fits run in processes of their own). A life ends at a moment drawn from its
+start-up or from its work; whether a checkpoint was being written then is seen from its temporary file, whether a GAN
+was trained from the processes there are. Compared are the report and the state digest: of complete topics with a replay
+of their log; of growing ones, whose order depends on when they were read, with one life without a break that begins at
+the first checkpoint, before any event, and follows the whole merge journal. And every prediction published twice, by
+that life too, must be the same to the last bit.
 """
 
 from __future__ import annotations
@@ -32,9 +34,24 @@ from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.simulation.shop import generate
 from tests.integration.conftest import kafka_home, kafka_of
-from tests.integration.test_run import comparable, flags, produce, read_all, report_of
+from tests.integration.test_run import comparable, flags, produce, read_all
 
 PATIENCE_S = 300.0
+WHOLE_S = 1_800.0
+LIFE_S = 1.2  # from when it reads, at most
+FEED_S = 6.0  # a kill, of growing topics
+ONE_ARM = ("--strategy", "smote_under")
+# Fits every few hundred rows, a training every 500 events whose rows are taken whatever they are.
+CHILDREN = (
+    "--arms", "logistic:gan,linear:none,window_booster:none",
+    *(part for each in (
+        "features.warm_s=0", "join.window_s=300", "gan.swap_after_events=300", "gan.retrain_events=500",
+        "gan.check_events=50", "gan.copula_rows_min=10", "gan.gan_rows_min=30", "gan.release_rows=100",
+        "gan.shadow_repeats=1", "gan.shares=[0.1]", "gan.steps_cold=20", "gan.steps_warm=10", "gan.adopt=vetted",
+        "gan.c2st_max=1.0", "gan.coverage_min=0.0", "gan.dcr_share_max=1.0", "gan.exact_share_max=1.0",
+        "gan.errors=100.0", "gan.on_drift=false",
+    ) for part in ("--set", each)),
+)  # fmt: skip
 ALL = 1_000_000  # checkpoints; with them the whole journal stays
 
 
@@ -45,15 +62,18 @@ class Kills:
     times: int = 0
     starting: int = 0  # killed before the service said where it goes on
     writing: int = 0  # killed while a checkpoint was being written
+    training: int = 0  # killed while a GAN was being trained
+    fitting: int = 0  # killed with the booster's child there
     lives_that_saved: int = 0  # a new checkpoint came into place
     predictions: int = 0
     repeated: int = 0  # searches whose prediction left more than once
     decisions: int = 0  # merge decisions that times did not force, journaled
+    releases: int = 0  # trainings whose rows were taken, in the end
     same: bool = False  # report and digest equal those of a run in one piece
     reasons: list[str] = field(default_factory=list)
 
 
-def life(command: list[str], folder: Path, rng: random.Random, kills: Kills) -> bool:
+def life(command: list[str], folder: Path, rng: random.Random, kills: Kills, life_s: float) -> bool:
     """Start the service and kill it; False if it had come to its end before."""
     before = {path.name for path in folder.glob("*.sbc")}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -74,10 +94,11 @@ def life(command: list[str], folder: Path, rng: random.Random, kills: Kills) -> 
         wait_s = rng.uniform(0.0, 3.0)
     else:
         working.wait(PATIENCE_S)
-        wait_s = rng.uniform(0.0, 1.2)
+        wait_s = rng.uniform(0.0, life_s)
     with suppress(subprocess.TimeoutExpired):
         process.wait(wait_s)
     ended = process.poll()
+    children = " ".join(_commands_below(process.pid))
     process.send_signal(signal.SIGKILL)
     process.wait()
     reader.join()
@@ -88,20 +109,33 @@ def life(command: list[str], folder: Path, rng: random.Random, kills: Kills) -> 
         return False
     kills.times += 1
     kills.starting += not any("reading" in line for line in told)
-    kills.writing += bool(list(folder.glob("*.tmp")))
+    kills.writing += bool(list(folder.glob("checkpoint-*.tmp")))
+    kills.training += "gan.worker" in children
+    kills.fitting += "booster_fit" in children
     kills.lives_that_saved += {path.name for path in folder.glob("*.sbc")} != before
     return True
 
 
+def _commands_below(pid: int) -> list[str]:
+    """The command lines of a process's children."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in task.read_text().split():
+                found.append(Path(f"/proc/{child}/cmdline").read_text())
+    return found
+
+
 def kill_often(
-    times: int, seed: int, settings: KafkaSettings, folder: Path, *, events: int, growing: bool = False
-) -> Kills:
+    times: int, seed: int, settings: KafkaSettings, folder: Path, *, events: int, growing: bool = False,
+    arms: tuple[str, ...] = ONE_ARM, life_s: float = LIFE_S, feed_s: float = FEED_S,
+) -> Kills:  # fmt: skip
     """Produce a log, run the service over it through so many kills, then to its end."""
     rng, kills = random.Random(seed), Kills()
     log, state = folder / "log.jsonl", folder / "state"
     log.write_bytes(b"".join(line + b"\n" for line in generate(events, seed=seed)))
     arguments = [
-        "run", *flags(settings), "--port", "0", "--checkpoint-dir", str(state),
+        "run", *arms, *flags(settings), "--port", "0", "--checkpoint-dir", str(state),
         "--set", "checkpoint.interval_s=0.15",
     ]  # fmt: skip
     if growing:
@@ -115,7 +149,7 @@ def kill_often(
         first.write_bytes(b"".join(lines[: events // 10]))
         rest.write_bytes(b"".join(lines[events // 10 :]))
         assert produce(first, settings).returncode == 0
-        speed = ["--speed", str(_span_s(lines) / (times * 6.0))]
+        speed = ["--speed", str(_span_s(lines) / (times * feed_s))]
         feeder = subprocess.Popen(
             [sys.executable, "-m", "stream_balance", "produce", str(rest), *flags(settings), *speed],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -123,7 +157,7 @@ def kill_often(
     else:
         assert produce(log, settings).returncode == 0
     while kills.times < times:
-        if not life(command, state, rng, kills):
+        if not life(command, state, rng, kills, life_s):
             break
     if feeder is not None and feeder.wait() != 0:
         kills.reasons.append("the producer failed")
@@ -134,7 +168,8 @@ def kill_often(
         arguments[arguments.index(str(state))] = str(first)
         whole = report_of(*arguments, "--until-caught-up")
     else:
-        whole = report_of("replay", log)
+        whole = report_of("replay", log, *arms)
+    kills.releases = final["gan"]["releases"]
     predictions = read_all(settings, settings.predictions_topic)
     by_search: dict[str, set[bytes]] = {}
     for value in predictions:
@@ -164,6 +199,14 @@ def keep_the_first(state: Path, folder: Path) -> int:
     return entries
 
 
+def report_of(*arguments: str | Path) -> dict[str, Any]:
+    """Of a run or replay in one piece; children may take their time."""
+    whole = [sys.executable, "-m", "stream_balance", *map(str, arguments), "--report", "-"]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=WHOLE_S)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
 def _summary(report: dict[str, Any]) -> str:
     return f"{report['events']} {report['examples']} {report['state_digest']}"
 
@@ -182,6 +225,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--growing", action="store_true")
+    parser.add_argument("--children", action="store_true", help="with the booster and the GAN")
+    parser.add_argument("--life-s", type=float, default=LIFE_S, help="from when it reads to its end, at most")
+    parser.add_argument("--feed-s", type=float, default=FEED_S, help="how long growing topics grow, a kill")
     parser.add_argument("--bootstrap", default=None)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -197,8 +243,9 @@ def main() -> None:
             bootstrap = broker.bootstrap
         try:
             kills = kill_often(
-                asked.times, asked.seed, topics_of(bootstrap), folder, events=asked.events, growing=asked.growing
-            )
+                asked.times, asked.seed, topics_of(bootstrap), folder, events=asked.events, growing=asked.growing,
+                arms=CHILDREN if asked.children else ONE_ARM, life_s=asked.life_s, feed_s=asked.feed_s,
+            )  # fmt: skip
         finally:
             if broker is not None:
                 broker.kill()

@@ -238,6 +238,30 @@ def test_a_dead_letter_too_large_to_send_is_cut_and_says_how_long_it_was(topics:
     assert dict(letter.headers)["dead_letter.bytes"] == b"5000000"
 
 
+def test_a_prediction_too_large_to_send_is_an_error_that_names_the_limit(topics: Any) -> None:
+    sink = KafkaSink(topics(partitions=1, request_bytes_max=50_000))
+    sink.open()
+    sink.publish_prediction(b"u", bytes(40_000))
+    with pytest.raises(WorldError, match=r"prediction of 60000 bytes cannot be sent, at most 50000 can .kafka.request"):
+        sink.publish_prediction(b"u", bytes(60_000))
+    sink.flush(20)
+    sink.close()
+
+
+def test_a_turn_takes_so_many_records_and_the_rest_comes_with_the_next_ones(topics: Any) -> None:
+    settings = topics(partitions=2, poll_records_max=7)
+    log = [line("s", f"e{n}", f"u{n}", START_MS + n) for n in range(100)]
+    produce(settings, log)
+    source = KafkaSource(settings, PlainCodec())
+    source.open()
+    turns = []
+    while not source.caught_up():
+        turns.append(source.poll(timeout_s=0.5))
+    source.close()
+    assert max(map(len, turns)) == 7
+    assert [place(record.event) for turn in turns for record in turn if record.event] == in_total_order(log)
+
+
 def test_a_record_too_large_to_send_is_reported_and_the_log_goes_on(topics: Any) -> None:
     settings = topics(partitions=1)
     large = Outgoing(b"x" * 2_000_000, "search", b"u", START_MS)

@@ -108,6 +108,11 @@ class SimulatedDisk:
             inode.safe = len(inode.data)
         self._names, self._safe_names, self._changes = names, dict(names), []
 
+    def rots(self, name: str) -> None:
+        """One bit of a file is another, and nobody has noticed."""
+        data = self._inode(name).data
+        data[self._fate.rng.randrange(len(data))] ^= 1 << self._fate.rng.randrange(8)
+
     def would_stay(self) -> SimulatedDisk:
         """What is certain to be there after a power failure at this moment."""
         other = SimulatedDisk(Fate(0))

@@ -21,7 +21,8 @@ import orjson
 
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.allow import AllowList
-from stream_balance.edge.checkpoint.store import Store
+from stream_balance.edge.checkpoint.format import Damaged
+from stream_balance.edge.checkpoint.store import Store, file_name
 from stream_balance.edge.checkpoint.writer import InlineWriter, Outcome
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka.decode import decode
@@ -44,6 +45,7 @@ START_MS = 1_772_352_000_000
 WINDOW_S = 60.0
 LIVES_MAX = 8
 TURNS_MAX = 4_000
+ROT = 0.3
 Place = tuple[str, int, int]
 Logs = dict[LaneKey, list[Kept]]
 
@@ -55,7 +57,10 @@ def settings_of(rng: random.Random) -> Settings:
         {
             "join": {"window_s": WINDOW_S},
             "order": {"disorder_max_s": rng.choice((0.0, 0.0, 5.0))},
-            "kafka": {"buffer_records_max": rng.choice((6, 40, 5_000)), "outage_max_s": 20.0, **backoff},
+            "kafka": {
+                "buffer_records_max": rng.choice((6, 40, 5_000)), "poll_records_max": rng.choice((2, 500)),
+                "outage_max_s": 20.0, **backoff,
+            },
             "checkpoint": {
                 "interval_s": rng.choice((0.25, 2.0, 10.0)),
                 "interval_events": rng.choice((5, 40, 1_000)),
@@ -65,7 +70,7 @@ def settings_of(rng: random.Random) -> Settings:
             },
             "bad": {"share_max": 1.0},
         }
-    )
+    )  # fmt: skip
 
 
 def logs_of(rng: random.Random, searches: int, *, growing: bool) -> Logs:
@@ -141,8 +146,14 @@ class Recording(Session):
 
     order: list[Place]
     known: list[Place]  # the longest order of good records so far
+    decided: Callable[[], tuple[int, int]]  # decisions that times did not force, entries of the journal
+    seen = (0, 0)
 
     def take(self, record: Any, content: bytes) -> None:
+        unforced, entries = self.decided()
+        if unforced > self.seen[0]:
+            assert entries > self.seen[1], "a record is taken before the decision on its order is in the journal"
+            self.seen = unforced, entries
         place = (record.topic, record.partition, record.offset)
         if record.event is not None:
             index = len(set(self.order) & set(self.known))
@@ -187,6 +198,7 @@ class Ended:
     unforced: int = 0
     ended_at: list[tuple[str, Moment]] = field(default_factory=list)  # operations that lives have ended at
     turns: int = 0
+    rotten: int = 0  # checkpoints that were damaged
 
 
 @dataclass
@@ -212,6 +224,7 @@ class History:
         self.known: list[Place] = []
         self.unforced = 0
         self.turns = 0
+        self.rotten = 0
         self._source: KafkaSource | None = None
         self._pipeline: Pipeline | None = None
         self._faults = False
@@ -242,8 +255,9 @@ class History:
                         break
                 self.broker.process_ended()
                 self._check_kept()
+                self._rot()
         self._check_outputs()
-        return Ended(report, self.order, lives, self.unforced, self.fate.ended_at, self.turns)
+        return Ended(report, self.order, lives, self.unforced, self.fate.ended_at, self.turns, self.rotten)
 
     def _next_end(self) -> Crash | None:
         if self.crashes:
@@ -269,6 +283,7 @@ class History:
             publish=prediction_publisher(sink, settings.wire.classes), journal=saved.journal,
         )  # fmt: skip
         session.order, session.known = self.order, self.known
+        session.decided = lambda: (source.unforced, saved.keeper.journal.entries)
         turns: Any = Turns(self, stop_at)
         loop = LiveLoop(
             source, sink, session, turns, saving=saved, flush_max_s=settings.kafka.outage_max_s, now_s=fate.now_s
@@ -276,7 +291,7 @@ class History:
         self._source, self._pipeline = source, pipeline
         is_killed = False
         try:
-            loop.run()
+            loop.run(batch_max=settings.kafka.poll_records_max)
         except ProcessEnds:
             is_killed = True  # nothing is cleared up then
             raise
@@ -345,6 +360,22 @@ class History:
         names = self.disk.names()
         assert sum(name.endswith(".sbc") for name in names) <= self.settings.checkpoint.keep + 2, names
         Store(self.disk, AllowList()).newest()
+
+    def _rot(self) -> None:
+        """By chance the newest checkpoints are damaged; a whole one stays, and the journal since then with it."""
+        if self.crashes or self.fate.rng.random() >= ROT:
+            return
+        whole = [sequence for sequence in Store(self.disk, AllowList()).sequences() if self._is_whole(sequence)]
+        for sequence in whole[self.fate.rng.randint(1, max(1, len(whole))) :]:
+            self.disk.rots(file_name(sequence))
+            self.rotten += 1
+
+    def _is_whole(self, sequence: int) -> bool:
+        try:
+            Store(self.disk, AllowList()).verify(sequence)
+        except Damaged:
+            return False
+        return True
 
     def _dead(self) -> set[Place]:
         found = set()

@@ -42,6 +42,13 @@ def test_a_crash_at_every_point_costs_nothing(point: str, moment: Moment) -> Non
         assert ended.lives > len(crashes)
 
 
+def test_a_checkpoint_made_while_the_journal_is_followed_keeps_the_rest_of_it() -> None:
+    # The first life has half a journal when it ends, so the second saves at once, and ends; the third goes on there.
+    lives = ("disk.create:temporary", 2, "before"), ("disk.rename:checkpoint", 1, "after")
+    crashes = tuple(Crash(*life, power=False) for life in lives)
+    assert check_seed(325, searches=30, growing=True, crashes=crashes).lives >= 3
+
+
 def test_the_points_are_all_there_are() -> None:
     seen: set[str] = set()
     for seed in range(12):
