@@ -24,7 +24,7 @@ EDGE = "stream_balance/edge/"
 CHECKPOINT = EDGE + "checkpoint/"
 KEEPER, LIVES = "tests/edge/test_keeper.py", "tests/simulation/test_lives.py"
 MERGE, STORE = "tests/edge/test_merge.py", "tests/edge/test_checkpoint_store.py"
-DISK, REFUSALS = "tests/edge/test_disk.py", "tests/test_gan_service.py"
+DISK, FITS = "tests/edge/test_disk.py", "tests/edge/test_fit_journal.py"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,13 @@ MUTANTS = (
            "with _opened(self.folder) as fd:\n            os.fsync(fd)",
            "with _opened(self.folder):\n            pass", DISK),
     Mutant("a refusal is not journaled", EDGE + "fits.py",
-           "self._refusals.keep(ticket.kind, ticket.request, outcome.reason)", "pass", REFUSALS),
+           "            journal.refuse(kind, request, outcome.reason)\n", "            pass\n", FITS),
+    Mutant("an early entry is journaled after it", EDGE + "fits.py",
+           "        self._journal.enter(kind, request, events, outcome.result if isinstance(outcome, Trained) else "
+           "outcome.reason)\n", "", FITS),
+    Mutant("fits are journaled without a sync", CHECKPOINT + "fit_journal.py",
+           "                    self._write(self._file, name)\n                self._file.sync()\n",
+           "                    self._write(self._file, name)\n", FITS),
 )  # fmt: skip
 
 

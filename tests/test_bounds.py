@@ -59,6 +59,8 @@ REACHED_BY = {
     "kafka.request_bytes_max": KAFKA + "a_prediction_too_large_to_send_is_an_error_that_names_the_limit",
     "checkpoint.journal_bytes_max":
         "edge/test_keeper.py::test_a_journal_makes_a_checkpoint_early_and_ends_the_service_at_its_bound",
+    "checkpoint.fits_max":
+        "edge/test_fit_journal.py::test_refusals_are_kept_up_to_a_bound_and_a_torn_line_is_none",
     "record.segment_bytes_max": "edge/test_recording.py::test_a_segment_is_full_by_size_or_age",
     "record.segments_max": "edge/test_recording.py::test_only_the_latest_segments_are_kept",
     "(the dead-letter file)": "edge/test_deadletter_file.py::test_beyond_its_bound_it_counts_instead",

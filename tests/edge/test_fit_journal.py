@@ -13,8 +13,10 @@ from stream_balance.edge.carried import carry, followed
 from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.fit_journal import FILE, Entry, FitJournal, entries
 from stream_balance.edge.fits import ChildFits
-from stream_balance.edge.trainer import Job, Refusal, Trainer, Worker
+from stream_balance.edge.trainer import Job, Refusal, Trainer, Worker, WorkerSettings
 from stream_balance.errors import SettingsError
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.fate import Fate
 
 MAX = 50
 
@@ -143,3 +145,28 @@ def test_a_journal_goes_along_with_a_recording_and_is_followed(tmp_path: Path) -
     assert FitJournal(None, found).early("gan", b"a").position == 70
     with pytest.raises(SettingsError, match="nothing was journaled"):
         followed([], tmp_path / "nowhere")
+
+
+def test_what_is_journaled_is_safe_from_a_power_failure() -> None:
+    disk = SimulatedDisk(Fate(0))
+    journal = FitJournal(disk)
+    for number in range(3):
+        for write in (
+            lambda name: journal.wait("gan", name, 10),
+            lambda name: journal.enter("gan", name, 20, b"result"),
+            lambda name: journal.refuse("gan", name, "killed"),
+        ):
+            write(b"%d" % number)
+            assert not disk.unsafe("checkpoint")
+    disk.power_fails()
+    assert FitJournal(disk).why("gan", b"2") == "killed"
+
+
+def test_what_was_given_up_once_is_not_tried_again(tmp_path: Path) -> None:
+    worker = Worker("tests.edge.children:crashes", settings=WorkerSettings(retries_max=0))
+    for tries in (1, 0):
+        with Trainer({"gan": worker}) as trainer:
+            child = ChildFits(trainer, FitJournal(LocalDisk(tmp_path)))
+            ticket = child.submit("gan", b"a")
+            assert (child.take(ticket), child.why(ticket)) == (None, "crash")
+            assert trainer.tallies["gan"].requests == tries
