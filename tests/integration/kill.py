@@ -169,7 +169,7 @@ def kill_often(
         whole = report_of(*arguments, "--until-caught-up")
     else:
         whole = report_of("replay", log, *arms)
-    kills.releases = final["gan"]["releases"]
+    kills.releases = (final["gan"] or {"releases": 0})["releases"]
     predictions = read_all(settings, settings.predictions_topic)
     by_search: dict[str, set[bytes]] = {}
     for value in predictions:
