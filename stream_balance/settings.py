@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from stream_balance.core.lineup import named
 from stream_balance.core.settings import CoreSettings
 from stream_balance.edge.bad_share import BadShareSettings
 from stream_balance.edge.checkpoint import CheckpointSettings
@@ -114,6 +115,20 @@ def nested(path: list[str], text: str) -> dict[str, Any]:
     return dict(value)
 
 
+def _with_lineup(settings: Settings) -> Settings:
+    """With the strategy and the model that hold where none is named, so that they can be read and compared."""
+    if settings.arms.pairs:
+        return settings
+    strategy, model = named(settings.balance.strategy, settings.model.name)
+    balance, model_settings = settings.balance, settings.model
+    return settings.model_copy(
+        update={
+            "balance": balance.model_copy(update={"strategy": strategy}),
+            "model": model_settings.model_copy(update={"name": model}),
+        }
+    )
+
+
 def load(
     path: Path | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -124,7 +139,7 @@ def load(
     variables = read_environment(os.environ if environment is None else environment)
     merged = _merge(_merge(file, variables), flags or {})
     try:
-        return Settings(**merged)
+        return _with_lineup(Settings(**merged))
     except ValidationError as error:
         origin = str(path) if path is not None else "settings"
         raise SettingsError("\n".join(_explain(detail, origin) for detail in error.errors())) from None

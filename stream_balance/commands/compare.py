@@ -18,7 +18,7 @@ from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags
 from stream_balance.core.balance import STRATEGIES
-from stream_balance.core.lineup import AUTO, NONE, RIVER_LOGISTIC, Pair
+from stream_balance.core.lineup import AUTO, DEFAULT_MODEL, NONE, RIVER_LOGISTIC, Pair
 from stream_balance.core.pipeline import row_as_search
 from stream_balance.core.race import Race
 from stream_balance.edge.compare_page import page
@@ -39,7 +39,7 @@ def runners(settings: Settings, pairs: list[str] | None) -> list[Runner]:
     among them, and River's logistic regression. The first is `none`.
     """
     alone = [Pair.parse(text) for text in pairs or ()] or [
-        Pair(settings.model.name, name) for name in STRATEGIES if name not in NEEDS_A_SERVICE
+        Pair(settings.model.name or DEFAULT_MODEL, name) for name in STRATEGIES if name not in NEEDS_A_SERVICE
     ]
     if taught := sorted({pair.strategy for pair in alone} & NEEDS_A_SERVICE):
         raise SettingsError(
@@ -60,6 +60,7 @@ def _with(settings: Settings, pairs: tuple[str, ...], strategy: str = NONE) -> S
         update={
             "arms": settings.arms.model_copy(update={"pairs": pairs, "references": False}),
             "balance": settings.balance.model_copy(update={"strategy": strategy}),
+            "model": settings.model.model_copy(update={"name": None}),
             "freeze_after_events": None,
         }
     )

@@ -11,7 +11,7 @@ import typer
 
 from stream_balance.core.arms import MODELS
 from stream_balance.core.balance import STRATEGIES
-from stream_balance.core.lineup import NONE, chosen
+from stream_balance.core.lineup import DEFAULT_ARMS, NONE, chosen
 from stream_balance.errors import SettingsError
 from stream_balance.settings import Settings, load, nested
 
@@ -24,8 +24,8 @@ Seed = Annotated[int | None, typer.Option(help="Seed of every random stream.", s
 Strategy = Annotated[
     str | None,
     typer.Option(
-        help=f"{', '.join(STRATEGIES)}; or auto: the arms linear, replay_mlp and window_booster, mixed.",
-        show_default="smote_under",
+        help=f"auto: {', '.join(pair.model for pair in DEFAULT_ARMS)}, mixed; or one arm with {', '.join(STRATEGIES)}.",
+        show_default="auto; smote_under if a model is named",
     ),
 ]
 Arms = Annotated[
@@ -36,7 +36,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         help=f"{', '.join(MODELS)}, or package.module:factory.",
-        show_default="logistic",
+        show_default="logistic, if a strategy is named",
     ),
 ]
 TargetShare = Annotated[

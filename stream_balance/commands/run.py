@@ -117,8 +117,8 @@ def run(
                 f"metrics {server.url}/metrics  report {server.url}/report.json", highlight=False, soft_wrap=True
             )
         log.info(
-            "started", version=version("stream-balance"), seed=settings.seed, strategy=settings.balance.strategy,
-            model=settings.model.name, bootstrap=settings.kafka.bootstrap, url=server.url,
+            "started", version=version("stream-balance"), seed=settings.seed, learning=lineup(settings),
+            bootstrap=settings.kafka.bootstrap, url=server.url,
         )  # fmt: skip
         tell_begin(log, saved)
         sleep = sleep_until(stop, lambda: board.ready)

@@ -8,6 +8,7 @@ from stream_balance.core.records import RoomSettings
 from stream_balance.errors import SettingsError
 
 AUTO = "auto"
+DEFAULT_MODEL, DEFAULT_STRATEGY = "logistic", "smote_under"  # where only the other one is named
 # A model that balances by itself -> the same model without that.
 PLAIN_MODELS = {"linear": "plain_linear", "replay_mlp": "plain_replay_mlp"}
 NONE = "none"
@@ -51,19 +52,41 @@ class Pair:
         return Pair(PLAIN_MODELS.get(self.model, self.model), NONE)
 
 
-# They balance by themselves, so no strategy stands before them.
-DEFAULT_ARMS = (Pair("linear", NONE), Pair("replay_mlp", NONE), Pair("window_booster", NONE))
 RIVER_LOGISTIC = Pair("logistic", NONE)  # the same, bit for bit
+# The first three balance by themselves, so no strategy stands before them. The last one runs as a reference anyway.
+DEFAULT_ARMS = (Pair("linear", NONE), Pair("replay_mlp", NONE), Pair("window_booster", NONE), RIVER_LOGISTIC)
 
 
-def chosen(settings: LineupSettings, strategy: str, model: str) -> tuple[Pair, ...]:
-    """The arms that the settings name. Raises SettingsError for one that is named twice or not at all.
+def named(strategy: str | None, model: str | None) -> tuple[str, str | None]:
+    """A strategy and its model (None for `auto`) where one, both or none of them are named. Raises SettingsError.
 
-    >>> [pair.name for pair in chosen(LineupSettings(), "smote", "logistic")]
+    >>> named(None, None), named("smote", None), named(None, "adaptive_random_forest")
+    (('auto', None), ('smote', 'logistic'), ('smote_under', 'adaptive_random_forest'))
+    """
+    if strategy is None and model is None:
+        return AUTO, None
+    if strategy != AUTO:
+        return strategy or DEFAULT_STRATEGY, model or DEFAULT_MODEL
+    if model is not None:
+        raise SettingsError(
+            f"balance.strategy: 'auto' has models of its own, and model.name is {model!r}. Choose another strategy, "
+            "or name arms (arms.pairs)."
+        )
+    return AUTO, None
+
+
+def chosen(settings: LineupSettings, strategy: str | None, model: str | None) -> tuple[Pair, ...]:
+    """The arms that the settings name; the default ones where they name none. Raises SettingsError for one that is
+    named twice, and for a model beside `auto`.
+
+    >>> [pair.name for pair in chosen(LineupSettings(), "smote", None)]
     ['logistic:smote']
+    >>> chosen(LineupSettings(), None, None) == DEFAULT_ARMS
+    True
     """
     if not settings.pairs:
-        return DEFAULT_ARMS if strategy == AUTO else (Pair(model, strategy),)
+        strategy, model = named(strategy, model)
+        return DEFAULT_ARMS if model is None else (Pair(model, strategy),)
     pairs = tuple(Pair.parse(text) for text in settings.pairs)
     if len(set(pairs)) < len(pairs):
         raise SettingsError(f"arms.pairs names an arm twice: {', '.join(pair.name for pair in pairs)}.")

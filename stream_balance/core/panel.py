@@ -17,8 +17,11 @@ import numpy as np
 
 from stream_balance.core.arm import Arm, Recent, losses
 from stream_balance.core.arm_report import ArmFigures, Lift
+from stream_balance.core.arms.encoding import SharedEncoder
+from stream_balance.core.arms.linear import Linear
+from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.digest import Trail
-from stream_balance.core.lineup import RIVER_LOGISTIC, Pair, chosen
+from stream_balance.core.lineup import DEFAULT_ARMS, NONE, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
 from stream_balance.core.said import Layout, odds_of, probability_of
@@ -69,13 +72,16 @@ class Panel:
             unbalanced = sorted({self._place(pair.plain()) for pair in self.pairs[: self.arms]})
             logistic = self._place(RIVER_LOGISTIC)
         self._unbalanced = unbalanced
+        self._always = {logistic, 0} if self.arms == 1 else {logistic}
+        wrapped = settings.model.one_vs_rest or self.pairs[: self.arms] == list(DEFAULT_ARMS)
         self.members = [
             Arm(
                 pair, settings, classes, seed, stream("arm" if place == 0 else f"arm/{pair.name}"), self.recent,
-                one_vs_rest=settings.model.one_vs_rest or place >= self.arms,
+                one_vs_rest=wrapped or place >= self.arms,
             )
             for place, pair in enumerate(self.pairs)
         ]  # fmt: skip
+        self._share_encoder()
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
         self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
         self.version = 0
@@ -87,6 +93,13 @@ class Panel:
         if pair not in self.pairs:
             self.pairs.append(pair)
         return self.pairs.index(pair)
+
+    def _share_encoder(self) -> None:
+        """The members that learn every row as it is encode it alike."""
+        encoder = SharedEncoder()
+        for member in self.members:
+            if member.pair.strategy == NONE and isinstance(member.model, Linear | ReplayMLP):
+                member.model.encoder = encoder
 
     @property
     def window(self) -> Window:
@@ -129,7 +142,13 @@ class Panel:
         return raw, own
 
     def _runs(self, place: int) -> bool:
-        return place >= self.arms or self.standings.mixture.running[place]
+        """Whether a member is asked and taught: one of the mixtures that it is in wants it."""
+        standings = self.standings
+        if place in self._always or (place < self.arms and standings.mixture.running[place]):
+            return True
+        if place not in self._unbalanced:
+            return False
+        return standings.none_mixture is None or standings.none_mixture.running[self._unbalanced.index(place)]
 
     def _odds(self, raw: list[Floats | None], own: list[Floats | None], n: int) -> Floats:
         """Calibrated log odds against class 0, (members, n, C-1); NaN where a member says nothing."""
@@ -209,7 +228,7 @@ class Panel:
 
     def alarm(self) -> None:
         """The stream has changed: all arms run, and the target begins anew."""
-        self.standings.mixture.alarm()
+        self.standings.alarm()
         if self.standings.control is not None:
             self._aim(self.standings.control.alarm(self.version))
 

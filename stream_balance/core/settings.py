@@ -26,7 +26,7 @@ from stream_balance.core.window import WindowSettings
 class ModelSettings(RoomSettings):
     """Which classifier learns."""
 
-    name: str = "logistic"  # a name of core/arms/registry.py, or package.module:factory
+    name: str | None = None  # of core/arms/registry.py, or package.module:factory; None = what the strategy goes with
     one_vs_rest: bool = False  # wrap a binary model for three or more classes
 
 

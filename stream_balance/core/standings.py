@@ -140,6 +140,12 @@ class Standings:
             parts.append(odds_of(word)[None])
         return np.concatenate(parts)
 
+    def alarm(self) -> None:
+        """The stream has changed: all run."""
+        self.mixture.alarm()
+        if self.none_mixture is not None:
+            self.none_mixture.alarm()
+
     # -- telling
 
     def figures(self, pairs: Sequence[Pair], samples: Sequence[int]) -> tuple[list[ArmFigures], dict[str, Lift]]:

@@ -244,7 +244,7 @@ def model_card(report: dict[str, Any], state: dict[str, Any], now_s: float) -> d
     learned_at = (state.get("telemetry") or {}).get("learned_at_s")
     return {
         "version": state.get("model_version"),
-        "name": (chosen.get("model") or {}).get("name", ""),
+        "name": (chosen.get("model") or {}).get("name") or "",
         "strategy": (chosen.get("balance") or {}).get("strategy", ""),
         "seed": report.get("seed", 0),
         "samples": sum(report["training"]["samples"].values()),

@@ -8,6 +8,7 @@ given to levels as they come, up to a bound, beyond which levels share.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -188,3 +189,38 @@ class Encoder:
         """Moments and slots."""
         levels = [[column, slots] for column, slots in sorted(self._levels.items())]
         return [self.width, self._count, self._mean, self._variance, self._slots, self._flags, levels]
+
+
+class SharedEncoder(Encoder):
+    """One encoder of several models that learn the same rows: the matrix at hand is learned and encoded once for all.
+
+    A matrix is told by its identity, so nobody may change one that was handed in or out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._learned: Floats | None = None
+        self._read: tuple[Floats, Floats] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_learned", "_read")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def learn(self, rows: Floats, columns: Columns) -> None:
+        """The first model that learns these rows teaches them."""
+        if rows is not self._learned:
+            self._read = None
+            super().learn(rows, columns)
+            self._learned = rows
+
+    def encode(self, rows: Floats) -> Floats:
+        """The same matrix for each model that asks."""
+        if self._read is None or self._read[0] is not rows:
+            self._read = rows, super().encode(rows)
+        return self._read[1]

@@ -47,7 +47,7 @@ class Linear(Learner):
 
     def logits(self, values: Floats) -> Floats:
         """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
-        found: Floats = self.encoder.encode(values) @ self.weights
+        found: Floats = self.encoder.encode(values)[:, : len(self.weights)] @ self.weights
         found += self.intercepts
         return found
 

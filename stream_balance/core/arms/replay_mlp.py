@@ -62,7 +62,8 @@ class ReplayMLP(Learner):
 
     def logits(self, values: Floats) -> Floats:
         """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
-        said = np.add.reduce(self.networks.logits(self.encoder.encode(values).astype(np.float32)), axis=0)
+        encoded = self.encoder.encode(values)[:, : self.networks.width].astype(np.float32)
+        said = np.add.reduce(self.networks.logits(encoded), axis=0)
         found: Floats = said.astype(np.float64)
         found /= self.networks.k
         shares, planned = self.shares.values(), self._planned

@@ -23,7 +23,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 def make_strategy(settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> Strategy:
     """The strategy that the settings name, for a model that honours weights or not. Raises SettingsError."""
-    kind = STRATEGIES.get(settings.strategy)
+    kind = STRATEGIES.get(settings.strategy or "")
     if kind is None:
         known = ", ".join(STRATEGIES)
         raise SettingsError(f"balance.strategy: {settings.strategy!r} is no strategy; choose one of {known}.")

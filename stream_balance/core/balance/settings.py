@@ -14,7 +14,7 @@ DEFAULT_TARGET_SHARE = 0.2
 class BalanceSettings(RoomSettings):
     """What is balanced, how far, and the bounds that hold whatever the rates say."""
 
-    strategy: str = "smote_under"
+    strategy: str | None = None  # None = auto; or, where a model is named, smote_under
     target_share: float | None = Field(default=None, gt=0, lt=1)  # of the rare class; None = .2; .5 = equal classes
     copies_max: int = Field(default=50, ge=1)  # an example counts at most so often, synthetic rows included
     keep_min: float = Field(default=0.002, gt=0, le=1)  # a majority example is learned at least this often

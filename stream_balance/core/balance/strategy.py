@@ -131,7 +131,8 @@ class Strategy:
         once = [plan.copies + plan.synthetic <= 1 and plan.weight == 1.0 for plan in plans]
         if all(once):
             offsets, n = [plans[i].offset for i in kept], len(kept)
-            return Samples(values.take(kept, axis=0), [labels[i] for i in kept], bytes(n), [1] * n, offsets)
+            rows = values if n == len(labels) else values.take(kept, axis=0)
+            return Samples(rows, [labels[i] for i in kept], bytes(n), [1] * n, offsets)
         picked = Picked(values)
         for i in kept:
             plan = plans[i]
