@@ -81,6 +81,7 @@ class Panel:
             )
             for place, pair in enumerate(self.pairs)
         ]  # fmt: skip
+        self._encoding = False
         self._share_encoder()
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
         self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
@@ -96,10 +97,11 @@ class Panel:
 
     def _share_encoder(self) -> None:
         """The members that learn every row as it is encode it alike."""
-        encoder = SharedEncoder()
+        self._encoder = SharedEncoder()
         for member in self.members:
             if member.pair.strategy == NONE and isinstance(member.model, Linear | ReplayMLP):
-                member.model.encoder = encoder
+                member.model.encoder = self._encoder
+                self._encoding = True
 
     @property
     def window(self) -> Window:
@@ -208,6 +210,8 @@ class Panel:
         probability = scored.probability
         self.threshold.observe(probability, labels, tiers)
         arrivals = Arrivals(scored.values, labels, tiers, probability)
+        if self._encoding:  # whoever is paused
+            self._encoder.learn(scored.values, columns)
         for place, member in enumerate(self.members):
             if self._runs(place):
                 before = member.version

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
-from stream_balance.core.arms.encoding import Encoder
+from stream_balance.core.arms.encoding import Encoder, SharedEncoder
 from stream_balance.core.records import Columns
 
 
@@ -71,3 +73,16 @@ def test_a_constant_column_says_nothing_and_an_outlier_is_clipped() -> None:
     encoder = Encoder()
     encoder.learn(np.array([[7.0, 0.0], [7.0, 1.0]]), columns_of(False, False))
     assert encoder.encode(np.array([[7.0, 1e12], [8.0, -1e12]])).tolist() == [[0.0, 4.0], [0.0, -4.0]]
+
+
+def test_a_shared_encoder_is_each_models_own() -> None:
+    rng, columns, own, shared = np.random.default_rng(4), columns_of(False, True), Encoder(), SharedEncoder()
+    for size in (1, 5, 3, 8):
+        rows = np.column_stack([rng.normal(size=size), rng.integers(0, 3, size)])
+        rows[rng.random(rows.shape) < 0.1] = np.nan
+        own.learn(rows, columns)
+        for _ in range(3):  # as many models learn them
+            shared.learn(rows, columns)
+            assert shared.encode(rows).tolist() == own.encode(rows).tolist()
+        shared = pickle.loads(pickle.dumps(shared))
+        assert shared.digest_state()[1].tolist() == own.digest_state()[1].tolist()  # type: ignore[index]

@@ -67,13 +67,40 @@ def test_auto_goes_on_from_a_pickle_as_if_nothing_had_happened(classes: int) -> 
     report = whole.report(digest=False)
     assert [(each.name, each.role) for each in report.arms] == [
         ("linear:none", "arm"), ("replay_mlp:none", "arm"), ("window_booster:none", "arm"),
-        ("plain_linear:none", "reference"), ("plain_replay_mlp:none", "reference"), ("logistic:none", "reference"),
+        ("logistic:none", "arm"), ("plain_linear:none", "reference"), ("plain_replay_mlp:none", "reference"),
     ]  # fmt: skip
     assert set(report.lift) == {"none", "river_logistic"}
     for tier in ("head", "tail"):
         weights = [getattr(each.weight, tier) for each in report.arms if each.weight is not None]
         assert sum(weights) == pytest.approx(1.0)
     assert all(each.window.log_loss is not None for each in report.arms)
+
+
+def test_the_default_arms_run_unless_a_model_or_a_strategy_is_named() -> None:
+    def names(**rooms: Any) -> list[str]:
+        return [member.pair.name for member in Pipeline(core(**rooms), 7, ("none", "bought")).panel.members]
+
+    assert names() == names(balance={"strategy": "auto"})
+    assert names()[:4] == ["linear:none", "replay_mlp:none", "window_booster:none", "logistic:none"]
+    assert names(model={"name": "naive_bayes"})[0] == "naive_bayes:smote_under"
+    assert names(balance={"strategy": "smote"})[0] == "logistic:smote"
+    with pytest.raises(SettingsError, match=r"models of its own, and model\.name is 'naive_bayes'"):
+        names(model={"name": "naive_bayes"}, balance={"strategy": "auto"})
+
+
+def test_a_reference_that_weighs_nothing_is_paused_until_the_stream_changes() -> None:
+    pairs = ["linear:none", "naive_bayes:smote", "logistic:none"]
+    mixture = {"pause_below": 0.09, "review_rows": 50, "pause_reviews": 1, "pause_rows": 100_000}
+    panel = made(EVENTS, arms={"pairs": pairs}, mixture=mixture | {"pause_rows_max": 100_000}).panel
+    none = panel.standings.none_mixture
+    assert none is not None
+    named = dict(zip((member.pair.name for member in panel.members), panel.members, strict=True))
+    learned = {name: member.version for name, member in named.items()}
+    assert learned["logistic:none"] == panel.examples  # the yardstick is always there
+    assert learned["naive_bayes:none"] < panel.examples
+    assert not all(none.running)
+    panel.alarm()
+    assert all(none.running)
 
 
 def test_reports_on_the_way_change_nothing() -> None:
