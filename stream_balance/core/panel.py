@@ -17,9 +17,7 @@ import numpy as np
 
 from stream_balance.core.arm import Arm, Recent, losses
 from stream_balance.core.arm_report import ArmFigures, Lift
-from stream_balance.core.arms.encoding import SharedEncoder
-from stream_balance.core.arms.linear import Linear
-from stream_balance.core.arms.replay_mlp import ReplayMLP
+from stream_balance.core.arms import share_encoder
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import DEFAULT_ARMS, NONE, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
@@ -81,8 +79,8 @@ class Panel:
             )
             for place, pair in enumerate(self.pairs)
         ]  # fmt: skip
-        self._encoding = False
-        self._share_encoder()
+        # Those that learn every row as it is encode it alike.
+        self._encoder = share_encoder(member.model for member in self.members if member.pair.strategy == NONE)
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
         self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
         self.version = 0
@@ -94,14 +92,6 @@ class Panel:
         if pair not in self.pairs:
             self.pairs.append(pair)
         return self.pairs.index(pair)
-
-    def _share_encoder(self) -> None:
-        """The members that learn every row as it is encode it alike."""
-        self._encoder = SharedEncoder()
-        for member in self.members:
-            if member.pair.strategy == NONE and isinstance(member.model, Linear | ReplayMLP):
-                member.model.encoder = self._encoder
-                self._encoding = True
 
     @property
     def window(self) -> Window:
@@ -210,7 +200,7 @@ class Panel:
         probability = scored.probability
         self.threshold.observe(probability, labels, tiers)
         arrivals = Arrivals(scored.values, labels, tiers, probability)
-        if self._encoding:  # whoever is paused
+        if self._encoder is not None:  # whoever is paused
             self._encoder.learn(scored.values, columns)
         for place, member in enumerate(self.members):
             if self._runs(place):
