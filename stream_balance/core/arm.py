@@ -15,11 +15,11 @@ from random import Random
 
 import numpy as np
 
-from stream_balance.core.arms.registry import make_model
+from stream_balance.core.arms import SharedEncoder, make_model, share_encoder
 from stream_balance.core.balance import make_strategy
 from stream_balance.core.calibrate import Calibrator, RatioCorrection, logits, unbend
 from stream_balance.core.digest import Trail
-from stream_balance.core.lineup import Pair
+from stream_balance.core.lineup import NONE, Pair
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, Arrivals, Columns, Examples, Floats, Samples
 from stream_balance.core.settings import CoreSettings
@@ -138,6 +138,11 @@ class Arm:
             self.ratio.digest_state(), self.version, self.samples, self.by_class, self._trained,
             list(self._rng.getstate()[1]),
         ]  # fmt: skip
+
+
+def share_encoding(arms: Sequence[Arm]) -> SharedEncoder | None:
+    """One encoder for the models that learn every row as it is; see `share_encoder`."""
+    return share_encoder(arm.model for arm in arms if arm.pair.strategy == NONE)
 
 
 def losses(probability: Floats, labels: Sequence[int]) -> Floats:

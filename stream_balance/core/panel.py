@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stream_balance.core.arm import Arm, Recent, losses
+from stream_balance.core.arm import Arm, Recent, losses, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
-from stream_balance.core.arms import share_encoder
 from stream_balance.core.digest import Trail
-from stream_balance.core.lineup import DEFAULT_ARMS, NONE, RIVER_LOGISTIC, Pair, chosen
+from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
 from stream_balance.core.said import Layout, odds_of, probability_of
@@ -79,8 +78,7 @@ class Panel:
             )
             for place, pair in enumerate(self.pairs)
         ]  # fmt: skip
-        # Those that learn every row as it is encode it alike.
-        self._encoder = share_encoder(member.model for member in self.members if member.pair.strategy == NONE)
+        self._encoder = share_encoding(self.members)
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
         self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
         self.version = 0
