@@ -245,7 +245,7 @@ def model_card(report: dict[str, Any], state: dict[str, Any], now_s: float) -> d
     return {
         "version": state.get("model_version"),
         "name": (chosen.get("model") or {}).get("name") or "",
-        "strategy": (chosen.get("balance") or {}).get("strategy", ""),
+        "strategy": (chosen.get("balance") or {}).get("strategy") or "",
         "seed": report.get("seed", 0),
         "samples": sum(report["training"]["samples"].values()),
         "learned_s_ago": None if learned_at is None else max(0.0, now_s - learned_at),

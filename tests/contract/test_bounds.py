@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.drift import DriftSettings
 from stream_balance.core.features import FeatureSettings
 from stream_balance.core.join import JoinSettings
@@ -21,6 +22,7 @@ from stream_balance.testing import make_purchase, make_search
 
 EVENTS = 4000
 SETTINGS = CoreSettings(
+    balance=BalanceSettings(strategy="smote_under"),
     order=OrderSettings(disorder_max_s=2000.0, reorder_max=40),
     join=JoinSettings(window_s=5000.0, held_max=90, purchases_max=15, shared_max=3),
     features=FeatureSettings(

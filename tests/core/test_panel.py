@@ -80,8 +80,13 @@ def test_the_default_arms_run_unless_a_model_or_a_strategy_is_named() -> None:
     def names(**rooms: Any) -> list[str]:
         return [member.pair.name for member in Pipeline(core(**rooms), 7, ("none", "bought")).panel.members]
 
-    assert names() == names(balance={"strategy": "auto"})
-    assert names()[:4] == ["linear:none", "replay_mlp:none", "window_booster:none", "logistic:none"]
+    assert names(balance={"strategy": None}) == names(balance={"strategy": "auto"})
+    assert names(balance={"strategy": None})[:4] == [
+        "linear:none",
+        "replay_mlp:none",
+        "window_booster:none",
+        "logistic:none",
+    ]
     assert names(model={"name": "naive_bayes"})[0] == "naive_bayes:smote_under"
     assert names(balance={"strategy": "smote"})[0] == "logistic:smote"
     with pytest.raises(SettingsError, match=r"models of its own, and model\.name is 'naive_bayes'"):

@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 
+from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.records import Search
+from stream_balance.core.settings import ModelSettings
 from stream_balance.edge.api import HEADERS
 from stream_balance.edge.board import Board
 from stream_balance.edge.guard import read_token
@@ -28,16 +30,16 @@ from stream_balance.edge.logfile import read_events
 from stream_balance.edge.wire import WireSettings
 from stream_balance.errors import SettingsError
 from stream_balance.service import Session, drive, make_codec, make_pipeline
-from stream_balance.settings import Settings
+from stream_balance.settings import Settings, load
 
 WIRE = WireSettings(items_max=20, string_max=40, features_max=8, list_max=4)
-CHOSEN = Settings(wire=WIRE)
+CHOSEN = Settings(wire=WIRE, balance=BalanceSettings(strategy="smote_under"), model=ModelSettings(name="logistic"))
 TOKEN = "0123456789abcdef"
 
 
 def trained(log: Path, events: int = 1200) -> Session:
     """A session whose model has learned, its report pinned."""
-    chosen = Settings.model_validate({"join": {"window_s": 300}})
+    chosen = load(flags={"join": {"window_s": 300}})
     session = Session(make_pipeline(chosen), chosen, board=Board())
     drive(islice(read_events([log], make_codec(chosen)), events), session, threading.Event())
     return session
@@ -183,7 +185,7 @@ def test_the_model_card(client: httpx.Client, session: Session) -> None:
     card = client.get("/model").json()
     assert card["version"] == session.pipeline.panel.version > 0
     assert card["samples"] == sum(session.pipeline.panel.samples().values())
-    assert card["name"] == "logistic"
+    assert (card["name"], card["strategy"]) == ("logistic", "smote_under")
     assert card["learned_s_ago"] >= 0
 
 

@@ -27,7 +27,7 @@ from stream_balance.edge.logfile import read_events
 from stream_balance.errors import WorldError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
 from stream_balance.service import Session, make_pipeline
-from stream_balance.settings import Settings
+from stream_balance.settings import Settings, load
 from tests.integration.conftest import OwnBroker
 from tests.integration.plain import PATIENCE_S, consume_all
 from tests.integration.proxy import Proxy
@@ -65,7 +65,7 @@ def log(shop_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(log: Path) -> dict[str, Any]:
-    return comparable(replay_events([log], Settings(), threading.Event()))
+    return comparable(replay_events([log], load(), threading.Event()))
 
 
 class Trouble(threading.Thread):
@@ -111,7 +111,7 @@ def prepare(log: Path, topics: Callable[..., KafkaSettings], proxied: Proxied, *
     """The log in two topics of the broker behind the proxy."""
     kafka = topics(partitions=0, bootstrap=proxied[1].address, **QUICK | more)
     create_log_topics(kafka, 2)
-    settings = Settings(kafka=kafka)
+    settings = load().model_copy(update={"kafka": kafka})
     produce(kafka, map(outgoing, read_events([log], Codec(settings.wire))))
     return settings
 

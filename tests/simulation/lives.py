@@ -55,7 +55,7 @@ def settings_of(rng: random.Random) -> Settings:
     backoff = {"backoff_min_s": TICK_S, "backoff_max_s": TICK_S, "probe_every_s": 1.0}
     return Settings.model_validate(
         {
-            "join": {"window_s": WINDOW_S},
+            "join": {"window_s": WINDOW_S}, "balance": {"strategy": "smote_under"},
             "order": {"disorder_max_s": rng.choice((0.0, 0.0, 5.0))},
             "kafka": {
                 "buffer_records_max": rng.choice((6, 40, 5_000)), "poll_records_max": rng.choice((2, 500)),
