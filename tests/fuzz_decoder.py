@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.join import JoinSettings
 from stream_balance.core.records import Scored
 from stream_balance.edge.codec import Codec
@@ -190,7 +191,11 @@ class Fuzz:
 
 def fuzz_settings() -> Settings:
     """Searches of few items, so that most of the time goes into records; a short window, so that labels come due."""
-    return Settings(shop=ShopSettings(shown_min=1, shown_max=3, positive_share=0.2), join=JoinSettings(window_s=600.0))
+    return Settings(
+        balance=BalanceSettings(strategy="smote_under"),
+        shop=ShopSettings(shown_min=1, shown_max=3, positive_share=0.2),
+        join=JoinSettings(window_s=600.0),
+    )
 
 
 def main(out: Callable[[str], object] = print) -> int:

@@ -17,13 +17,13 @@ from stream_balance.edge.log import NEVER, LogSettings, make_log, silent_log
 from stream_balance.edge.logfile import LogRecord, read_events
 from stream_balance.edge.watch import BEHIND_S, CAUGHT_UP_S, Change, Watch
 from stream_balance.service import Session, drive, make_codec, make_pipeline
-from stream_balance.settings import Settings
+from stream_balance.settings import Settings, load
 
 
 @pytest.fixture(scope="module")
 def lines(shop_log: Path) -> list[dict[str, Any]]:
     """The log of a short run that looks at itself at every turn."""
-    settings = Settings.model_validate({"join": {"window_s": 300}})
+    settings = load(flags={"join": {"window_s": 300}})
     stream, board = io.StringIO(), Board(refresh_s=1e-9)
     session = Session(make_pipeline(settings), settings, board=board, log=make_log(LogSettings(format="json"), stream))
     drive(islice(read_events([shop_log], make_codec(settings)), 1500), session, threading.Event())

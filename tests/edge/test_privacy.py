@@ -14,7 +14,7 @@ from stream_balance.edge.logfile import read_events
 from stream_balance.edge.privacy import PrivacySettings, user_hasher
 from stream_balance.errors import SettingsError
 from stream_balance.service import Session, drive, make_codec, make_pipeline
-from stream_balance.settings import Settings
+from stream_balance.settings import Settings, load
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def key_file(tmp_path: Path) -> Path:
 
 def hashed(key_file: Path) -> Settings:
     privacy = {"hash_user_ids": True, "key_file": str(key_file)}
-    return Settings.model_validate({"join": {"window_s": 300}, "privacy": privacy})
+    return load(flags={"join": {"window_s": 300}, "privacy": privacy})
 
 
 def run(settings: Settings, log: Path) -> tuple[dict[str, Any], set[str]]:
@@ -37,7 +37,7 @@ def run(settings: Settings, log: Path) -> tuple[dict[str, Any], set[str]]:
 
 
 def test_every_figure_is_the_same_with_hashed_ids(shop_log: Path, key_file: Path) -> None:
-    plain, users = run(Settings.model_validate({"join": {"window_s": 300}}), shop_log)
+    plain, users = run(load(flags={"join": {"window_s": 300}}), shop_log)
     hidden, hashes = run(hashed(key_file), shop_log)
     for part in ("events", "examples", "metrics", "ranking", "exposure", "training", "drift"):
         assert hidden[part] == plain[part]

@@ -26,7 +26,7 @@ from stream_balance.edge.merge import Polled
 from stream_balance.errors import WorldError
 from stream_balance.live import KafkaDeadLetters, LiveLoop
 from stream_balance.service import Session, make_pipeline
-from stream_balance.settings import Settings
+from stream_balance.settings import load
 from tests.integration.plain import START_MS, PlainCodec, a_log, consume_all, line, read
 from tests.integration.test_run import flags
 
@@ -42,7 +42,9 @@ def prepare(topics: Callable[..., KafkaSettings], log: Path) -> KafkaSettings:
 
 def run(kafka: KafkaSettings, **wire: Any) -> Session:
     """The service without its predictions, from where offsets were committed to where the topics end."""
-    settings = Settings(kafka=kafka.model_copy(update={"start": "committed"}), wire=WireSettings(**wire))
+    settings = load().model_copy(
+        update={"kafka": kafka.model_copy(update={"start": "committed"}), "wire": WireSettings(**wire)}
+    )
     source, sink = KafkaSource(settings.kafka, Codec(settings.wire)), KafkaSink(settings.kafka)
     session = Session(make_pipeline(settings), settings, board=Board(), dead_letters=KafkaDeadLetters(sink))
     loop = LiveLoop(source, sink, session, threading.Event())
@@ -129,7 +131,7 @@ def test_a_broken_topic_ends_the_service_and_its_offsets_stay_before_what_was_no
 ) -> None:
     kafka = topics(partitions=1)
     produce(kafka, [line("?", f"e{n}", "u", START_MS + n) for n in range(100)])
-    settings = Settings(kafka=kafka, bad=BadShareSettings(share_max=0.5, window_records=40))
+    settings = load().model_copy(update={"kafka": kafka, "bad": BadShareSettings(share_max=0.5, window_records=40)})
     source, sink = KafkaSource(kafka, PlainCodec()), KafkaSink(kafka)
     session = Session(
         make_pipeline(settings), settings, board=Board(), dead_letters=KafkaDeadLetters(sink),
@@ -147,7 +149,7 @@ def test_offsets_do_not_pass_a_dead_letter_that_was_not_acknowledged(topics: Cal
     log = a_log(50)
     produce(kafka, log)
     source, sink = KafkaSource(kafka, PlainCodec()), KafkaSink(kafka)
-    settings = Settings(kafka=kafka)
+    settings = load().model_copy(update={"kafka": kafka})
     session = Session(make_pipeline(settings), settings, board=Board(), dead_letters=KafkaDeadLetters(sink))
     loop = LiveLoop(source, sink, session, threading.Event())
     loop.run(until_caught_up=True)

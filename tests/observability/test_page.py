@@ -25,7 +25,7 @@ from stream_balance.edge.logfile import LogRecord, read_events
 from stream_balance.edge.page import asset
 from stream_balance.edge.wire import WireSettings
 from stream_balance.service import Session, drive, make_codec, make_pipeline
-from stream_balance.settings import Settings
+from stream_balance.settings import load
 from stream_balance.testing import make_search
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -39,7 +39,7 @@ class Shown:
     """A page over a session of its own, and the browser that shows it."""
 
     def __init__(self, log: Path) -> None:
-        chosen = Settings.model_validate({"join": {"window_s": 120}})
+        chosen = load(flags={"join": {"window_s": 120}})
         self.board = Board(refresh_s=1e-9)
         self.session = Session(make_pipeline(chosen), chosen, board=self.board)
         self._records: Iterator[LogRecord] = iter(read_events([log], make_codec(chosen)))
