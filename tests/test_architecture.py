@@ -57,7 +57,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.rates",
         "stream_balance.core.window",
     },
-    "core/calibrate.py": {"stream_balance.core.fading"},
+    "core/calibrate.py": {"stream_balance.core.fading", "stream_balance.core.straighten"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {
         "stream_balance.core.balance",

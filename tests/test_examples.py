@@ -67,6 +67,14 @@ def test_the_table_of_alarms_is_learned(tmp_path: Path) -> None:
     assert (report["examples"]["matured"], report["examples"]["positive"]) == (2_000, alarms)
 
 
+def test_the_textbooks_rows_are_compared_in_a_batch_and_as_a_stream() -> None:
+    command = [sys.executable, str(EXAMPLES / "textbook.py"), "--rows", "500", "--seeds", "0"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    names = [line.split("  ")[0].split(" ")[:2] for line in done.stdout.splitlines()[2:]]
+    told = {" ".join(name).strip() for name in names}
+    assert {'always "no"', "batch: none", "batch: smote", "stream: logistic:random_under", "stream: auto"} <= told
+
+
 def test_the_demo_says_that_its_shop_writes_no_other_make() -> None:
     done = run("demo", "--max-events", "10", "--rate", "0", "--port", "0", "--set", "wire.preset=card_fraud")
     assert done.returncode == 2

@@ -8,6 +8,8 @@ from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream_balance.core.arms import make_model
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
@@ -68,30 +70,82 @@ def test_the_mean_probability_is_the_rate_under_every_strategy(strategy: str, mo
     assert mean / rate == pytest.approx(1.0, abs=0.3 if (strategy, model) == ("none", "linear_svm") else 0.2)
 
 
+def taught(said: np.ndarray, labels: np.ndarray, **settings: float) -> Calibrator:
+    """A calibrator that has learned this in searches of 20, all of tier 0."""
+    calibrator = Calibrator(CalibratorSettings(**settings))
+    for start in range(0, len(said), 20):
+        at = slice(start, start + 20)
+        calibrator.learn_many(said[at, None], bytes(len(said[at])), labels[at].tolist())
+    return calibrator
+
+
+def drawn(rng: np.random.Generator, truth: np.ndarray) -> np.ndarray:
+    found: np.ndarray = (rng.random(len(truth)) < sigmoid(truth)).astype(int)
+    return found
+
+
+def far_off(calibrator: Calibrator, said: np.ndarray, truth: np.ndarray) -> float:
+    """Mean distance of served log odds from the true ones."""
+    served = logits(calibrator.apply(said[:, None], bytes(len(said))))[:, 0]
+    return float(np.abs(served - truth).mean())
+
+
 def test_a_wrong_slope_and_shift_are_put_right() -> None:
     rng = np.random.default_rng(1)
-    calibrator = Calibrator(CalibratorSettings())
     truth = rng.normal(-2, 1.5, size=20_000)
-    labels = (rng.random(20_000) < sigmoid(truth)).astype(int)
-    said = 2 * truth + 1.5
-    for logit, label in zip(said.tolist(), labels.tolist(), strict=True):
-        calibrator.learn(logit, 0, label)
-    slope, shift = calibrator.parameters()[0][0]
+    calibrator = taught(2 * truth + 1.5, drawn(rng, truth))
+    slope, intercept = calibrator.parameters()[0][0]
     assert slope == pytest.approx(0.5, abs=0.12)
-    assert shift == pytest.approx(-0.75, abs=0.25)
+    assert intercept == pytest.approx(-0.75, abs=0.25)
     assert calibrator.parameters()[1][0] == (1.0, 0.0)  # the other tier learned nothing
 
 
-def test_searches_at_once_and_rows_one_by_one_come_to_the_same() -> None:
+def test_a_margin_that_hardly_varies_is_stretched() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.normal(-3, 1, size=40_000)
+    said = truth * 0.1 - 1.0
+    calibrator = taught(said, drawn(rng, truth))
+    assert calibrator.parameters()[0][0][0] == pytest.approx(10, rel=0.25)
+    assert far_off(calibrator, said, truth) < 0.3
+
+
+def test_what_no_line_puts_right_is_straightened() -> None:
     rng = np.random.default_rng(3)
-    one, many = Calibrator(CalibratorSettings()), Calibrator(CalibratorSettings())
-    for _ in range(600):
-        said = rng.normal(-3, 1, size=(20, 1))
-        labels = (rng.random(20) < sigmoid(said[:, 0] + 1)).astype(int).tolist()
-        many.learn_many(said, bytes(20), labels)
-        for logit, label in zip(said[:, 0].tolist(), labels, strict=True):
-            one.learn(logit, 0, label)
-    np.testing.assert_allclose(many.parameters()[0], one.parameters()[0], atol=0.03)
+    said = rng.normal(-3, 1, size=80_000)
+    truth = said + 0.8 * np.sin(2 * said)
+    labels = drawn(rng, truth)
+    assert far_off(taught(said, labels), said, truth) < 0.6 * far_off(
+        taught(said, labels, shape_prior=1e9), said, truth
+    )
+
+
+def test_a_word_that_is_right_is_hardly_touched() -> None:
+    distances = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(-3, 1, size=20_000)
+        distances.append(far_off(taught(truth, drawn(rng, truth)), truth, truth))
+    assert np.mean(distances) < 0.08  # the line alone: .11
+
+
+@given(st.integers(0, 2**31), st.floats(-2.0, 2.0))
+@settings(max_examples=25, deadline=None)
+def test_the_order_of_scores_is_never_turned_around(seed: int, lean: float) -> None:
+    rng = np.random.default_rng(seed)
+    said = rng.normal(rng.uniform(-5, 1), rng.uniform(0.1, 4), size=2_000)
+    calibrator = taught(said, drawn(rng, lean * said - 2))
+    asked = np.sort(np.concatenate([said, np.linspace(-16, 16, 500)]))
+    served = calibrator.apply(asked[:, None], bytes(len(asked)))[:, 0]
+    assert (np.diff(served) >= 0).all()
+    assert (np.diff(served[np.abs(asked) < 8]) > 0).mean() > 0.99
+
+
+def test_the_size_of_blocks_makes_no_great_difference() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(-3, 1, size=12_000)
+    labels = drawn(rng, truth + 1)
+    one, many = taught(truth, labels, block_rows=1), taught(truth, labels)
+    np.testing.assert_allclose(many.parameters()[0], one.parameters()[0], atol=0.05)
     np.testing.assert_allclose(many.base_rates(), one.base_rates(), rtol=1e-9)
 
 
@@ -104,9 +158,7 @@ def test_abstained_rows_get_the_base_rate_and_teach_nothing_else() -> None:
 
 
 def test_extreme_and_misleading_logits_do_no_harm() -> None:
-    calibrator = Calibrator(CalibratorSettings())
-    for i in range(2_000):
-        calibrator.learn(16.0 if i % 2 else -16.0, 0, (i + 1) % 2)
+    calibrator = taught(np.array([16.0, -16.0] * 1_000)[::-1], np.array([1, 0] * 1_000))
     low, high = calibrator.apply(np.array([[-16.0], [16.0]]), bytes(2))[:, 0]
     assert 0 < low < high < 1
 
