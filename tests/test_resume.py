@@ -16,7 +16,7 @@ import pytest
 from stream_balance.commands.replay import replay_events
 from stream_balance.errors import SettingsError, WorldError
 from stream_balance.saving import saving
-from stream_balance.settings import Settings
+from stream_balance.settings import load
 from tests.test_cli import TOY, report_of, run, stable
 
 EVERY = "checkpoint.interval_events=100"
@@ -36,7 +36,7 @@ def told(words: str) -> None:
 
 def replayed(log: Path, folder: Path | None, stop_after: int | None, *, resume: bool = True, **rooms: Any) -> Any:
     """The report of a replay that stops after so many records."""
-    settings = Settings.model_validate({"checkpoint": {"interval_events": 64}, **rooms})
+    settings = load(flags={"checkpoint": {"interval_events": 64}, **rooms})
     stop = threading.Event()
 
     class Counting(threading.Event):
@@ -123,7 +123,7 @@ def test_another_log_or_other_settings_are_refused(log: Path, tmp_path: Path) ->
 
 
 def test_two_replays_do_not_share_a_folder(log: Path, tmp_path: Path) -> None:
-    settings = Settings()
+    settings = load()
     with saving(settings, tmp_path, "log", told), pytest.raises(WorldError, match="is in use by process"):
         replayed(log, tmp_path, None)
 
@@ -141,7 +141,7 @@ def test_a_stopped_replay_saves_what_it_has_done(log: Path, tmp_path: Path) -> N
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     stopped = json.loads(out)
-    with saving(Settings(), folder, "log", told) as saved:
+    with saving(load(), folder, "log", told) as saved:
         assert saved is not None
         assert saved.pipeline is not None
         assert saved.pipeline.state_digest() == stopped["state_digest"]

@@ -25,7 +25,7 @@ from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.edge.kafka.produce import create_log_topics, produce
 from stream_balance.edge.logfile import read_events
-from stream_balance.settings import Settings
+from stream_balance.settings import load
 from tests.integration import slow_model
 from tests.integration.conftest import Broker
 from tests.integration.kill import topics_of
@@ -50,7 +50,7 @@ def log(shop_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def digest(log: Path) -> str:
-    settings = Settings.model_validate({"model": {"name": slow_model.NAME}, "join": {"window_s": 30}})
+    settings = load(flags={"model": {"name": slow_model.NAME}, "join": {"window_s": 30}})
     return str(replay_events([log], settings, threading.Event())["state_digest"])
 
 
@@ -228,7 +228,7 @@ def test_a_merge_decision_that_cannot_be_journaled_ends_the_service_before_anyth
         assert "a merge decision cannot be journaled" in service.words
         again = service.to_the_end()
     assert left > 0
-    whole = replay_events([log, late], Settings.model_validate({"join": {"window_s": 30}}), threading.Event())
+    whole = replay_events([log, late], load(flags={"join": {"window_s": 30}}), threading.Event())
     assert again["events"] == whole["events"]
 
 

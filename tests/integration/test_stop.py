@@ -15,7 +15,7 @@ import pytest
 
 from stream_balance.commands.replay import replay_events
 from stream_balance.edge.kafka import KafkaSettings
-from stream_balance.settings import Settings
+from stream_balance.settings import load
 from tests.integration import slow_model
 from tests.integration.conftest import OwnBroker
 from tests.integration.proxy import Proxy
@@ -39,7 +39,7 @@ def log(shop_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def digest(log: Path) -> str:
     """The state digest of the log's replay."""
-    settings = Settings.model_validate({"model": {"name": slow_model.NAME}, "join": {"window_s": 30}})
+    settings = load(flags={"model": {"name": slow_model.NAME}, "join": {"window_s": 30}})
     return str(replay_events([log], settings, threading.Event())["state_digest"])
 
 
