@@ -120,11 +120,10 @@ def _with_lineup(settings: Settings) -> Settings:
     if settings.arms.pairs:
         return settings
     strategy, model = named(settings.balance.strategy, settings.model.name)
-    balance, model_settings = settings.balance, settings.model
     return settings.model_copy(
         update={
-            "balance": balance.model_copy(update={"strategy": strategy}),
-            "model": model_settings.model_copy(update={"name": model}),
+            "balance": settings.balance.model_copy(update={"strategy": strategy}),
+            "model": settings.model.model_copy(update={"name": model}),
         }
     )
 

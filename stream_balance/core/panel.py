@@ -186,7 +186,9 @@ class Panel:
     ) -> Floats:
         """Learn from one matured search; return the log-loss of each served probability, (n,).
 
-        `between` is called after each member has learned: each is whole then, and `version` tells how far they are.
+        `between` is called after each member has learned: each can be asked then, and `version` tells how far they are.
+        The encoder that some share has seen the search before all of them, so who has not learned it yet reads a row
+        by moments one search newer than its weights.
         """
         scored, labels = examples.scored, examples.labels
         tiers, first = scored.tiers, self._layout.first

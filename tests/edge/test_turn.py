@@ -92,12 +92,14 @@ def test_a_guest_whose_event_loop_has_ended_is_passed_over() -> None:
     with turn:
         turn._guests.append(ended.create_future())
         ended.close()
+    been = []
 
     async def visit() -> None:
         async with turn.guest(0.0):
-            pass
+            been.append("inside")
 
     asyncio.run(visit())
+    assert been == ["inside"]
 
 
 def test_a_guest_is_turned_away_and_leaves_the_door_open() -> None:
@@ -126,7 +128,7 @@ def test_a_guest_comes_in_where_the_loop_makes_an_offer() -> None:
             turn.offer()
     visitor.join()
     with turn:  # nobody has kept the room
-        pass
+        assert not turn._guests
 
 
 class Clock:
