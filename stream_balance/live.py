@@ -96,6 +96,7 @@ class LiveLoop:
         self._commit_s = commit_s
         self._flush_max_s = flush_max_s
         self._settled_at = 0.0
+        self._stopped_at: float | None = None
         self._unsettled = False
         sink.on_wait = self._bear
         self._telemetry = session.telemetry
@@ -136,6 +137,7 @@ class LiveLoop:
             if until_caught_up and caught_up:
                 break
         if self._stop.is_set():
+            self._stopping_since_s()
             self._session.log.info("stopping")
         self._end()
         self._noted_at = -LAG_EVERY_S
@@ -162,7 +164,7 @@ class LiveLoop:
         if self._saving is None:
             self.settle()
             return
-        until_s = self._now_s() + self._stop_max_s
+        until_s = (self._stopping_since_s() if self._stop.is_set() else self._now_s()) + self._stop_max_s
         self._telemetry.enter("flush")
         self._flush()
         self._saving.end(until_s)
@@ -208,12 +210,22 @@ class LiveLoop:
         """Outputs have been waited for so long: go on asking, show a turn of the loop. WorldError at the limit."""
         told = f"Kafka has left our predictions or dead letters unanswered for {waited_s:.0f} s"
         self._note_state(told + ".")
+        if self._stop.is_set():  # nothing more is to be read or shown, and both take time when no broker answers
+            self._check_patience(told, self._now_s() - self._stopping_since_s(), STOP_FLUSH_S, "at a stop")
+            return
         self._session.serve()
         self._source.ask()
-        patience_s = min(self._flush_max_s, STOP_FLUSH_S) if self._stop.is_set() else self._flush_max_s
+        self._check_patience(told, waited_s, self._flush_max_s, "(kafka.outage_max_s)")
+
+    def _check_patience(self, told: str, waited_s: float, patience_s: float, which: str) -> None:
         if waited_s > patience_s:
-            limits = f"at most {patience_s:g} s are borne (kafka.outage_max_s; {STOP_FLUSH_S:g} s at a stop)"
-            raise WorldError(f"{told}, {limits}.")
+            raise WorldError(f"{told}; at most {patience_s:g} s are borne {which}.")
+
+    def _stopping_since_s(self) -> float:
+        """When the stop was first seen: all of its limits count from there, whatever it was found at."""
+        if self._stopped_at is None:
+            self._stopped_at = self._now_s()
+        return self._stopped_at
 
     def close(self) -> None:
         """Leave the broker."""
