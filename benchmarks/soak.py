@@ -1,7 +1,7 @@
 """Soak: does memory stay flat? Millions of impressions through the whole replay, from bytes, with ever new users,
 items, categories and levels, so that every bound of memory is reached early and churns to the end.
 
-    python benchmarks/soak.py [--impressions 5000000] [--seed 0] [--growth-max 0.05]
+    python benchmarks/soak.py [--impressions 5000000] [--seed 0] [--strategy auto] [--growth-max 0.05]
 
 A child process makes the records, so that what is measured is the service alone: decode, order, join, features, score,
 metrics, balance, learn, and a report now and then. Prints resident memory and speed over time; ends with 1 if memory at
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 
+from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.features import FeatureSettings
 from stream_balance.core.join import JoinSettings
 from stream_balance.core.order import OrderSettings
@@ -70,10 +71,11 @@ def records(impressions: int, seed: int) -> Iterator[bytes]:
         waiting.sort()
 
 
-def soak_settings(seed: int) -> Settings:
+def soak_settings(seed: int, strategy: str | None) -> Settings:
     """Bounds that are reached within the first fifth."""
     return Settings(
         seed=seed,
+        balance=BalanceSettings(strategy=strategy),
         order=OrderSettings(disorder_max_s=5.0),
         join=JoinSettings(window_s=WINDOW_S),
         features=FeatureSettings(items_max=20_000, users_max=20_000, categories_max=1_000),
@@ -88,9 +90,9 @@ def resident_mb() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def soak(impressions: int, seed: int) -> list[float]:
+def soak(impressions: int, seed: int, strategy: str | None) -> list[float]:
     """Resident memory after each of the `STEPS` parts."""
-    settings = soak_settings(seed)
+    settings = soak_settings(seed, strategy)
     codec, session = Codec(settings.wire), Session(make_pipeline(settings), settings)
     memory: list[float] = []
     began = [time.monotonic()]
@@ -124,6 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--impressions", type=int, default=5_000_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategy", default=None, help="auto unless told otherwise")
     parser.add_argument("--growth-max", type=float, default=0.05)
     parser.add_argument("--make", action="store_true", help="only write the records to standard output")
     options = parser.parse_args()
@@ -131,7 +134,7 @@ def main() -> int:
         for line in records(options.impressions, options.seed):
             sys.stdout.buffer.write(line + b"\n")
         return 0
-    memory = soak(options.impressions, options.seed)
+    memory = soak(options.impressions, options.seed, options.strategy)
     early, late = memory[STEPS // 5 - 1], memory[-1]
     growth = late / early - 1.0
     print(f"resident after 20 %: {early:.1f} MB, at the end: {late:.1f} MB ({growth:+.1%})")

@@ -174,6 +174,6 @@ def _checker(about: About, settings: Settings, tell: Tell) -> Callable[[Header, 
         different = compat.check_versions(header, about.versions, name, accept=settings.checkpoint.accept_versions)
         if different:
             listed = ", ".join(different)
-            tell(f"{name} was written with other versions ({listed}): figures may differ in their last bits")
+            tell(f"{name} was written with other versions ({listed}): {compat.consequence(different)}")
 
     return check

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from typing import Any, Protocol
 
@@ -41,13 +41,20 @@ from stream_balance.errors import BadRecord
 from stream_balance.settings import Settings
 
 LATEST_SEARCHES, LATEST_ITEMS = 8, 3  # shown on the live page
-LIBRARIES = ("river", "numpy", "pydantic", "kafka-python", "prometheus-client")
+# Those of the last two are not in the state; what their fits come to in child processes is.
+LIBRARIES = ("river", "numpy", "pydantic", "kafka-python", "prometheus-client", "scikit-learn", "torch")
 
 
 def versions() -> dict[str, str]:
-    """Versions that decide the bits of a report: ours, the libraries', Python's, and the machine's architecture."""
+    """Versions that decide the bits of a report: ours, the libraries' ("none" for torch where it is not installed),
+    Python's, and the machine's architecture.
+    """
     found = {"stream_balance": version("stream-balance")}
-    found |= {name.replace("-", "_"): version(name) for name in LIBRARIES}
+    for name in LIBRARIES:
+        try:
+            found[name.replace("-", "_")] = version(name)
+        except PackageNotFoundError:
+            found[name.replace("-", "_")] = "none"
     return found | {"python": platform.python_version(), "machine": platform.machine()}
 
 

@@ -25,6 +25,7 @@ CHECKPOINT = EDGE + "checkpoint/"
 KEEPER, LIVES = "tests/edge/test_keeper.py", "tests/simulation/test_lives.py"
 MERGE, STORE = "tests/edge/test_merge.py", "tests/edge/test_checkpoint_store.py"
 DISK, FITS = "tests/edge/test_disk.py", "tests/edge/test_fit_journal.py"
+ENTRIES = "tests/edge/test_entries.py"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,13 @@ MUTANTS = (
            "            self.journal.forget(kept[0])\n", "", KEEPER),
     Mutant("the journal of the checkpoint itself is not followed", CHECKPOINT + "journal.py",
            "number < since", "number <= since", KEEPER),
-    Mutant("a torn journal entry is believed", CHECKPOINT + "journal.py",
-           ' or crc != b"%08x" % zlib.crc32(data)', "", KEEPER),
+    Mutant("an unfinished journal entry is believed", CHECKPOINT + "entries.py",
+           'line.endswith(b"\\n") and line[8:9] == b" " and line[:8] == b"%08x" % zlib.crc32(line[9:-1])',
+           'line.endswith(b"\\n")', ENTRIES),
+    Mutant("a damaged journal is followed to where it is whole", CHECKPOINT + "entries.py",
+           "            if any(", "            if False and any(", ENTRIES),
+    Mutant("two journal entries that ran together are taken for an unfinished one", CHECKPOINT + "entries.py",
+           "_LINES.finditer(content, read + 1)", "_LINES.finditer(content, read + len(line))", ENTRIES),
     Mutant("journal entries lose what did not change", CHECKPOINT + "journal.py",
            "positions = positions | line", "positions = line", KEEPER),
     Mutant("a segment begins with a difference to the one before", CHECKPOINT + "journal.py",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stream_balance.edge.checkpoint.entries import line_of
+from stream_balance.edge.checkpoint.fit_journal import FILE
 from stream_balance.edge.checkpoint.lock import FolderLock
 from tests.test_cli import TOY, run
 
@@ -37,6 +39,21 @@ def test_the_commands_show_check_and_remove(folder: Path) -> None:
     pruned = run("checkpoint", "prune", folder, "--keep", "1")
     assert pruned.stdout == "2 removed, 1 kept\n"
     assert [path.name for path in folder.glob("*.sbc")] == [found[-1]["file"]]
+
+
+def test_verify_looks_at_the_journals_too(folder: Path) -> None:
+    merged, fits = folder / "journal-0000000003.jsonl", folder / FILE
+    entries = [line_of(b'{"s/0":%d}' % number) for number in range(3)]
+    merged.write_bytes(b"".join(entries)[:-4])
+    fits.write_bytes(b"".join(entries))
+    done = run("checkpoint", "verify", folder)
+    assert (done.returncode, done.stdout.count("ok ")) == (0, 5)
+    assert f"{merged.name}  entries: 2, {len(entries[2]) - 4} bytes of an unfinished one" in done.stdout
+    fits.write_bytes(entries[0][1:] + entries[1])
+    done = run("checkpoint", "verify", folder)
+    assert done.returncode == 1
+    assert f"BAD  {FILE} is damaged: its entry 1 is not whole" in done.stdout
+    assert "0 of 3 checkpoints and 1 of 2 journals" in done.stderr
 
 
 def test_a_folder_in_use_is_not_pruned_and_none_is_not_made(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from stream_balance.commands.options import Config, Set, gather
+from stream_balance.edge.checkpoint.disk import Disk, disk_error
+from stream_balance.edge.checkpoint.entries import whole_entries
+from stream_balance.edge.checkpoint.fit_journal import FILE as FITS
 from stream_balance.edge.checkpoint.format import Damaged
+from stream_balance.edge.checkpoint.journal import segment_name, segments
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.checkpoint.store import Store, file_name
 from stream_balance.errors import SettingsError, StreamBalanceError, WorldError
@@ -21,10 +25,10 @@ app = typer.Typer(no_args_is_help=True, help="Checkpoints: inspect, verify, prun
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of checkpoints.")]
 
 
-def _store(folder: Path, config: Path | None, assignments: list[str] | None) -> Store:
+def _opened(folder: Path, config: Path | None = None, assignments: list[str] | None = None) -> tuple[Disk, Store]:
     if not folder.is_dir():
         raise SettingsError(f"{str(folder)!r} is not a folder. Name one that holds checkpoints.")
-    return open_store(folder, gather(config, assignments))[1]
+    return open_store(folder, gather(config, assignments))
 
 
 def _described(store: Store, sequence: int) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def inspect(
 
     Example: stream-balance checkpoint inspect state
     """
-    store = _store(folder, None, None)
+    _, store = _opened(folder)
     found = [_described(store, sequence) for sequence in store.sequences()]
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -75,11 +79,12 @@ def _placed(position: dict[str, Any]) -> str:
 
 @app.command()
 def verify(folder: Folder, config: Config = None, assignments: Set = None) -> None:
-    """Read every checkpoint wholly: checksum, signature if a key is set, and the state. Exit 1 if one is not whole.
+    """Read every checkpoint wholly: checksum, signature if a key is set, and the state; and the journals beside them.
+    Exit 1 if one is not whole.
 
     Example: stream-balance checkpoint verify state
     """
-    store = _store(folder, config, assignments)
+    disk, store = _opened(folder, config, assignments)
     sequences, bad = store.sequences(), 0
     if not sequences:
         raise WorldError(f"{str(folder)!r} holds no checkpoints.")
@@ -93,8 +98,28 @@ def verify(folder: Folder, config: Config = None, assignments: Set = None) -> No
         else:
             signed = ", signed" if trailer.signed else ""
             typer.echo(f"ok   {file_name(sequence)}  sha256 {trailer.sha256.hex()}{signed}")
-    if bad:
-        raise WorldError(f"{bad} of {len(sequences)} checkpoints in {str(folder)!r} cannot be taken.")
+    journals = [name for name in (*map(segment_name, segments(disk)), FITS) if name in disk.names()]
+    damaged = sum(not _is_whole(disk, name) for name in journals)
+    if bad or damaged:
+        raise WorldError(
+            f"{bad} of {len(sequences)} checkpoints and {damaged} of {len(journals)} journals in {str(folder)!r} "
+            "cannot be taken."
+        )
+
+
+def _is_whole(disk: Disk, name: str) -> bool:
+    """Say whether a journal lost an entry; one that is being written is none yet."""
+    try:
+        with disk.open(name) as source:
+            found, dropped = whole_entries(source.read(), name)
+    except Damaged as error:
+        typer.echo(f"BAD  {error}")
+        return False
+    except OSError as error:
+        raise disk_error(disk, f"{name} cannot be read", error) from error
+    rest = f", {dropped} bytes of an unfinished one" if dropped else ""
+    typer.echo(f"ok   {name}  entries: {len(found)}{rest}")
+    return True
 
 
 @app.command()
@@ -106,7 +131,7 @@ def prune(
 
     Example: stream-balance checkpoint prune state --keep 1
     """
-    store = _store(folder, None, None)
+    _, store = _opened(folder)
     lock = FolderLock(folder)
     try:
         before = store.sequences()

@@ -20,6 +20,7 @@ def carry(source: Path, folder: Path) -> int:
     Raises WorldError. A service that has journaled nothing yet has none: then nothing is copied.
     """
     found = _content(source)
+    requests = len(entries(found, str(source)))
     try:
         if found:
             disk = LocalDisk(folder)
@@ -33,7 +34,7 @@ def carry(source: Path, folder: Path) -> int:
             disk.sync_names()
     except OSError as error:
         raise WorldError(f"{str(folder)!r} cannot be written: {error.strerror}.") from error
-    return len(entries(found))
+    return requests
 
 
 def followed(logs: Iterable[Path], given: Path | None) -> dict[str, Entry]:
@@ -42,7 +43,7 @@ def followed(logs: Iterable[Path], given: Path | None) -> dict[str, Entry]:
     """
     found: dict[str, Entry] = {}
     for log in logs:
-        found |= entries(_content(log))
+        found |= entries(_content(log), str(log))
     if given is None:
         return found
     if not (given / FILE).is_file() and not given.is_file():
@@ -50,7 +51,7 @@ def followed(logs: Iterable[Path], given: Path | None) -> dict[str, Entry]:
             f"--journal {str(given)!r} is neither {FILE} nor a folder that holds it. Leave it"
             " out if nothing was journaled."
         )
-    return found | entries(_content(given))
+    return found | entries(_content(given), str(given))
 
 
 def _content(path: Path) -> bytes:

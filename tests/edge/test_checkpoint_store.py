@@ -33,7 +33,7 @@ def store_of(folder: Path, **more: Any) -> Store:
 
 def header_of(sequence: int, **more: Any) -> Header:
     settings = state_settings(Settings())
-    versions = {"river": "0.26.1", "numpy": "2.4.0", "python": "3.11.7"}
+    versions = {"river": "0.26.1", "numpy": "2.4.0", "python": "3.11.7", "scikit_learn": "1.8.0", "torch": "2.13.0"}
     position, sum_ = {"offsets": {"s/0": 7}}, compat.settings_hash(settings)
     header = Header(sequence, "2026-03-01T00:00:00+00:00", "kafka", position, settings, sum_, versions, {"search": 3})
     return replace(header, **more)
@@ -207,6 +207,7 @@ def test_another_kind_of_input_is_refused() -> None:
         ({"river": "0.27.0"}, "river 0.26.1 (here 0.27.0)"),
         ({"numpy": "3.0.0"}, "numpy 2.4.0 (here 3.0.0)"),
         ({"python": "3.12.1"}, "python 3.11.7 (here 3.12.1)"),
+        ({"scikit_learn": "1.9.0", "torch": "none"}, ""),
     ],
 )
 def test_libraries_too_far_apart_are_refused_and_near_ones_told(now: dict[str, str], refused: str) -> None:
@@ -219,6 +220,7 @@ def test_libraries_too_far_apart_are_refused_and_near_ones_told(now: dict[str, s
         assert "accept_versions" in str(error.value)
     different = compat.check_versions(header, versions, "c", accept=True)
     assert len(different) == len(now)
+    assert ("booster" in compat.consequence(different)) == ("torch" in now)
 
 
 def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> None:

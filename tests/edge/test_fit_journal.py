@@ -14,7 +14,7 @@ from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.fit_journal import FILE, Entry, FitJournal, entries
 from stream_balance.edge.fits import ChildFits
 from stream_balance.edge.trainer import Job, Refusal, Trainer, Worker, WorkerSettings
-from stream_balance.errors import SettingsError
+from stream_balance.errors import SettingsError, WorldError
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.fate import Fate
 
@@ -50,6 +50,24 @@ def test_looks_without_an_entry_do_not_make_the_file_grow_without_end(tmp_path: 
     journal.close()
     assert len((tmp_path / FILE).read_bytes().splitlines()) <= 8
     assert entries((tmp_path / FILE).read_bytes()).popitem()[1] == Entry("gan", not_by=499)
+
+
+def test_a_journal_that_lost_a_line_in_its_middle_is_neither_followed_nor_carried(tmp_path: Path) -> None:
+    journal = FitJournal(LocalDisk(tmp_path))
+    for number in range(3):
+        journal.refuse("gan", b"%d" % number, "killed")
+    journal.close()
+    lines = (tmp_path / FILE).read_bytes().splitlines(keepends=True)
+    (tmp_path / FILE).write_bytes(lines[0] + lines[1].replace(b"killed", b"filled") + lines[2])
+    night = tmp_path / "night"
+    night.mkdir()
+    for read in (
+        lambda: FitJournal(LocalDisk(tmp_path)), lambda: carry(tmp_path, night), lambda: followed([tmp_path], None),
+        lambda: followed([], tmp_path / FILE),
+    ):  # fmt: skip
+        with pytest.raises(WorldError, match=r"is damaged: its entry 2 is not whole.*Restore the file"):
+            read()
+    assert not list(night.iterdir())
 
 
 @given(st.data())

@@ -86,19 +86,32 @@ def test_lives_that_end_without_a_checkpoint_lose_none(tmp_path: Path) -> None:
         life.decide()
 
 
-@pytest.mark.parametrize("torn", ["cut", "another byte"])
-def test_an_entry_that_is_not_whole_is_dropped_and_what_follows_with_it(tmp_path: Path, torn: str) -> None:
-    life = Life(tmp_path)
+def journaled(folder: Path, decisions: int) -> tuple[Path, list[bytes]]:
+    """The one segment of a life with so many decisions, and its lines."""
+    life = Life(folder)
     life.save()
-    for _ in range(4):
+    for _ in range(decisions):
         life.decide()
-    path = tmp_path / segment_name(max(segments(LocalDisk(tmp_path))))
-    lines = path.read_bytes().splitlines(keepends=True)
-    lines[2] = lines[2][:-3] if torn == "cut" else lines[2].replace(b"3}", b"8}")
-    path.write_bytes(b"".join(lines[:3] if torn == "cut" else lines))
+    path = folder / segment_name(max(segments(LocalDisk(folder))))
+    return path, path.read_bytes().splitlines(keepends=True)
+
+
+def test_an_entry_that_was_not_finished_is_left_out(tmp_path: Path) -> None:
+    path, lines = journaled(tmp_path, 3)
+    path.write_bytes(b"".join(lines)[:-3])
     other = Life(tmp_path)
     assert numbers(other.plan) == [1, 2]
-    assert other.keeper.journal.dropped > 0
+    assert other.keeper.journal.dropped == len(lines[2]) - 3
+
+
+def test_a_journal_that_lost_an_entry_in_its_middle_is_not_followed(tmp_path: Path) -> None:
+    path, lines = journaled(tmp_path, 4)
+    lines[2] = lines[2].replace(b"3}", b"8}")
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(WorldError, match=rf"{path.name} is damaged: its entry 3 is not whole.*Restore the file"):
+        Life(tmp_path)
+    path.unlink()
+    assert Life(tmp_path).plan == []
 
 
 @pytest.mark.parametrize("answers", [(False,), (True, False)], ids=["before it is written", "before it is in place"])

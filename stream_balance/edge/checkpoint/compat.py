@@ -57,6 +57,7 @@ _KINDS = {"kafka": "run over Kafka", "log": "replay of a log", "table": "replay 
 
 # How far apart two versions may be: how many leading numbers must agree.
 _AGREE = {"river": 2, "numpy": 1, "python": 2}
+_FITTING = ("scikit_learn", "torch")  # make what enters the state, and are not in it
 
 
 def check_versions(header: Header, versions: Mapping[str, str], name: str, *, accept: bool) -> list[str]:
@@ -78,6 +79,13 @@ def check_versions(header: Header, versions: Mapping[str, str], name: str, *, ac
             f"versions, or set checkpoint.accept_versions if you have tried it, {_BEGIN_AGAIN}."
         )
     return different
+
+
+def consequence(different: list[str]) -> str:
+    """What may come of versions that differ and are taken."""
+    if any(each.split(" ")[0] in _FITTING for each in different):
+        return "what the booster and the GAN come to may be another thing than it would have been"
+    return "figures may differ in their last bits"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,13 +9,15 @@ have an effect. A line that is not whole was never relied upon. Bounded: the lat
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import orjson
 
 from stream_balance.edge.checkpoint.disk import Disk, Output, disk_error
+from stream_balance.edge.checkpoint.entries import line_of, whole_entries
+from stream_balance.edge.checkpoint.format import Damaged
+from stream_balance.errors import WorldError
 
 FILE, FRESH = "fits.jsonl", "fits.tmp"
 ENTRIES_MAX = 10_000
@@ -53,7 +55,7 @@ class FitJournal:
                 if FILE in disk.names():
                     disk.sync_file(FILE)  # what a killed process left unsynced is about to be relied upon
                     with disk.open(FILE) as source:
-                        self._known = entries(source.read())
+                        self._known = entries(source.read(), f"checkpoint.dir {disk.where!r}: {FILE}")
             except OSError as error:
                 raise disk_error(disk, f"{FILE} cannot be read", error) from error
         if follow:
@@ -124,9 +126,8 @@ class FitJournal:
         disk.sync_names()
 
     def _write(self, file: Output, name: str) -> None:
-        data = orjson.dumps({"request": name, **asdict(self._known[name])})
         self._lines += 1
-        file.write(b"%08x %s\n" % (zlib.crc32(data), data))
+        file.write(line_of(orjson.dumps({"request": name, **asdict(self._known[name])})))
 
     def close(self) -> None:
         """Close the file."""
@@ -135,14 +136,18 @@ class FitJournal:
             self._file = None
 
 
-def entries(content: bytes) -> dict[str, Entry]:
-    """What whole lines say, by request, up to the first that is not whole; the last word on a request counts."""
+def entries(content: bytes, where: str = FILE) -> dict[str, Entry]:
+    """What whole lines say, by request; the last word on a request counts. Raises WorldError if the file lost some."""
+    try:
+        lines, _ = whole_entries(content, where)
+    except Damaged as error:
+        raise WorldError(
+            f"{error}: what the world decided about some fits is gone. Restore the file from a backup; or remove it, "
+            "and go on without: a fit that was refused, or entered early, may then come to something else than it did."
+        ) from None
     found: dict[str, Entry] = {}
-    for line in content.splitlines(keepends=True):
-        crc, _, data = line.rstrip(b"\n").partition(b" ")
-        if not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
-            break
-        fields = orjson.loads(data)
+    for line in lines:
+        fields = orjson.loads(line)
         name = fields.pop("request")
         found.pop(name, None)
         found[name] = Entry(**fields)

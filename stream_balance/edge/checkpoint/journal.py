@@ -5,18 +5,20 @@ offset of each partition is appended, and synced before anything made of those r
 go from entry to entry with nothing beyond an entry's offsets in sight (see `Merge.follow`), which gives the same order.
 
 One segment a checkpoint: `journal-N` holds what came after the snapshot of checkpoint N. Recovery from N reads N and
-all later ones. A line that is not whole was never synced, so nothing of it has left: it and what follows is dropped.
+all later ones. See `entries` for a segment whose end is not whole, and for one that is damaged.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import orjson
 
 from stream_balance.edge.checkpoint.disk import Disk, Output
+from stream_balance.edge.checkpoint.entries import line_of, whole_entries
+from stream_balance.edge.checkpoint.format import Damaged
+from stream_balance.errors import WorldError
 
 Positions = Mapping[tuple[str, int], int]
 _SEGMENT = re.compile(r"journal-(\d{10})\.jsonl")
@@ -52,7 +54,10 @@ class MergeJournal:
         return sum(self._sizes.values())
 
     def recover(self, since: int) -> list[dict[str, int]]:
-        """The positions journaled since the snapshot of checkpoint `since`, each whole, keys `topic/partition`."""
+        """The positions journaled since the snapshot of checkpoint `since`, each whole, keys `topic/partition`.
+
+        Raises OSError, and WorldError for a segment that lost an entry: another order would break the promise silently.
+        """
         plan: list[dict[str, int]] = []
         for number in segments(self._disk):
             name = segment_name(number)
@@ -61,25 +66,28 @@ class MergeJournal:
             # What a killed process left unsynced is about to be relied upon.
             self._disk.sync_file(name)
             self._sizes[number] = self._disk.size(name)
-            with self._disk.open(name) as source:
-                content = source.read()
+            found = self._read(name)
             positions: dict[str, int] = {}
-            for line in self._whole_lines(content):
-                positions = positions | line
+            for entry in found:
+                positions = positions | orjson.loads(entry)
                 plan.append(positions)
         # So is the name of a checkpoint whose process was killed between rename and sync.
         self._disk.sync_names()
         return plan
 
-    def _whole_lines(self, content: bytes) -> Iterator[dict[str, int]]:
-        read = 0
-        for line in content.splitlines(keepends=True):
-            crc, _, data = line.rstrip(b"\n").partition(b" ")
-            if not line.endswith(b"\n") or crc != b"%08x" % zlib.crc32(data):
-                self.dropped += len(content) - read
-                return
-            yield orjson.loads(data)
-            read += len(line)
+    def _read(self, name: str) -> list[bytes]:
+        with self._disk.open(name) as source:
+            content = source.read()
+        try:
+            found, dropped = whole_entries(content, name)
+        except Damaged as error:
+            raise WorldError(
+                f"checkpoint.dir {self._disk.where!r}: {error}: the order in which records were taken is not known "
+                "after it. Restore the file from a backup; or remove it, and go on without: what is read again may be "
+                "taken in another order, and be predicted otherwise than it was."
+            ) from None
+        self.dropped += dropped
+        return found
 
     def numbers(self) -> list[int]:
         """The segments there are."""
@@ -98,8 +106,7 @@ class MergeJournal:
         if self._file is None:
             self._file = self._disk.create(segment_name(self._number))
         changed = {key: offset for key, offset in named.items() if self._last.get(key) != offset}
-        data = orjson.dumps(changed)
-        line = b"%08x %s\n" % (zlib.crc32(data), data)
+        line = line_of(orjson.dumps(changed))
         self._file.write(line)
         self._file.sync()
         if fresh:

@@ -108,7 +108,7 @@ class Keeper:
         except OSError as error:
             raise disk_error(self._disk, "cannot be made ready", error) from error
         if self.journal.dropped:
-            self._tell(f"merge journal: {self.journal.dropped} bytes that were never synced are dropped")
+            self._tell(f"merge journal: an unfinished entry ({self.journal.dropped} bytes) is left out")
         return plan
 
     # Turns
