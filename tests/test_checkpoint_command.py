@@ -9,6 +9,7 @@ import pytest
 
 from stream_balance.edge.checkpoint.entries import line_of
 from stream_balance.edge.checkpoint.fit_journal import FILE
+from stream_balance.edge.checkpoint.journal import segment_name
 from stream_balance.edge.checkpoint.lock import FolderLock
 from tests.test_cli import TOY, run
 
@@ -36,9 +37,12 @@ def test_the_commands_show_check_and_remove(folder: Path) -> None:
     bad = run("checkpoint", "verify", folder)
     assert bad.returncode == 1
     assert f"BAD  {damaged.name}" in bad.stdout
+    for each in found:  # what came after each of them
+        (folder / segment_name(each["sequence"])).touch()
     pruned = run("checkpoint", "prune", folder, "--keep", "1")
     assert pruned.stdout == "2 removed, 1 kept\n"
     assert [path.name for path in folder.glob("*.sbc")] == [found[-1]["file"]]
+    assert [path.name for path in folder.glob("journal-*")] == [segment_name(found[-1]["sequence"])]
 
 
 def test_verify_looks_at_the_journals_too(folder: Path) -> None:

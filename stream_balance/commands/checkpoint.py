@@ -10,25 +10,28 @@ from typing import Annotated, Any
 import typer
 
 from stream_balance.commands.options import Config, Set, gather
+from stream_balance.edge.checkpoint import compat
 from stream_balance.edge.checkpoint.disk import Disk, disk_error
 from stream_balance.edge.checkpoint.entries import whole_entries
 from stream_balance.edge.checkpoint.fit_journal import FILE as FITS
 from stream_balance.edge.checkpoint.format import Damaged
-from stream_balance.edge.checkpoint.journal import segment_name, segments
+from stream_balance.edge.checkpoint.journal import MergeJournal, segment_name, segments
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.checkpoint.store import Store, file_name
 from stream_balance.errors import SettingsError, StreamBalanceError, WorldError
 from stream_balance.saving import open_store
+from stream_balance.service import versions
+from stream_balance.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints: inspect, verify, prune.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of checkpoints.")]
 
 
-def _opened(folder: Path, config: Path | None = None, assignments: list[str] | None = None) -> tuple[Disk, Store]:
+def _opened(folder: Path, settings: Settings) -> tuple[Disk, Store]:
     if not folder.is_dir():
         raise SettingsError(f"{str(folder)!r} is not a folder. Name one that holds checkpoints.")
-    return open_store(folder, gather(config, assignments))
+    return open_store(folder, settings)
 
 
 def _described(store: Store, sequence: int) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def inspect(
 
     Example: stream-balance checkpoint inspect state
     """
-    _, store = _opened(folder)
+    _, store = _opened(folder, gather(None, None))
     found = [_described(store, sequence) for sequence in store.sequences()]
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -61,7 +64,7 @@ def inspect(
         return
     for each in found:
         if "error" in each:
-            typer.echo(f"{each['file']}  {each['error']}")
+            typer.echo(each["error"])
             continue
         counts, versions = each["counts"], each["versions"]
         events = counts.get("search", 0) + counts.get("purchase", 0)
@@ -79,25 +82,29 @@ def _placed(position: dict[str, Any]) -> str:
 
 @app.command()
 def verify(folder: Folder, config: Config = None, assignments: Set = None) -> None:
-    """Read every checkpoint wholly: checksum, signature if a key is set, and the state; and the journals beside them.
-    Exit 1 if one is not whole.
+    """Read every checkpoint wholly: checksum, signature if a key is set, the versions of libraries, and the state; and
+    the journals beside them. Exit 1 if one cannot be taken. Settings are compared by the service that takes it.
 
     Example: stream-balance checkpoint verify state
     """
-    disk, store = _opened(folder, config, assignments)
+    settings = gather(config, assignments)
+    disk, store = _opened(folder, settings)
     sequences, bad = store.sequences(), 0
     if not sequences:
         raise WorldError(f"{str(folder)!r} holds no checkpoints.")
     for sequence in sequences:
         try:
-            _, trailer = store.verify(sequence)
+            header, trailer = store.verify(sequence)
+            accept = settings.checkpoint.accept_versions
+            different = compat.check_versions(header, versions(), file_name(sequence), accept=accept)
             store.load(sequence)
         except StreamBalanceError as error:
             bad += 1
             typer.echo(f"BAD  {error}")
         else:
             signed = ", signed" if trailer.signed else ""
-            typer.echo(f"ok   {file_name(sequence)}  sha256 {trailer.sha256.hex()}{signed}")
+            other = f", {', '.join(different)}" if different else ""
+            typer.echo(f"ok   {file_name(sequence)}  sha256 {trailer.sha256.hex()}{signed}{other}")
     journals = [name for name in (*map(segment_name, segments(disk)), FITS) if name in disk.names()]
     damaged = sum(not _is_whole(disk, name) for name in journals)
     if bad or damaged:
@@ -127,15 +134,18 @@ def prune(
     folder: Folder,
     keep: Annotated[int, typer.Option(min=1, help="How many of the last ones stay.")] = 1,
 ) -> None:
-    """Remove all but the last checkpoints. Refused while a service uses the folder.
+    """Remove all but the last checkpoints, and the journals that only those needed. Refused while a service uses the
+    folder.
 
     Example: stream-balance checkpoint prune state --keep 1
     """
-    _, store = _opened(folder)
+    disk, store = _opened(folder, gather(None, None))
     lock = FolderLock(folder)
     try:
         before = store.sequences()
         kept = store.prune(keep)
+        if kept:
+            MergeJournal(disk).forget(kept[0])
         store.clear_temporary()
     except OSError as error:
         raise WorldError(f"{str(folder)!r} cannot be pruned: {error.strerror}.") from error
