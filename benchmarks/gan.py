@@ -4,9 +4,11 @@
 
 Each maker learns a window of rows of the class. Judged on rows that no maker saw: CPU seconds and peak memory of a
 fresh process, C2ST (AUC of a forest, made against real), coverage, DCR share (.5 = no copies), TSTR (average
-precision of a booster whose rows of the class are all made, over the same with the real window), and the average
+precision of a booster whose rows of the class are all made, as many as the window has, over the same with the real
+window; `tstr_2000`: with as many as a release delivers), and the average
 precision of River's logistic regression and forest and scikit-learn's booster, fed with real and made rows (share .2).
-`warm` is trained on the window after a fifth of it moved on, from the weights before. CTGAN runs where it is installed.
+`warm` is trained on the window after a fifth of it moved on, from the weights before. CTGAN runs where it is installed;
+`private` (DP-SGD) and `noisy` (its marginals, before any step) where Opacus is.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from imblearn.over_sampling import SMOTE, SMOTENC
 from river import forest, linear_model, optim, preprocessing
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import NO_WEIGHTS, RecipeSettings
+from stream_balance.core.synthesis import NO_WEIGHTS, PrivacySettings, RecipeSettings, TrainingSet
 from stream_balance.gan.makers import Start, make_by_copula, make_by_gan
+from stream_balance.gan.private_maker import has_opacus, independent, make_privately, start_privately
 from stream_balance.gan.quality import c2st, coverage, dcr_share, encoded
 from stream_balance.gan.shadow import Learner, booster, weighted_precision
 from stream_balance.gan.table import Ints, Table, layout_of
@@ -39,8 +42,8 @@ SHARE = 0.2
 OTHERS = 4_000
 TEST_OTHERS = 6_000
 MOVED = 0.2
-MAKERS = ("none", "random_under", "copies", "smote_nc", "copula", "cold", "warm", "ctgan")
-HEADS = ("cpu_s", "peak_mb", "c2st", "coverage", "dcr", "tstr", "logistic", "forest", "booster")
+MAKERS = ("none", "random_under", "copies", "smote_nc", "copula", "cold", "warm", "noisy", "private", "ctgan")
+HEADS = ("cpu_s", "peak_mb", "c2st", "coverage", "dcr", "tstr", "tstr_2000", "logistic", "forest", "booster")
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,13 @@ def load(name: str, data: Path | None, window: int, seed: int) -> Labelled:
 
 
 def make(
-    maker: str, before: Floats, window: Floats, nominal: tuple[int, ...], seed: int
+    maker: str, before: Floats, window: Floats, others: Floats, nominal: tuple[int, ...], seed: int
 ) -> tuple[Floats, float, float]:
     """Rows made from the window, CPU seconds, peak memory in MB."""
-    settings, count = RecipeSettings(), len(window)
+    settings = RecipeSettings()
+    count = max(len(window), settings.release_rows)
     weights = NO_WEIGHTS
-    if maker in {"cold", "warm"}:
+    if maker in {"cold", "warm", "private"}:
         import torch  # noqa: PLC0415  # its import is not the maker's cost
 
         torch.set_num_threads(1)
@@ -130,11 +134,27 @@ def make(
         made = smote(window, nominal, count, seed)
     elif maker == "copula":
         made = make_by_copula(Start.of(window, nominal, weights, settings), window, count, seed).rows
+    elif maker in {"noisy", "private"}:
+        made = privately(maker, window, others, nominal, count, seed)
     elif maker == "ctgan":
         made = ctgan(window, nominal, count, seed)
     else:
         made = make_by_gan(Start.of(window, nominal, weights, settings), window, count, seed, settings).rows
     return made, time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def privately(maker: str, window: Floats, others: Floats, nominal: tuple[int, ...], count: int, seed: int) -> Floats:
+    """Rows of a first private training, or what it knows before any step: noisy marginals, independent columns."""
+    recipe = RecipeSettings(privacy=PrivacySettings(on=True))
+    none = np.zeros(len(window), dtype=bool)
+    wanted = TrainingSet(1, window, none, others, none[:0], nominal, 0.0, "", seed, recipe)
+    start = start_privately(wanted, window)
+    assert start is not None, "the budget bears a first training"
+    if maker == "private":
+        print(f"epsilon {start.epsilon:.2f}, {start.steps} steps", end="; ", flush=True)
+        return make_privately(start, window, count, seed, recipe.privacy).rows
+    table, rng = start.start.table, np.random.default_rng(seed)
+    return table.decode(*independent(table, count, rng), rng)
 
 
 def smote(window: Floats, nominal: tuple[int, ...], count: int, seed: int) -> Floats:
@@ -162,6 +182,11 @@ def ctgan(window: Floats, nominal: tuple[int, ...], count: int, seed: int) -> Fl
     model = CTGAN(epochs=300)
     model.fit(frame, [str(column) for column in nominal])
     return np.asarray(model.sample(count), dtype=np.float64)
+
+
+def is_there(maker: str) -> bool:
+    """Whether what a maker needs is installed."""
+    return has_opacus() if maker in {"noisy", "private"} else maker != "ctgan" or find_spec("ctgan") is not None
 
 
 def in_a_process(work: Callable[..., Any], *arguments: object) -> Any:
@@ -225,15 +250,18 @@ def judge(maker: str, table: Labelled, window_rows: int, seed: int, models: list
     others, found = table.others[:OTHERS], dict.fromkeys(HEADS, float("nan"))
     made = window[:0]
     if maker not in {"none", "random_under"}:
-        made, found["cpu_s"], found["peak_mb"] = in_a_process(make, maker, before, window, table.nominal, seed)
+        release, found["cpu_s"], found["peak_mb"] = in_a_process(
+            make, maker, before, window, others, table.nominal, seed
+        )
+        made = release[: len(window)]
         layout = layout_of(window, table.nominal, levels_max=20, level_rows_min=5)
         near = [encoded(rows[:2_000], Table(window, layout)) for rows in (made, window, test[0])]
         found["c2st"] = c2st(made, test[0], seed)
         found["coverage"] = coverage(near[0][: len(near[2])], near[2])
         found["dcr"] = dcr_share(*near)
-        found["tstr"] = precision(booster, made, others, test, table.rate, seed) / precision(
-            booster, window, others, test, table.rate, seed
-        )
+        real = precision(booster, window, others, test, table.rate, seed)
+        found["tstr"] = precision(booster, made, others, test, table.rate, seed) / real
+        found["tstr_2000"] = precision(booster, release, others, test, table.rate, seed) / real
         amount = round(SHARE / (1 - SHARE) * (len(window) + len(others)))
         made = made[np.arange(amount) % len(made)]
     if maker == "random_under":
@@ -253,7 +281,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", default=["synthetic"], choices=["synthetic", "shoppers", "bank"])
     parser.add_argument("--data", type=Path, help="folder of the two UCI tables")
     parser.add_argument("--windows", nargs="+", type=int, default=[200, 1_000, 5_000])
-    parser.add_argument("--makers", nargs="+", default=[m for m in MAKERS if m != "ctgan" or find_spec("ctgan")])
+    parser.add_argument("--makers", nargs="+", default=[m for m in MAKERS if is_there(m)])
     parser.add_argument("--models", nargs="*", default=["logistic", "forest", "booster"])
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()

@@ -26,7 +26,7 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.exporter import make_exposition, render
-from stream_balance.edge.fits import ChildFits, make_trainer, makes_gan_rows
+from stream_balance.edge.fits import ChildFits, check_privacy, make_trainer, makes_gan_rows
 from stream_balance.edge.http import HttpServer
 from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
@@ -124,6 +124,8 @@ class Session:
         journal: FitJournal | None = None,
         early: bool = False,
     ) -> None:
+        if pipeline.retrain is not None:
+            check_privacy(settings.gan.privacy.on)
         self.pipeline = pipeline
         self.fits = ChildFits(
             make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit

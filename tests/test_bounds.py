@@ -37,6 +37,7 @@ REACHED_BY = {
     "gan.release_rows": "gan/test_worker.py::test_the_answer_depends_on_the_request_alone_also_in_a_child_process",
     "gan.rows_max": ROOMS + "a_request_holds_the_newest_rows_of_the_class",
     "gan.others_max": "core/test_retrain.py::test_a_request_holds_others_in_their_shares_and_all_of_one_width",
+    "gan.privacy.epsilon_max": "gan/test_private.py::test_the_budget_adds_up_over_trainings_and_ends_them",
     "gan.backoff_max": "core/test_retrain.py::test_after_refusals_the_wait_grows_up_to_its_bound",
     "gan.history_max": ROOMS + "the_latest_outcomes_of_trainings_are_kept",
     "workers.gan.retries_max": DIED,

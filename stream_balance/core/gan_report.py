@@ -42,6 +42,7 @@ class GanOutcome(Record):
     reason: str
     warm: bool = False
     early: bool = False
+    epsilon: Figure = None
     vettings: tuple[GanVetting, ...] = ()
 
 
@@ -71,6 +72,7 @@ class Gan(Record):
     releases: int = 0
     refusals: dict[str, int] = Field(default_factory=dict)
     expired: int = 0
+    epsilon: dict[str, float] = Field(default_factory=dict)
     open: GanRequest | None = None
     pool: dict[str, GanPool] = Field(default_factory=dict)
     last: GanOutcome | None = None

@@ -16,11 +16,20 @@ from pydantic import PositiveFloat, PositiveInt
 
 from stream_balance.core.gan_report import Gan, GanGain, GanOutcome, GanRequest, GanVetting
 from stream_balance.core.pool import Pool
-from stream_balance.core.synthesis import NO_WEIGHTS, RecipeSettings, Refusal, Release, Vetting, outcome_from_bytes
+from stream_balance.core.synthesis import (
+    NO_WEIGHTS,
+    RecipeSettings,
+    Refusal,
+    Release,
+    Spent,
+    Vetting,
+    outcome_from_bytes,
+)
 from stream_balance.core.training_rows import HELD_OUT, Moment, training_set
 
 KIND = "gan"
 INCONCLUSIVE = "inconclusive"
+SPENT = "privacy_budget"  # after it a class is never trained again
 
 
 class GanSettings(RecipeSettings):
@@ -83,6 +92,8 @@ class _Lane:
     refusals: int = 0  # in a row
     poor: int = 0  # refusals for want of quality, in a row
     weights: bytes = NO_WEIGHTS
+    spent: Spent = ()  # by private trainings
+    epsilon: float | None = None
     last: Release | Refusal | None = None
 
 
@@ -140,10 +151,11 @@ class Retrain:
         lanes = [(self._lanes.setdefault(label, _Lane()), label) for label in moment.rare]
         for lane, label in sorted(lanes, key=lambda each: (each[0].asked_at or 0, each[1])):
             reason = self._reason(lane, label, moment)
-            if reason is None or moment.window.size(label) * (1 - HELD_OUT) < self.settings.copula_rows_min:
+            is_spent = isinstance(lane.last, Refusal) and lane.last.reason == SPENT
+            if reason is None or is_spent or moment.window.size(label) * (1 - HELD_OUT) < self.settings.copula_rows_min:
                 continue
             seed = (self._seed + self.requests) % 2**31
-            wanted = training_set(moment, label, self.settings.recipe(), self._model, seed, lane.weights)
+            wanted = training_set(moment, label, self.settings.recipe(), self._model, seed, lane.weights, lane.spent)
             content = wanted.to_bytes()
             lane.asked_at, lane.asked_us, lane.alarms = moment.events, self._now_us, moment.alarms
             enters_at = moment.events + self.settings.swap_after_events
@@ -180,6 +192,8 @@ class Retrain:
         lane = self._lanes[request.label]
         lane.last = outcome
         lane.weights = outcome.weights or lane.weights
+        if outcome.epsilon is not None:
+            lane.spent, lane.epsilon = outcome.spent, outcome.epsilon
         if isinstance(outcome, Release):
             lane.refusals = lane.poor = 0
             self.releases += 1
@@ -216,6 +230,7 @@ class Retrain:
         return Gan(
             requests=self.requests, releases=self.releases, refusals=dict(sorted(self.refusals.items())),
             expired=self.pool.expired, pool=self.pool.metrics(now_us, names), history=tuple(self.history),
+            epsilon={names[c]: lane.epsilon for c, lane in sorted(self._lanes.items()) if lane.epsilon is not None},
             last=self.history[-1] if self.history else None,
             open=None if request is None else GanRequest(
                 label=names[request.label], asked_for=request.reason, asked_at=request.asked_at,
@@ -234,7 +249,7 @@ class Retrain:
         return [
             self.requests, self.releases, dict(sorted(self.refusals.items())), self._next_check, self._now_us,
             [
-                [c, lane.asked_at, lane.asked_us, lane.alarms, lane.refusals, lane.poor, lane.weights]
+                [c, lane.asked_at, lane.asked_us, lane.alarms, lane.refusals, lane.poor, lane.weights, lane.spent]
                 for c, lane in sorted(self._lanes.items())
             ],
             None if request is None else [
@@ -250,7 +265,7 @@ def told(position: int, request: OpenRequest, outcome: Release | Refusal, class_
     vettings = (*outcome.others, outcome.vetting) if isinstance(outcome, Release) else outcome.others
     return GanOutcome(
         position=position, label=class_name, asked_for=request.reason, warm=outcome.warm,
-        early=position < request.enters_at,
+        early=position < request.enters_at, epsilon=outcome.epsilon,
         outcome="release" if released else "refusal",
         reason=outcome.vetting.reason if isinstance(outcome, Release) else outcome.reason,
         vettings=tuple(_told(vetting) for vetting in vettings),

@@ -6,7 +6,7 @@ vetted) or a `Refusal` (why there are none).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,22 @@ Maker = Literal["gan", "copula"]
 Verdict = Literal["helps", "inconclusive", "refused"]
 NO_CURVE = np.empty((0, 3))
 NO_WEIGHTS = b""
+# A bill of private trainings: noise, chance of a row to be in a batch, steps.
+Spent = tuple[tuple[float, float, int], ...]
+
+
+class PrivacySettings(RoomSettings):
+    """Differential privacy of the rows that are made, and of nothing else: see docs/gan.md. Off by default."""
+
+    on: bool = False  # takes the extra `privacy`; there is no copula then, neither below the GAN nor in it
+    noise: PositiveFloat = 3.0  # of a step on real rows: standard deviation over the clipping bound
+    noise_marginals: PositiveFloat = 2.0  # of all columns' marginals together, as a Gaussian mechanism would have it
+    clip: PositiveFloat = 1.0  # bound of a row's gradient
+    batch: PositiveInt = 128  # rows that a step sees on average
+    steps_cold: PositiveInt = 600  # from new weights
+    steps_warm: PositiveInt = 100  # from the weights before
+    delta: float = Field(default=1e-5, gt=0.0, lt=1.0)
+    epsilon_max: PositiveFloat = 10.0  # of a class, over all its trainings: one that would exceed it is refused
 
 
 class RecipeSettings(RoomSettings):
@@ -50,6 +66,7 @@ class RecipeSettings(RoomSettings):
     shares: tuple[float, ...] = (0.1, 0.2)  # of made rows among all that are learned: what the shadow test chooses from
     shadow_repeats: PositiveInt = 2  # trainings of each model on each diet
     errors: PositiveFloat = 1.64  # a gain counts beyond so many standard errors
+    privacy: PrivacySettings = PrivacySettings()
     adopt: Literal["helps", "vetted"] = "helps"  # "vetted": quality is enough, unless the shadow test shows harm
 
 
@@ -72,12 +89,14 @@ class TrainingSet:
     seed: int
     settings: RecipeSettings
     weights: bytes = NO_WEIGHTS
+    spent: Spent = ()  # the bill of the class's private trainings so far
 
     def to_bytes(self) -> bytes:
         """As the child reads it."""
         head = {
             "label": self.label, "nominal": list(self.nominal), "rate": self.rate, "model": self.model,
             "seed": self.seed, "settings": self.settings.model_dump(mode="json"),
+            "spent": self.spent,
         }  # fmt: skip
         arrays = {
             "rows": self.rows, "held_out": self.held_out, "others": self.others,
@@ -89,7 +108,11 @@ class TrainingSet:
     def from_bytes(data: bytes) -> TrainingSet:
         """Raises ValueError for bytes that are not whole."""
         head, arrays = unpack(data)
-        head |= {"nominal": tuple(head["nominal"]), "settings": RecipeSettings(**head["settings"])}
+        head |= {
+            "spent": _spent(head["spent"]),
+            "nominal": tuple(head["nominal"]),
+            "settings": RecipeSettings(**head["settings"]),
+        }
         fields: dict[str, Any] = head | arrays | {"weights": arrays["weights"].tobytes()}
         return TrainingSet(**fields)
 
@@ -150,6 +173,8 @@ class Release:
     warm: bool = False
     curve: Floats = field(default_factory=lambda: NO_CURVE)
     others: tuple[Vetting, ...] = ()  # makers that were tried before and did not pass
+    spent: Spent = ()
+    epsilon: float | None = None  # of all that was spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +188,18 @@ class Refusal:
     warm: bool = False
     curve: Floats = field(default_factory=lambda: NO_CURVE)
     others: tuple[Vetting, ...] = ()
+    spent: Spent = ()
+    epsilon: float | None = None
+
+
+def _spent(plain: Sequence[Any]) -> Spent:
+    return tuple((float(noise), float(rate), int(steps)) for noise, rate, steps in plain)
 
 
 def outcome_to_bytes(outcome: Release | Refusal) -> bytes:
     """As the child writes it."""
     head: dict[str, Any] = {"label": outcome.label, "warm": outcome.warm, "others": [asdict(v) for v in outcome.others]}
+    head |= {"spent": outcome.spent, "epsilon": outcome.epsilon}
     arrays: dict[str, Array] = {"weights": np.frombuffer(outcome.weights, dtype=np.uint8), "curve": outcome.curve}
     if isinstance(outcome, Release):
         head["vetting"] = asdict(outcome.vetting)
@@ -185,6 +217,7 @@ def outcome_from_bytes(data: bytes) -> Release | Refusal:
             "label": head["label"], "warm": head["warm"], "curve": arrays["curve"],
             "weights": arrays["weights"].tobytes(),
             "others": tuple(Vetting.from_plain(plain) for plain in head["others"]),
+            "spent": _spent(head["spent"]), "epsilon": head["epsilon"],
         }  # fmt: skip
         if "vetting" not in head:
             return Refusal(**both, reason=head["reason"], message=head["message"])

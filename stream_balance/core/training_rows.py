@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.records import Columns, Floats
-from stream_balance.core.synthesis import RecipeSettings, TrainingSet
+from stream_balance.core.synthesis import RecipeSettings, Spent, TrainingSet
 from stream_balance.core.window import Window
 
 HELD_OUT = 0.25  # share of the rows that is never trained on
@@ -30,7 +30,7 @@ class Moment:
 
 
 def training_set(
-    moment: Moment, label: int, recipe: RecipeSettings, model: str, seed: int, weights: bytes
+    moment: Moment, label: int, recipe: RecipeSettings, model: str, seed: int, weights: bytes, spent: Spent = ()
 ) -> TrainingSet:
     """A complete request for rows of class `label`."""
     rows, numbers = moment.window.numbered(label, recipe.rows_max)
@@ -40,7 +40,7 @@ def training_set(
         label=label, rows=_wide(rows, width), held_out=held_out(numbers), others=_wide(others, width),
         others_held_out=held_out(other_numbers),
         nominal=tuple(c for c in moment.columns.nominal_indices if c < width),
-        rate=float(moment.shares[label]), model=model, seed=seed, settings=recipe, weights=weights,
+        rate=float(moment.shares[label]), model=model, seed=seed, settings=recipe, weights=weights, spent=spent,
     )  # fmt: skip
 
 

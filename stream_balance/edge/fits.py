@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.trainer import Job, Refusal, Tally, Trained, Trainer, Worker, WorkerSettings
+from stream_balance.errors import SettingsError
 
 KIND = "booster"
 WORKER = Worker(
@@ -36,6 +37,15 @@ def make_trainer(settings: WorkersSettings) -> Trainer:
 def makes_gan_rows() -> bool:
     """Whether torch is there for the child; it is not loaded here. Without it the copula makes the rows."""
     return find_spec("torch") is not None
+
+
+def check_privacy(on: bool) -> None:
+    """Raise SettingsError where trainings are to be private and the extra for it is missing."""
+    missing = [name for name in ("torch", "opacus") if find_spec(name) is None]
+    if on and missing:
+        raise SettingsError(
+            f"gan.privacy.on needs {' and '.join(missing)}: pip install 'stream-balance[privacy]'; or leave it off."
+        )
 
 
 class ChildFits:

@@ -38,6 +38,8 @@ def page(pipeline: Pipeline, source: str) -> str:
             f"<p>{told.requests} requests, {told.releases} releases, refusals: {escape(refused)}; "
             f"{told.expired} releases expired.</p>"
         )
+        for name, epsilon in told.epsilon.items():
+            parts.append(f"<p>{escape(name)}: the steps of its private trainings have spent epsilon {epsilon:.2f}.</p>")
         parts += _history(told.history)
         for label, name in enumerate(pipeline.class_names):
             parts += _class(pipeline, label, name)

@@ -222,7 +222,8 @@ CHILDREN: tuple[Metric, ...] = (
     counter("gan_requests", "Trainings of the GAN asked for.", at("gan.requests")),
     counter("gan_releases", "Releases of generated rows adopted.", at("gan.releases")),
     counter("gan_refusals", "Trainings that gave no release, by reason: the vetting's (harm, inconclusive, c2st, "
-            "coverage, exact_copies, near_copies, not_finite, too_few_rows, constant) or the child's.",
+            "coverage, exact_copies, near_copies, not_finite, too_few_rows, constant, "
+            "privacy_budget, no_opacus) or the child's.",
             each("gan.refusals"), "reason"),
     counter("gan_releases_expired", "Releases that left the pool because of their age.", at("gan.expired")),
     gauge("gan_release_age_seconds", "Age of the release in use, in event time, by class.",
@@ -237,6 +238,8 @@ CHILDREN: tuple[Metric, ...] = (
           "maker"),
     gauge("gan_dcr_share", "Share of made rows nearer to a row learned than to one held out, at the last vetting; "
           ".5 = no copies.", vetted("dcr_share"), "maker"),
+    gauge("gan_epsilon", "Spent by the private trainings of a class together (gan.privacy), for their steps alone.",
+          each("gan.epsilon"), "class"),
 )  # fmt: skip
 
 SECTIONS: dict[str, tuple[Metric, ...]] = {

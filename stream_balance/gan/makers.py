@@ -98,9 +98,9 @@ def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: Rec
     made = generate(layout, trained.weights, encode(*copula.sample(count, rng), layout), seed)
     weights = pack({"format": FORMAT, "layout": layout.as_plain()}, trained.weights)
     if not np.isfinite(made).all():
-        return Made(np.full((count, layout.width), np.inf), NO_WEIGHTS, warm, trained.curve)
+        return Made(np.full((count, layout.width), np.inf), warm=warm, curve=trained.curve)
     scores, slots = split(made, layout)
-    return Made(table.decode(ranked(scores), slots, rng), weights, warm, trained.curve)
+    return Made(table.decode(ranked(scores), slots, rng), weights, warm=warm, curve=trained.curve)
 
 
 def encode(scores: Floats, slots: Ints, layout: Layout) -> npt.NDArray[np.float32]:

@@ -1,22 +1,26 @@
 """Worker: one training from its request to a release or a refusal. A pure function; what the child process runs.
 
 The ladder: the GAN where torch is installed and there are rows enough, then the copula if the GAN's rows do not have
-the quality. What does not pass is told with its numbers.
+the quality. Where trainings are private there is the GAN alone. What does not pass is told with its numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from stream_balance.core.records import Floats
 from stream_balance.core.synthesis import Maker, Refusal, Release, TrainingSet, Vetting, outcome_to_bytes
 from stream_balance.gan.live_model import live_model
 from stream_balance.gan.makers import Made, Start, has_torch, make_by_copula, make_by_gan
+from stream_balance.gan.private_maker import has_opacus, make_privately, start_privately
 from stream_balance.gan.quality import quality_of
 from stream_balance.gan.shadow import ShadowSet, booster, shadow_gains
 from stream_balance.gan.vet import vet
 
+NO_OPACUS = "gan.privacy.on takes the extra 'privacy': pip install 'stream-balance[privacy]'"
 NOT_QUALITY = {"harm"}  # a refusal that the next maker would share
+Makers = list[tuple[Maker, Callable[[], Made]]]
 
 
 def work(request: bytes) -> bytes:
@@ -26,24 +30,39 @@ def work(request: bytes) -> bytes:
 
 def synthesise(request: TrainingSet) -> Release | Refusal:
     """Rows for the class of the request, or why there are none."""
-    settings, label = request.settings, request.label
     learned, held_out = request.rows[~request.held_out], request.rows[request.held_out]
-    if len(learned) < settings.copula_rows_min or len(held_out) < 2:
-        found = f"{len(learned)} rows to learn and {len(held_out)} held out"
-        return Refusal(label, "too_few_rows", f"{found}; at least {settings.copula_rows_min} and 2 are needed")
-    start = Start.of(learned, request.nominal, request.weights, settings)
+    if (unfit := _unfit(request, learned, held_out)) is not None:
+        return unfit
+    if not request.settings.privacy.on:
+        start = Start.of(learned, request.nominal, request.weights, request.settings)
+        return _best(request, start, _makers(request, start, learned), learned, held_out)
+    private = start_privately(request, learned)
+    if private is None:
+        said = f"another training would spend more than {request.settings.privacy.epsilon_max:g}"
+        return Refusal(request.label, "privacy_budget", said, spent=request.spent)
+
+    def make() -> Made:
+        return make_privately(private, learned, request.settings.release_rows, request.seed, request.settings.privacy)
+
+    outcome = _best(request, private.start, [("gan", make)], learned, held_out)
+    # A refusal has looked at the rows too: its weights are kept, and its figures are told.
+    return replace(outcome, spent=private.spent, epsilon=private.epsilon)
+
+
+def _best(request: TrainingSet, start: Start, makers: Makers, learned: Floats, held_out: Floats) -> Release | Refusal:
+    """The rows of the first maker whose rows pass, or why none do."""
+    settings, label = request.settings, request.label
     if not start.table.layout.size:
         return Refusal(label, "constant", "no column varies among the rows of the class")
     tried: list[Vetting] = []
     trained = Made(learned[:0])
-    for maker, make in _makers(request, start, learned):
+    for maker, make in makers:
         made = make()
         if made.weights:
             trained = made
         vetting = _vet(maker, made.rows, request, start, learned, held_out)
-        left = {"weights": trained.weights, "warm": trained.warm, "curve": trained.curve, "others": tuple(tried)}
         if vetting.verdict == "helps" or (vetting.verdict == "inconclusive" and settings.adopt == "vetted"):
-            return Release(label, made.rows, vetting, **left)  # type: ignore[arg-type]
+            return Release(label, made.rows, vetting, trained.weights, trained.warm, trained.curve, tuple(tried))
         tried.append(vetting)
         if vetting.verdict == "inconclusive" or vetting.reason in NOT_QUALITY:
             break
@@ -53,9 +72,21 @@ def synthesise(request: TrainingSet) -> Release | Refusal:
     return Refusal(label, reason, message, trained.weights, trained.warm, trained.curve, tuple(tried))
 
 
-def _makers(request: TrainingSet, start: Start, learned: Floats) -> list[tuple[Maker, Callable[[], Made]]]:
+def _unfit(request: TrainingSet, learned: Floats, held_out: Floats) -> Refusal | None:
+    """Why nothing can be made; None if something can."""
+    settings, is_private = request.settings, request.settings.privacy.on
+    rows_min = max(settings.copula_rows_min, settings.gan_rows_min if is_private else 0)
+    if len(learned) < rows_min or len(held_out) < 2:
+        found = f"{len(learned)} rows to learn and {len(held_out)} held out"
+        return Refusal(request.label, "too_few_rows", f"{found}; at least {rows_min} and 2 are needed")
+    if is_private and not has_opacus():
+        return Refusal(request.label, "no_opacus", NO_OPACUS)
+    return None
+
+
+def _makers(request: TrainingSet, start: Start, learned: Floats) -> Makers:
     settings, count, seed = request.settings, request.settings.release_rows, request.seed
-    makers: list[tuple[Maker, Callable[[], Made]]] = [("copula", lambda: make_by_copula(start, learned, count, seed))]
+    makers: Makers = [("copula", lambda: make_by_copula(start, learned, count, seed))]
     if has_torch() and len(learned) >= settings.gan_rows_min:
         makers.insert(0, ("gan", lambda: make_by_gan(start, learned, count, seed, settings)))
     return makers

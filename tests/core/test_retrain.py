@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,6 +189,23 @@ def test_without_a_trainer_every_request_is_refused() -> None:
     retrain = Retrain(SETTINGS, 7, "logistic", ("none", "bought"))
     run(retrain, range(61))
     assert retrain.refusals == {"no_trainer": 1}
+
+
+def test_what_private_trainings_spent_goes_along_and_a_spent_budget_ends_them() -> None:
+    one = ((1.0, 0.5, 10),)
+    retrain, fits = started([replace(release(), spent=one, epsilon=2.0), refusal("privacy_budget")])
+    run(retrain, range(3_000), alarms=1)
+    assert [request.spent for request in fits.asked] == [(), one]
+    # Whoever restores the state goes on with the bill, and never asks again for a class whose budget is spent.
+    restored: Retrain = pickle.loads(pickle.dumps(retrain))
+    again = Answers([release()])
+    restored.attach(again)
+    for each in (restored, retrain):
+        run(each, range(3_000, 6_000), alarms=2)
+    assert (again.asked, digest(restored)) == ([], digest(retrain))
+    told = retrain.metrics(0)
+    assert (told.epsilon, told.refusals) == ({"bought": 2.0}, {"privacy_budget": 1})
+    assert [outcome.epsilon for outcome in told.history] == [2.0, None]
 
 
 def test_the_class_that_waited_longest_goes_first() -> None:

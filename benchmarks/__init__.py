@@ -1,0 +1,1 @@
+"""Benchmarks: one command each; what they measured is in docs/measurements.md."""
