@@ -100,7 +100,7 @@ LIBRARIES = {
     "torch": ("gan/",),
     "kafka": ("edge/kafka.py", "edge/kafka/client.py"),
     "prometheus_client": ("edge/exporter.py",),
-    "fastapi": ("edge/api.py",),
+    "fastapi": ("edge/answers.py", "edge/api.py"),
     "uvicorn": ("edge/http.py",),
     "typer": ("cli.py", "commands/"),
     "rich": ("cli.py", "commands/", "edge/console.py"),

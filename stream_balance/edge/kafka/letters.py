@@ -17,8 +17,9 @@ import orjson
 
 from stream_balance.edge.dead_letter import DeadLetter, Judge, Verdict
 from stream_balance.edge.kafka import client
+from stream_balance.edge.kafka.outbox import Outbox
 from stream_balance.edge.kafka.settings import KafkaSettings
-from stream_balance.edge.kafka.sink import ATTEMPT, Outbox, is_ours
+from stream_balance.edge.kafka.sink import ATTEMPT, is_ours
 from stream_balance.edge.kafka.topics import look_up
 from stream_balance.edge.merge import LaneKey
 from stream_balance.errors import WorldError

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from stream_balance.edge.kafka import client
+from stream_balance.edge.kafka.outbox import Outbox
 from stream_balance.edge.kafka.settings import KafkaSettings
-from stream_balance.edge.kafka.sink import Outbox
 from stream_balance.edge.kafka.topics import absent, look_up
 from stream_balance.edge.pace import Pace
 from stream_balance.errors import SettingsError
