@@ -57,7 +57,9 @@ class Running:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"},
         )  # fmt: skip
         assert self.process.stderr is not None
-        self.url = self.process.stderr.readline().split()[1].removesuffix("/metrics")
+        first = self.process.stderr.readline()
+        assert "http://" in first, first + self.process.stderr.read()
+        self.url = first.split()[1].removesuffix("/metrics")
 
     def get(self, route: str) -> Any:
         with urllib.request.urlopen(f"{self.url}/{route}", timeout=30) as answer:
