@@ -129,6 +129,7 @@ LEARNING = [
           ('stream_balance_decision_recall{scope="window",at="at_tuned"}', "recall"),
           ('stream_balance_decision_specificity{scope="window",at="at_tuned"}', "specificity"),
           ('stream_balance_decision_gmean{scope="window",at="at_tuned"}', "G-mean"), high=1.0),
+    graph("Decision threshold", "In force, by tier.", ("stream_balance_threshold", "{{tier}}")),
     graph("Calibration: probability over rate", "1 is right on average.",
           ('stream_balance_metric_mean_probability_over_rate{scope=~"window|tier_head|tier_tail"}', "{{scope}}"),
           steps=((RED, None), (GREEN, 0.7), (RED, 1.4)), runbook="calibration-off"),
@@ -139,11 +140,6 @@ LEARNING = [
     graph("Drift", "Alarms by what is watched; the mean loss that the detector holds for current.",
           (f"increase(stream_balance_drift_alarms_total[{RATE}])", "alarms: {{watched}}"),
           ('stream_balance_drift_mean{watched="log_loss"}', "mean loss")),
-    graph("Trainings of the GAN", "Within an hour: releases, refusals by reason, seconds that the loop waited.",
-          ("sum(increase(stream_balance_gan_releases_total[1h])) or vector(0)", "released"),
-          ("sum by (reason) (increase(stream_balance_gan_refusals_total[1h])) or vector(0)", "refused {{reason}}"),
-          ('increase(stream_balance_worker_stall_seconds_total{kind="gan"}[1h])', "waited for, s"),
-          runbook="gan-refusing"),
 ]  # fmt: skip
 
 BALANCING = [
@@ -169,7 +165,6 @@ BALANCING = [
           (f"rate(stream_balance_samples_by_class_total[{RATE}])", "{{class}}"), unit="eps", stack=True),
     graph("Real rows by class and tier", "Measured since the start; the rare ones are what everything hangs on.",
           ('stream_balance_class_rows{scope=~"tier_head|tier_tail"}', "{{class}} {{scope}}")),
-    graph("Decision threshold", "In force, by tier.", ("stream_balance_threshold", "{{tier}}")),
     graph("Weight of the arms", "Share in what is served, by tier.",
           ("stream_balance_arm_weight", "{{arm}} {{tier}}"), unit="percentunit", high=1.0),
     graph("Log-loss of arms and references", "Calibrated, over the same rows.",
@@ -182,6 +177,11 @@ BALANCING = [
     graph("Top slots for tail items", "Share under our order, beside the order shown.",
           ("stream_balance_exposure_tail_share", "ours"), ("stream_balance_exposure_logged_tail_share", "shown"),
           unit="percentunit", high=1.0),
+    graph("The GAN", "In an hour: releases, refusals by reason, seconds that the loop waited. Age of the rows in use.",
+          ("sum(increase(stream_balance_gan_releases_total[1h])) or vector(0)", "released"),
+          ("sum by (reason) (increase(stream_balance_gan_refusals_total[1h])) or vector(0)", "refused {{reason}}"),
+          ('increase(stream_balance_worker_stall_seconds_total{kind="gan"}[1h])', "waited for, s"),
+          ("stream_balance_gan_release_age_seconds / 3600", "age for {{class}}, h"), runbook="gan-refusing"),
 ]  # fmt: skip
 
 DASHBOARDS: dict[str, tuple[str, list[Panel]]] = {
@@ -269,6 +269,9 @@ def dashboard(name: str) -> dict[str, Any]:
             "name": "Drift", "enable": True, "datasource": DATASOURCE, "iconColor": "purple",
             "expr": "sum by (watched) (changes(stream_balance_drift_alarms_total[1m])) > 0",
             "titleFormat": "drift: {{watched}}",
+        }, {
+            "name": "Generated rows", "enable": True, "datasource": DATASOURCE, "iconColor": "green",
+            "expr": "changes(stream_balance_gan_releases_total[1m]) > 0", "titleFormat": "generated rows released",
         }, {
             "name": "Restart", "enable": True, "datasource": DATASOURCE, "iconColor": "red",
             "expr": "changes(process_start_time_seconds{job=\"stream-balance\"}[1m]) > 0", "titleFormat": "restart",

@@ -30,7 +30,17 @@ pytestmark = [
 ]
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
 # Over 200 events a second, so that labels fall due within seconds; all scopes and rates have something to show.
-LOAD = ("--set", "join.window_s=120", "--set", "http.refresh_s=0.5", "--set", "drift.delta=0.5")
+# The arms are those of `auto`, the last one balanced by a GAN that soon has a release: everything there is to be shown.
+ARMS = "linear:none,replay_mlp:none,window_booster:none,logistic:gan"
+SMALL_GAN = {
+    "swap_after_events": 200, "retrain_events": 10**6, "on_drift": False, "check_events": 50, "copula_rows_min": 15,
+    "gan_rows_min": 10**6, "release_rows": 100, "shadow_repeats": 1, "adopt": "vetted", "c2st_max": 1.0,
+    "coverage_min": 0.0, "errors": 100,
+}  # fmt: skip
+CHOSEN = {"join.window_s": 120, "http.refresh_s": 0.5, "drift.delta": 0.5} | {
+    f"gan.{key}": value for key, value in SMALL_GAN.items()
+}
+LOAD = ("--arms", ARMS, *(part for key, value in CHOSEN.items() for part in ("--set", f"{key}={value}")))
 QUERIES = sorted(
     {
         (path.stem, panel["title"], target["expr"])
@@ -109,6 +119,7 @@ def scraped(
         prometheus.until("rate(stream_balance_events_total[10s]) > 0")
         prometheus.until('stream_balance_ranking_ndcg_at_k{order="ours_window"}')
         prometheus.until('stream_balance_lift_error{reference="none"}', 180.0)  # some 4,000 measured rows
+        prometheus.until("stream_balance_gan_release_age_seconds", 120.0)
         yield prometheus
     finally:
         feeder.terminate()
@@ -122,6 +133,13 @@ def test_a_panels_query_returns_data(scraped: Prometheus, dashboard: str, title:
     found = scraped.ask(expression)
     assert found, f"{dashboard}: {title}: {expression} has no data"
     assert any(entry["value"][1] != "NaN" for entry in found)
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_the_marks_in_the_graphs_are_asked_for_rightly(scraped: Prometheus, path: Path) -> None:
+    asked = [each["expr"] for each in json.loads(path.read_text())["annotations"]["list"]]
+    assert asked
+    assert [expression for expression in asked if not scraped.ask(expression.removesuffix(" > 0"))] == []
 
 
 def test_prometheus_evaluates_every_rule(scraped: Prometheus) -> None:
