@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -24,6 +26,16 @@ ENVIRONMENT = dict(line.split("=", 1) for line in (FOLDER / "config.env").read_t
 
 def test_every_manifest_is_listed() -> None:
     assert {path.name for path in FOLDER.glob("*.yaml")} == {*KUSTOMIZATION["resources"], "kustomization.yaml"}
+
+
+def test_the_schemas_of_kubernetes_are_content() -> None:
+    program = shutil.which("kubernetes-validate")  # a hundred megabytes of schemas: not among what development takes
+    if program is None:
+        pytest.skip("kubernetes-validate is not installed")
+    files = [FOLDER / name for name in KUSTOMIZATION["resources"] if name != "pod-monitor.yaml"]  # another's kind
+    assert len(files) == 3
+    done = subprocess.run([program, "--strict", *map(str, files)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_there_is_one_writer_with_one_volume_that_is_written() -> None:

@@ -24,11 +24,12 @@ function drawTiles({ report, state, pulse }) {
   const lag = Object.values(state.lag_s ?? {}), lagS = lag.length ? Math.max(...lag) : null;
   const bad = Object.values(report.events.bad).reduce((sum, count) => sum + count, 0);
   const spent = state.telemetry?.score_seconds, count = spent ? spent.counts.reduce((sum, each) => sum + each, 0) : 0;
+  const early = window_.positives < 100;  // then the error of the AUC is .03 and more
   const off = missing(window_.mean_probability_over_rate) ? null : Math.abs(Math.log(window_.mean_probability_over_rate));
   byId("tiles").replaceChildren(
-    tile("ROC AUC", number(window_.roc_auc), `window, ${number(window_.positives)} positives`),
+    tile("ROC AUC", number(window_.roc_auc), early ? `${number(window_.positives)} positives: too early to judge` : `window; ${missing(report.oracle?.roc_auc) ? `${number(window_.positives)} positives` : `the truth has ${number(report.oracle.roc_auc)}`}`),
     tile("Over guessing", missing(window_.average_precision) || !rate ? "–" : `${(window_.average_precision / rate).toFixed(1)}×`, `precision; rate ${percent(rate)}`),
-    tile("Calibration", number(window_.mean_probability_over_rate, 2), "promised over seen", window_.positives >= 100 ? level(off, Math.log(1.2), Math.log(1.4)) : null),
+    tile("Calibration", number(window_.mean_probability_over_rate, 2), "promised over seen", !early ? level(off, Math.log(1.2), Math.log(1.4)) : null),
     tile("Labels", number(report.examples.matured), `${number(report.examples.positive)} with an outcome`),
     tile("Behind", lagS === null ? "–" : span(lagS), lagS === null ? "no topics here" : "oldest unread record", level(lagS, 10, 60)),
     tile("Time to score", count ? span(spent.sum / count) : "–", "mean of a search"),
@@ -96,6 +97,9 @@ function drawTiers({ report }) {
     table("Order of the items", ["order", "MRR", "nDCG", "hits", "rare"], [
       ["ours", number(order.mrr), number(order.ndcg_at_k), number(order.hit_at_k), percent(exposure.tail_share, 0)],
       ["shown", number(order.logged.mrr), number(order.logged.ndcg_at_k), number(order.logged.hit_at_k), percent(exposure.logged_tail_share, 0)]]));
+  if (report.metrics.window.per_class) byId("tiers").append(table("Figures by class (window)", ["class", "rows", "recall", "precision", "AUC", "AP"],
+    Object.entries(report.metrics.window.per_class).map(([name, one]) => [
+      name, number(one.rows), number(one.recall), number(one.precision), number(one.roc_auc), number(one.average_precision)]), "wide"));
   tiers.update();
 }
 
