@@ -186,7 +186,8 @@ class Panel:
     ) -> Floats:
         """Learn from one matured search; return the log-loss of each served probability, (n,).
 
-        `between` is called after each member has learned: each can be asked then, and `version` tells how far they are.
+        `between` is called before the first and after each member has learned: each can be asked then, and `version`
+        tells how far they are.
         The encoder that some share has seen the search before all of them, so who has not learned it yet reads a row
         by moments one search newer than its weights.
         """
@@ -202,6 +203,7 @@ class Panel:
         arrivals = Arrivals(scored.values, labels, tiers, probability)
         if self._encoder is not None:  # whoever is paused
             self._encoder.learn(scored.values, columns)
+        between()
         for place, member in enumerate(self.members):
             if self._runs(place):
                 before = member.version

@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_everything_is_drawn_with_figures(shown: Shown) -> None:
     assert any(re.match(r"ROC AUC\. Now window 0\.\d+; between", label) for label in labels)
     assert len(shown.all("path.line")) >= 8
     headings = [element.text for element in shown.all("h2")]
-    assert len(headings) == 5
+    assert len(headings) == 6
     captions = [element.text for element in shown.all("caption")]
     assert {"Latest predictions", "Health", "Bad records", "Figures by tier and scope", "Arms and references"} <= set(
         captions
@@ -155,6 +155,17 @@ def test_a_chart_is_read_with_the_keyboard(shown: Shown) -> None:
     assert shown.text("#spoken") != last
     chart.send_keys(Keys.TAB)
     assert shown.script("return document.activeElement !== document.querySelectorAll('#charts svg')[0]")
+
+
+@needs_chromium
+def test_headings_and_tables_can_be_followed_by_ear(shown: Shown) -> None:
+    """What axe-core asks of an outline: no level is left out, no column is without a name."""
+    levels = [
+        int(tag[1]) for tag in shown.script("return [...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName)")
+    ]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert shown.script("return [...document.querySelectorAll('th')].filter(th => !th.textContent.trim()).length") == 0
 
 
 @needs_chromium

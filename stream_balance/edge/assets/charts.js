@@ -191,7 +191,7 @@ export function bars(title, rows, note) {
 export function table(title, head, rows, wide = "") {
   return make("div", { class: `card scroll ${wide}`, tabindex: "0", role: "region", "aria-label": title }, make("table", {},
     make("caption", {}, title),
-    make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name)))),
+    ...(head.some((name) => name) ? [make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name))))] : []),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, make("th", { scope: "row" }, String(row[0])), ...row.slice(1).map((cell) => make("td", {}, String(cell))))))));
 }
 export function tile(name, value, note, level = null) {
