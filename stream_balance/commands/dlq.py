@@ -63,7 +63,8 @@ def list_letters(
     judge = Judge(Codec(settings.wire), settings.kafka.topics, sys.maxsize)
     shown, counts, readable = Table("place", "time", "reason", "bytes", "message"), Counter[str](), 0
     with ExitStack() as stack:
-        letters = _of_file(file) if file else stack.enter_context(LetterBox(settings.kafka)).letters(again=again)
+        box = None if file else stack.enter_context(LetterBox(settings.kafka))
+        letters = box.letters(again=again) if box is not None else _of_file(file or Path())
         for _, _, letter in _picked(letters, reasons):
             if as_json:
                 sys.stdout.buffer.write(orjson.dumps(letter.fields(), option=orjson.OPT_APPEND_NEWLINE))
@@ -78,6 +79,8 @@ def list_letters(
         Console().print(shown)
     total = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common()) or "none"
     Console().print(f"{counts.total():,} dead letters: {total}; {readable:,} can be read now", highlight=False)
+    if box is not None and box.passed:
+        Console().print(f"{box.passed:,} more went through a replay before; --again shows them", highlight=False)
 
 
 def _row(letter: DeadLetter) -> tuple[str, ...]:
@@ -99,8 +102,8 @@ def replay_letters(
 ) -> None:
     """Send what can be read now to its own topic again: the same bytes, key, headers and time.
 
-    What still cannot be read stays a dead letter. Letters that come while it runs are left for the next time, and a
-    record that has come back `--attempts-max` times is not sent again, so nothing goes in circles.
+    What still cannot be read stays where it is; --again offers it again. Letters that come while it runs are left for
+    the next time, and a record that has come back `--attempts-max` times is not sent again, so nothing goes in circles.
 
     Example: stream-balance dlq replay --reason too_many_items --set wire.items_max=1000 --dry-run
     """
@@ -132,6 +135,8 @@ def replay_letters(
         if box is not None:
             box.dealt_with(reasons or None, stopped_at)
     _tell(sender.resent, "sent again")
+    if box is not None and sender.resent.left:
+        STDERR.print("What is left is offered again with --again.", highlight=False)
 
 
 def _tell(resent: Resent, words: str) -> None:

@@ -41,13 +41,13 @@ WHOLE_S = 1_800.0
 LIFE_S = 1.2  # from when it reads, at most
 FEED_S = 6.0  # a kill, of growing topics
 ONE_ARM = ("--strategy", "smote_under")
-# Fits every few hundred rows, a training every 500 events whose rows are taken whatever they are.
+# Fits every few hundred rows, a training every 300 events that takes seconds; its rows are taken whatever they are.
 CHILDREN = (
     "--arms", "logistic:gan,linear:none,window_booster:none",
     *(part for each in (
-        "features.warm_s=0", "join.window_s=300", "gan.swap_after_events=300", "gan.retrain_events=500",
+        "features.warm_s=0", "join.window_s=300", "gan.swap_after_events=200", "gan.retrain_events=300",
         "gan.check_events=50", "gan.copula_rows_min=10", "gan.gan_rows_min=30", "gan.release_rows=100",
-        "gan.shadow_repeats=1", "gan.shares=[0.1]", "gan.steps_cold=20", "gan.steps_warm=10", "gan.adopt=vetted",
+        "gan.shadow_repeats=1", "gan.shares=[0.1]", "gan.steps_cold=200", "gan.steps_warm=100", "gan.adopt=vetted",
         "gan.c2st_max=1.0", "gan.coverage_min=0.0", "gan.dcr_share_max=1.0", "gan.exact_share_max=1.0",
         "gan.errors=100.0", "gan.on_drift=false",
     ) for part in ("--set", each)),

@@ -80,11 +80,14 @@ def test_letters_are_listed_and_sent_again_once_when_they_can_be_read(
     assert len(letters(kafka)) == len(listed)
     some = dlq(kafka, "replay", "--reason", "too_many_items", "--limit", "4").stdout
     assert "4 dead letters sent again" in some
+    assert "4 more went through a replay before; --again shows them" in dlq(kafka, "list").stdout
     rest = dlq(kafka, "replay").output
     assert f"{wide - 4} dead letters sent again" in rest
     assert "still cannot be read" in rest
+    assert "offered again with --again" in rest
     assert "0 dead letters sent again" in dlq(kafka, "replay").stdout
     assert letters(kafka) == []
+    assert f"{len(listed):,} more went through a replay before" in dlq(kafka, "list").stdout
     assert len(letters(kafka, "--again")) == len(listed)
 
     second = run(kafka).pipeline

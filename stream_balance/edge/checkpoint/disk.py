@@ -131,6 +131,6 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def disk_error(disk: Disk, did: str, error: OSError) -> WorldError:
-    """An OSError in words."""
-    return WorldError(f"checkpoint.dir {disk.where!r}: {did}: {error.strerror or error}.")
+def disk_error(disk: Disk, did: str, error: OSError, do: str = "") -> WorldError:
+    """An OSError in words; `do` is a sentence on what to do."""
+    return WorldError(f"checkpoint.dir {disk.where!r}: {did}: {error.strerror or error}. {do}".rstrip())

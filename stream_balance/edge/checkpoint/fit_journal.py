@@ -110,7 +110,8 @@ class FitJournal:
                     self._write(self._file, name)
                 self._file.sync()
         except OSError as error:
-            raise disk_error(self._disk, f"{FILE} cannot be written, and must not be lost", error) from error
+            did = f"{FILE} cannot be written, and must not be lost"
+            raise disk_error(self._disk, did, error, "Mend the folder or its disk and start again.") from error
 
     def _begin(self, disk: Disk) -> None:
         """The latest ones in a file of their own, which takes the place of the one before."""

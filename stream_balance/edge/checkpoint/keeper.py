@@ -123,7 +123,7 @@ class Keeper:
             self.journal.append(positions)
         except OSError as error:
             did = "a merge decision cannot be journaled, and its order must not be lost"
-            raise disk_error(self._disk, did, error) from error
+            raise disk_error(self._disk, did, error, "Mend the folder or its disk and start again.") from error
         if self.journal.size >= self._settings.journal_bytes_max:
             raise WorldError(
                 f"checkpoint.dir {self._disk.where!r}: the merge journal has {self.journal.size} bytes, at most "

@@ -49,7 +49,10 @@ class Dealt:
 
 
 class LetterBox:
-    """The letters of both dead-letter topics. A context manager; connects when entered. Raises WorldError."""
+    """The letters of both dead-letter topics. A context manager; connects when entered. Raises WorldError.
+
+    `passed` counts those that `letters` left out because they have been dealt with.
+    """
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class LetterBox:
         self._consumer: Any = None
         self._ends: dict[LaneKey, int] = {}
         self._dealt: dict[LaneKey, Dealt] = {}
+        self.passed = 0
 
     def __enter__(self) -> LetterBox:
         settings = self._settings
@@ -105,7 +109,10 @@ class LetterBox:
         open_lanes = set()
         begins = self._consumer.beginning_offsets(list(map(_partition, self._ends)), timeout_ms=int(ASK_S * 1000))
         for lane, end in self._ends.items():
-            begin = begins[_partition(lane)] if again else self._dealt[lane].offset
+            begin = begins[_partition(lane)]
+            if not again:
+                self.passed += self._dealt[lane].offset - begin
+                begin = self._dealt[lane].offset
             self._consumer.seek(_partition(lane), begin)
             if begin < end:
                 open_lanes.add(lane)
@@ -119,6 +126,7 @@ class LetterBox:
                     new = again or self._dealt[lane].is_new(letter.reason, record.offset)
                     if record.offset < self._ends[lane] and new:
                         yield lane, record.offset, letter
+                    self.passed += record.offset < self._ends[lane] and not new
             open_lanes = {lane for lane in open_lanes if self._position(lane) < self._ends[lane]}
             if batches:
                 quiet_since = self._now_s()
