@@ -12,180 +12,32 @@ was never disturbed.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import orjson
 
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.allow import AllowList
 from stream_balance.edge.checkpoint.format import Damaged
 from stream_balance.edge.checkpoint.store import Store, file_name
-from stream_balance.edge.checkpoint.writer import InlineWriter, Outcome
-from stream_balance.edge.codec import Codec, WireSettings
+from stream_balance.edge.codec import Codec
 from stream_balance.edge.kafka.decode import decode
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
-from stream_balance.edge.merge import LaneKey
 from stream_balance.errors import WorldError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
-from stream_balance.live_saving import lanes
 from stream_balance.saving import begin
 from stream_balance.service import Session, make_pipeline
 from stream_balance.settings import Settings
-from stream_balance.testing import make_purchase, make_search
-from tests.simulation.broker import Kept, SimulatedBroker
+from tests.simulation.broker import SimulatedBroker
+from tests.simulation.checks import Checks
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.fate import MOMENTS, TICK_S, Crash, Fate, Moment, ProcessEnds
+from tests.simulation.fate import MOMENTS, Crash, Fate, Moment, ProcessEnds
+from tests.simulation.watched import LateWriter, Recording, Turns, taken_by
+from tests.simulation.world import Logs, Place, logs_of, settings_of
 
-SEARCHES, PURCHASES = "search-events", "purchase-events"
-START_MS = 1_772_352_000_000
-WINDOW_S = 60.0
 LIVES_MAX = 8
-TURNS_MAX = 4_000
 ROT = 0.3
-Place = tuple[str, int, int]
-Logs = dict[LaneKey, list[Kept]]
-
-
-def settings_of(rng: random.Random) -> Settings:
-    """Small bounds, so that what is rare comes often; waits of one tick, so that their jitter cannot be seen."""
-    backoff = {"backoff_min_s": TICK_S, "backoff_max_s": TICK_S, "probe_every_s": 1.0}
-    return Settings.model_validate(
-        {
-            "join": {"window_s": WINDOW_S}, "balance": {"strategy": "smote_under"},
-            "order": {"disorder_max_s": rng.choice((0.0, 0.0, 5.0))},
-            "kafka": {
-                "buffer_records_max": rng.choice((6, 40, 5_000)), "poll_records_max": rng.choice((2, 500)),
-                "outage_max_s": 20.0, **backoff,
-            },
-            "checkpoint": {
-                "interval_s": rng.choice((0.25, 2.0, 10.0)),
-                "interval_events": rng.choice((5, 40, 1_000)),
-                "keep": rng.choice((1, 3)),
-                "failing_max_s": 10.0,
-                "journal_bytes_max": rng.choice((4_000, 64_000_000)),
-            },
-            "bad": {"share_max": 1.0},
-        }
-    )  # fmt: skip
-
-
-def logs_of(rng: random.Random, searches: int, *, growing: bool) -> Logs:
-    """Searches and their purchases over two partitions each: a little out of order, some twice, some not readable, some
-    equal in time; there from the start, or as time passes.
-    """
-    codec = Codec(WireSettings())
-    events: list[tuple[int, LaneKey, bytes]] = []
-    for index in range(searches):
-        at_s = index * 2.0 + rng.choice((0.0, 0.0, rng.random()))
-        user = rng.randrange(12)
-        items = rng.sample(range(30), rng.randint(1, 4))
-        search = make_search(
-            f"s{index}", ts=START_MS / 1000 + at_s, user_id=f"u{user}", items=[f"i{item}" for item in items],
-            prices=[float(item) for item in items], item_features=[{"x": rng.gauss(item % 3, 1)} for item in items],
-        )  # fmt: skip
-        events.append((round(at_s * 1000), (SEARCHES, user % 2), codec.encode_search(search)))
-        for item in items:
-            if rng.random() < (0.4 if item % 3 == 2 else 0.1):
-                bought_s = at_s + rng.uniform(0.0, WINDOW_S)
-                purchase = make_purchase(
-                    f"p{index}-{item}", ts=START_MS / 1000 + bought_s, user_id=f"u{user}", item_id=f"i{item}",
-                    search_id=rng.choice((None, f"s{index}")), price=1.0,
-                )  # fmt: skip
-                events.append((round(bought_s * 1000), (PURCHASES, user % 2), codec.encode_purchase(purchase)))
-    for _ in range(searches // 10):
-        at_ms, lane, data = rng.choice(events)
-        events.append((at_ms + rng.randrange(4_000), lane, rng.choice((data, data, b"{broken", b'{"schema": 9}'))))
-    events.sort(key=lambda event: event[0] + rng.choice((0, 0, 0, rng.randrange(3_000))))
-    logs: Logs = {(topic, partition): [] for topic in (SEARCHES, PURCHASES) for partition in (0, 1)}
-    offsets = dict.fromkeys(logs, 0)
-    for at_ms, lane, data in events:
-        offset = offsets[lane] + rng.choice((0, 0, 0, 0, 2))
-        offsets[lane] = offset + 1
-        # Partitions show their records at their own pace: that is what makes merge decisions unforced.
-        from_tick = round(at_ms / 1000 / TICK_S * 0.15) + rng.choice((0, 0, 0, rng.randrange(12))) if growing else 0
-        if logs[lane]:
-            from_tick = max(from_tick, logs[lane][-1].from_tick)
-        logs[lane].append(Kept(*lane, offset, START_MS + at_ms, None, data, from_tick=from_tick))
-    return logs
-
-
-class LateWriter:
-    """Writes at once, for the state is no other then, and tells a while later; a write may also fail, or die."""
-
-    def __init__(self, fate: Fate) -> None:
-        self._fate = fate
-        self._inline = InlineWriter(fate.now_s)
-        self._polls = 0
-
-    def start(self, write: Callable[[], int]) -> None:
-        self._polls = self._fate.rng.choice((0, 0, 1, 5, 30))
-        self._inline.start(write)
-
-    def poll(self) -> Outcome | None:
-        if self._polls > 0:
-            self._polls -= 1
-            return None
-        outcome = self._inline.poll()
-        if outcome is not None and self._fate.crash is not None and self._fate.rng.random() < 0.03:
-            return Outcome(error="the writing process ended with -9")
-        return outcome
-
-    def kill(self) -> None:
-        self._polls = 0
-        self._inline.kill()
-
-
-class Recording(Session):
-    """A session that writes down the order in which records are taken, and holds it against that of the lives before:
-    what was taken may have left, so it is taken again in the same order. Bad records have no place in it.
-    """
-
-    order: list[Place]
-    known: list[Place]  # the longest order of good records so far
-    decided: Callable[[], tuple[int, int]]  # decisions that times did not force, entries of the journal
-    seen = (0, 0)
-
-    def take(self, record: Any, content: bytes) -> None:
-        unforced, entries = self.decided()
-        if unforced > self.seen[0]:
-            assert entries > self.seen[1], "a record is taken before the decision on its order is in the journal"
-            self.seen = unforced, entries
-        place = (record.topic, record.partition, record.offset)
-        if record.event is not None:
-            index = len(set(self.order) & set(self.known))
-            if index == len(self.known):
-                self.known.append(place)
-            assert self.known[index] == place, f"event {index} was {self.known[index]} before, is {place} now"
-        self.order.append(place)
-        super().take(record, content)
-
-
-def taken_by(pipeline: Pipeline) -> int:
-    """Records that are in a pipeline's state, those included that it holds back."""
-    return sum(pipeline.events.values()) + sum(pipeline.bad.values()) + len(pipeline.reorder)
-
-
-class Turns:
-    """The loop's stop flag: asked once a turn, it lets the world go on; set when all is read, or by chance before."""
-
-    def __init__(self, history: History, stop_at: int | None) -> None:
-        self._history = history
-        self._stop_at = stop_at
-        self._turns = 0
-
-    def is_set(self) -> bool:
-        self._turns += 1
-        assert self._turns < TURNS_MAX, "the service does not come to an end"
-        self._history.fate.ticks += 1
-        self._history.check_turn()
-        self._history.disturb()
-        if self._stop_at is not None and self._turns >= self._stop_at:
-            return True
-        return self._history.is_read()
 
 
 @dataclass
@@ -219,8 +71,9 @@ class History:
         self.fate = Fate(setup.randrange(2**62))
         self.disk = SimulatedDisk(self.fate)
         self.broker = SimulatedBroker(self.fate, self.logs)
-        self.broker.on_commit = self._check_commit
         self.order: list[Place] = []
+        self.checks = Checks(self.settings, self.logs, self.disk, self.broker, self.order)
+        self.broker.on_commit = self.checks.commit
         self.known: list[Place] = []
         self.unforced = 0
         self.turns = 0
@@ -254,9 +107,9 @@ class History:
                     if self.is_read() and report is not None:
                         break
                 self.broker.process_ended()
-                self._check_kept()
+                self.checks.kept()
                 self._rot()
-        self._check_outputs()
+        self.checks.outputs()
         return Ended(report, self.order, lives, self.unforced, self.fate.ended_at, self.turns, self.rotten)
 
     def _next_end(self) -> Crash | None:
@@ -319,47 +172,12 @@ class History:
         positions = self._source.positions()
         return all(positions.get(lane, 0) >= self.broker.end_of(lane) for lane in self.logs)
 
-    # Checks
-
     def check_turn(self) -> None:
         """What holds whenever the loop comes round."""
-        source, pipeline = self._source, self._pipeline
-        assert source is not None
-        assert pipeline is not None
+        assert self._source is not None
+        assert self._pipeline is not None
         self.turns += 1
-        counts = pipeline.joiner.counts
-        assert counts.in_ == counts.held + counts.matured + sum(counts.dropped.values()), counts
-        assert taken_by(pipeline) == len(self.order) == len(set(self.order)), "a record was taken twice, or not at all"
-        handed_out = source.positions()
-        for lane, log in self.logs.items():
-            taken = {offset for topic, partition, offset in self.order if (topic, partition) == lane}
-            there = {record.offset for record in log if record.offset < handed_out.get(lane, 0)}
-            assert taken == there, f"{lane}: not everything before {handed_out.get(lane, 0)} was taken, or more"
-        unsafe = self.disk.unsafe("journal")
-        assert not unsafe, f"records are taken in an order that only {unsafe} knows, which may be lost"
-
-    def _safe_positions(self) -> dict[LaneKey, int] | None:
-        """Where the newest checkpoint stands that a power failure would leave."""
-        loaded = Store(self.disk.would_stay(), AllowList()).newest()
-        return None if loaded is None else lanes(loaded.header.position["offsets"])
-
-    def _check_commit(self, committed: dict[LaneKey, int]) -> None:
-        """What is committed is in a safe checkpoint, and its dead letters and predictions have been acknowledged."""
-        safe = self._safe_positions()
-        assert safe is not None, "offsets are committed and no checkpoint is safe"
-        assert all(safe[lane] >= offset for lane, offset in committed.items()), (safe, committed)
-        dead = self._dead()
-        codec = Codec(self.settings.wire)
-        for lane, log in self.logs.items():
-            for record in log:
-                if record.offset < committed[lane] and _is_bad(codec, record):
-                    assert (*lane, record.offset) in dead, f"{lane}@{record.offset} is passed, and is no dead letter"
-
-    def _check_kept(self) -> None:
-        """After the end of a process: few files, and one that can be loaded if there ever was one."""
-        names = self.disk.names()
-        assert sum(name.endswith(".sbc") for name in names) <= self.settings.checkpoint.keep + 2, names
-        Store(self.disk, AllowList()).newest()
+        self.checks.turn(self._source, self._pipeline)
 
     def _rot(self) -> None:
         """By chance the newest checkpoints are damaged; a whole one stays, and the journal since then with it."""
@@ -376,41 +194,6 @@ class History:
         except Damaged:
             return False
         return True
-
-    def _dead(self) -> set[Place]:
-        found = set()
-        for record in self.broker.published:
-            headers = dict(record.headers)
-            if "dead_letter.topic" in headers:
-                place = [headers[f"dead_letter.{part}"].decode() for part in ("topic", "partition", "offset")]
-                found.add((place[0], int(place[1]), int(place[2])))
-        return found
-
-    def _check_outputs(self) -> None:
-        predictions: dict[str, bytes] = {}
-        for record in self.broker.published:
-            if record.topic == self.settings.kafka.predictions_topic:
-                search = orjson.loads(record.value)["search_id"]
-                before = predictions.setdefault(search, record.value)
-                assert before == record.value, f"two predictions of {search} differ:\n{before!r}\n{record.value!r}"
-        codec = Codec(self.settings.wire)
-        everything = [record for log in self.logs.values() for record in log]
-        bad = {(r.topic, r.partition, r.offset) for r in everything if _is_bad(codec, r)}
-        assert self._dead() == bad
-        good = [codec.parse(r.value) for r in everything if not _is_bad(codec, r) and r.topic == SEARCHES]
-        held_back = self.settings.order.disorder_max_s > 0
-        missing = {search.event_id for search in good} - predictions.keys()
-        assert held_back or not missing, f"searches without a prediction: {missing}"
-        assert len(self.order) == len(set(self.order)) == len(everything), "records taken twice, or not at all"
-
-
-def _is_bad(codec: Codec, record: Kept) -> bool:
-    try:
-        event = codec.parse(record.value)
-        codec.check_time(event, record.timestamp * 1000)
-    except Exception:  # of the codec only BadRecord, which is what is asked
-        return True
-    return False
 
 
 def in_one_piece(settings: Settings, logs: Logs, order: list[Place]) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Checks: what holds in a simulated world at each turn, at each commit, after each life and at the end. Assertions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.edge.checkpoint.allow import AllowList
+from stream_balance.edge.checkpoint.store import Store
+from stream_balance.edge.codec import Codec
+from stream_balance.edge.kafka.source import KafkaSource
+from stream_balance.edge.merge import LaneKey
+from stream_balance.live_saving import lanes
+from stream_balance.settings import Settings
+from tests.simulation.broker import SimulatedBroker
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.watched import taken_by
+from tests.simulation.world import SEARCHES, Logs, Place, is_bad
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Holds what the service did against its world. `order` is that of the records taken so far, and grows."""
+
+    settings: Settings
+    logs: Logs
+    disk: SimulatedDisk
+    broker: SimulatedBroker
+    order: list[Place]
+
+    def turn(self, source: KafkaSource, pipeline: Pipeline) -> None:
+        """What holds whenever the loop comes round."""
+        counts = pipeline.joiner.counts
+        assert counts.in_ == counts.held + counts.matured + sum(counts.dropped.values()), counts
+        assert taken_by(pipeline) == len(self.order) == len(set(self.order)), "a record was taken twice, or not at all"
+        handed_out = source.positions()
+        for lane, log in self.logs.items():
+            taken = {offset for topic, partition, offset in self.order if (topic, partition) == lane}
+            there = {record.offset for record in log if record.offset < handed_out.get(lane, 0)}
+            assert taken == there, f"{lane}: not everything before {handed_out.get(lane, 0)} was taken, or more"
+        unsafe = self.disk.unsafe("journal")
+        assert not unsafe, f"records are taken in an order that only {unsafe} knows, which may be lost"
+
+    def _safe_positions(self) -> dict[LaneKey, int] | None:
+        """Where the newest checkpoint stands that a power failure would leave."""
+        loaded = Store(self.disk.would_stay(), AllowList()).newest()
+        return None if loaded is None else lanes(loaded.header.position["offsets"])
+
+    def commit(self, committed: dict[LaneKey, int]) -> None:
+        """What is committed is in a safe checkpoint, and its dead letters and predictions have been acknowledged."""
+        safe = self._safe_positions()
+        assert safe is not None, "offsets are committed and no checkpoint is safe"
+        assert all(safe[lane] >= offset for lane, offset in committed.items()), (safe, committed)
+        dead = self._dead()
+        codec = Codec(self.settings.wire)
+        for lane, log in self.logs.items():
+            for record in log:
+                if record.offset < committed[lane] and is_bad(codec, record):
+                    assert (*lane, record.offset) in dead, f"{lane}@{record.offset} is passed, and is no dead letter"
+
+    def kept(self) -> None:
+        """After the end of a process: few files, and one that can be loaded if there ever was one."""
+        names = self.disk.names()
+        assert sum(name.endswith(".sbc") for name in names) <= self.settings.checkpoint.keep + 2, names
+        Store(self.disk, AllowList()).newest()
+
+    def _dead(self) -> set[Place]:
+        found = set()
+        for record in self.broker.published:
+            headers = dict(record.headers)
+            if "dead_letter.topic" in headers:
+                place = [headers[f"dead_letter.{part}"].decode() for part in ("topic", "partition", "offset")]
+                found.add((place[0], int(place[1]), int(place[2])))
+        return found
+
+    def outputs(self) -> None:
+        """What left is whole, and the same whenever it left; every record was taken once."""
+        predictions: dict[str, bytes] = {}
+        for record in self.broker.published:
+            if record.topic == self.settings.kafka.predictions_topic:
+                search = orjson.loads(record.value)["search_id"]
+                before = predictions.setdefault(search, record.value)
+                assert before == record.value, f"two predictions of {search} differ:\n{before!r}\n{record.value!r}"
+        codec = Codec(self.settings.wire)
+        everything = [record for log in self.logs.values() for record in log]
+        bad = {(r.topic, r.partition, r.offset) for r in everything if is_bad(codec, r)}
+        assert self._dead() == bad
+        good = [codec.parse(r.value) for r in everything if not is_bad(codec, r) and r.topic == SEARCHES]
+        held_back = self.settings.order.disorder_max_s > 0
+        missing = {search.event_id for search in good} - predictions.keys()
+        assert held_back or not missing, f"searches without a prediction: {missing}"
+        assert len(self.order) == len(set(self.order)) == len(everything), "records taken twice, or not at all"
