@@ -34,13 +34,12 @@ from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.simulation.shop import generate
 from tests.integration.conftest import kafka_home, kafka_of
-from tests.integration.test_run import comparable, flags, produce, read_all
+from tests.integration.test_run import ONE_ARM, comparable, flags, produce, read_all
 
 PATIENCE_S = 300.0
 WHOLE_S = 1_800.0
 LIFE_S = 1.2  # from when it reads, at most
 FEED_S = 6.0  # a kill, of growing topics
-ONE_ARM = ("--strategy", "smote_under")
 # Fits every few hundred rows, a training every 300 events that takes seconds; its rows are taken whatever they are.
 CHILDREN = (
     "--arms", "logistic:gan,linear:none,window_booster:none",
