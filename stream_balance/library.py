@@ -117,7 +117,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         values = self._rows.matrix([x])
         raw = self._raw(x)
         probability = self._calibrator.apply(self._logits(raw), ONE_TIER)
-        self._calibrator.learn_many(raw, ONE_TIER, [label], self._logits)
+        self._calibrator.learn_many(raw, ONE_TIER, [label], lambda scores, _: self._logits(scores))
         arrivals = Arrivals(values, [label], ONE_TIER, probability)
         samples = self._strategy.draw(arrivals, self._window, self._rows.columns, self._rng)
         examples, learned = [0] * self._rates.classes, [0.0] * self._rates.classes

@@ -9,8 +9,9 @@ calibrator learns on real, unsampled examples.
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
@@ -21,24 +22,31 @@ from stream_balance.core.calibrate import Calibrator, RatioCorrection, logits, u
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import NONE, Pair
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import ORIGINS, Arrivals, Columns, Examples, Floats, Samples
+from stream_balance.core.records import ORIGINS, TAIL, Arrivals, Columns, Examples, Floats, Samples
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.window import Window
 
 TRAINED_DECAY = 0.999  # per sample: what "lately" means for the share of positives among the samples learned
+# Once in so many rows it is noted how many samples had been learned; beyond the latest marks nobody remembers.
+MARK_ROWS, MARKS_MAX = 128, 1_024
 
 
 @dataclass(slots=True)
 class Recent:
-    """What all arms know of the stream: its class shares and its latest rows. They are the same for each."""
+    """What all arms know of the stream: its class shares (those of each tier, if they are asked for) and its latest
+    rows. They are the same for each.
+    """
 
     rates: Rates
     window: Window
+    tiers: list[Rates] = field(default_factory=list)
 
     def observe(self, examples: Examples) -> None:
         """A matured search, after every arm has learned it."""
         self.rates.observe_many(examples.labels)
         scored = examples.scored
+        for tier, rates in enumerate(self.tiers):
+            rates.observe_many([label for label, at in zip(examples.labels, scored.tiers, strict=True) if at == tier])
         self.window.add_many(scored.values, examples.labels, scored.tiers, scored.ts_us)
 
 
@@ -52,31 +60,51 @@ class Arm:
         self.pair = pair
         self.classes = classes
         self.model = make_model(pair.model, classes, seed, one_vs_rest=one_vs_rest)
+        self._tail_only: bool = getattr(self.model, "tail_only", False)
         balance = settings.balance.model_copy(update={"strategy": pair.strategy})
-        self.strategy = make_strategy(balance, recent.rates, weighs=self.model.honours_weights)
+        self.strategy = make_strategy(balance, recent.rates, recent.tiers, weighs=self.model.honours_weights)
+        if settings.balance.target_share is not None:
+            self.aim(settings.balance.target_share)
         self.calibrator = Calibrator(settings.calibrate, classes)
-        self.ratio = RatioCorrection(classes)
+        # Of each tier, where they are balanced apart.
+        self.ratios = [RatioCorrection(classes) for _ in self.strategy.parts()]
         self.version = 0
         self.samples = dict.fromkeys(ORIGINS, 0)
         self.by_class = [0] * classes
         self._recent = recent
         self._trained = [0.0, 0.0]  # decayed samples: all, positive
         self._rng = rng
+        self._marks: deque[tuple[int, int]] = deque(maxlen=MARKS_MAX)  # rows of the stream, samples learned by then
 
     # -- serving
 
     def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
         """What the model says of n rows now (NaN: nothing), and what that means once calibrated, each (n, C-1)."""
-        raw = self.model.predict(values, columns).probability
-        return raw, self.calibrator.apply(self._logits(raw), tiers)
+        raw = self._word_of_tail(values, tiers, columns) if self._tail_only else self._word(values, columns)
+        return raw, self.calibrator.apply(self._logits(raw, tiers), tiers)
 
-    def _logits(self, raw: Floats) -> Floats:
+    def _word(self, values: Floats, columns: Columns) -> Floats:
+        return self.model.predict(values, columns).probability
+
+    def _word_of_tail(self, values: Floats, tiers: bytes, columns: Columns) -> Floats:
+        found = np.full((len(tiers), self.classes - 1), np.nan)
+        tail = np.flatnonzero(np.frombuffer(tiers, dtype=np.uint8) == TAIL)
+        if len(tail):
+            found[tail] = self._word(values[tail], columns)
+        return found
+
+    def _logits(self, raw: Floats, tiers: bytes) -> Floats:
         """Log odds of the real stream, (n, C-1); NaN where the model abstained."""
-        return logits(raw if self.model.supports_offset else unbend(raw, self.ratio.offset()))
+        if self.model.supports_offset:
+            return logits(raw)
+        if len(self.ratios) == 1:
+            return logits(unbend(raw, self.ratios[0].offset()))
+        offsets = np.array([each.offset() for each in self.ratios])
+        return logits(unbend(raw, offsets[np.frombuffer(tiers, dtype=np.uint8)]))
 
-    def _logits_of_singles(self, said: Floats) -> Floats:
+    def _logits_of_singles(self, said: Floats, tiers: bytes) -> Floats:
         """The same from the model's log odds, each against the rest, as the panel keeps them."""
-        return self._logits(1.0 / (1.0 + np.exp(-said.astype(np.float64))))
+        return self._logits(1.0 / (1.0 + np.exp(-said.astype(np.float64))), tiers)
 
     # -- learning
 
@@ -87,12 +115,44 @@ class Arm:
     def train(self, arrivals: Arrivals, columns: Columns, trail: Trail) -> None:
         """Draw samples of a matured search and learn them."""
         learned = [0.0] * self.classes
+        rows = self._recent.window.added
+        if not self._marks or rows - self._marks[-1][0] >= MARK_ROWS:
+            self._marks.append((rows, self.version))
         samples = self.strategy.draw(arrivals, self._recent.window, columns, self._rng)
         if samples is not None:
             self.model.learn(samples, columns)
             self._count(samples, learned, trail)
-        labels = arrivals.labels
-        self.ratio.observe([labels.count(label) for label in range(self.classes)], learned)
+        self._observe_ratios(arrivals, samples, learned)
+
+    def _observe_ratios(self, arrivals: Arrivals, samples: Samples | None, learned: list[float]) -> None:
+        """What was learned of each class, over what arrived."""
+        labels, outcomes = arrivals.labels, range(self.classes)
+        if len(self.ratios) == 1:
+            self.ratios[0].observe([labels.count(label) for label in outcomes], learned)
+            return
+        for tier, ratio in enumerate(self.ratios):
+            mine = [label for label, at in zip(labels, arrivals.tiers, strict=True) if at == tier]
+            counted = [0.0] * self.classes
+            if samples is not None:
+                weights = samples.weights or [1.0] * len(samples)
+                for label, n, weight, at in zip(samples.labels, samples.times, weights, samples.tiers, strict=True):
+                    counted[label] += n * weight if at == tier else 0.0
+            ratio.observe([mine.count(label) for label in outcomes], counted)
+
+    def aim(self, target: float) -> None:
+        """From now on strategy and model aim at this share of the rare class."""
+        self.strategy.aim(target)
+        aim = getattr(self.model, "aim", None)
+        if aim is not None:
+            aim(target)
+
+    def forget(self, kept_rows: int, keep_min: int) -> None:
+        """The model forgets the samples from before the latest so many rows of the stream, a mark more or less."""
+        forget = getattr(self.model, "forget", None)
+        since = self._recent.window.added - kept_rows
+        learned = next((version for rows, version in reversed(self._marks) if rows <= since), None)
+        if forget is not None and learned is not None:
+            forget(self.version - learned, keep_min)
 
     def _count(self, samples: Samples, learned: list[float], trail: Trail) -> None:
         origins, labels, times, weights = samples.origins, samples.labels, samples.times, samples.weights
@@ -128,15 +188,17 @@ class Arm:
         return self._trained[1] / self._trained[0] if self._trained[0] else None
 
     def target_share(self) -> float:
-        """What the share is aimed at, after clamps."""
-        return self.strategy.target_share_after_clamps()
+        """What the share is aimed at, after clamps; by the model's own balancing, if it does any."""
+        aimed = getattr(self.model, "aimed_share", None)
+        own: float | None = None if aimed is None else aimed()
+        return self.strategy.target_share_after_clamps() if own is None else own
 
     def digest_state(self) -> object:
         """Every room's state, the counters and the random stream."""
         return [
             self.pair.name, self.model.digest_state(), self.strategy.digest_state(), self.calibrator.digest_state(),
-            self.ratio.digest_state(), self.version, self.samples, self.by_class, self._trained,
-            list(self._rng.getstate()[1]),
+            [ratio.digest_state() for ratio in self.ratios], self.version, self.samples, self.by_class, self._trained,
+            list(self._rng.getstate()[1]), [list(mark) for mark in self._marks],
         ]  # fmt: skip
 
 

@@ -53,12 +53,25 @@ class Lift(Record):
     log_loss: Difference = Difference()
 
 
+class ArmDecision(Record):
+    """What was decided about an arm, why, and the weight or the lead that it rests on."""
+
+    arm: str
+    action: Literal["paused", "resumed", "champion"]
+    reason: Literal["light", "retry", "drift", "lead"]
+    position: int
+    weight: Figure = None
+    lead: Figure = None
+
+
 class MixtureFigures(Record):
     """How one answer is made of several."""
 
     serve: Literal["mixture", "champion"] = "mixture"
     champion: str | None = None
     switches: int = 0
+    decided: int = 0
+    decisions: tuple[ArmDecision, ...] = ()
 
 
 class TargetDecision(Record):

@@ -56,8 +56,10 @@ def _sigmoid(logit: Floats) -> Floats:
     return found
 
 
-def unbend(probability: Floats, offset: Sequence[float]) -> Floats:
+def unbend(probability: Floats, offset: Sequence[float] | Floats) -> Floats:
     """Probabilities (n, C-1) with the log multipliers of classes 1..C-1 (against class 0) taken out of the odds.
+
+    `offset` is (C-1,), or (n, C-1) where each row has its own.
 
     >>> unbend(np.array([[0.5]]), [math.log(3.0)]).tolist()
     [[0.25]]
@@ -238,9 +240,11 @@ class Calibrator:
         return np.concatenate([np.log(rest / (1 - rest)), logits], axis=1)
 
     def learn_many(
-        self, scores: Floats, tiers: bytes, labels: Sequence[int], logits_of: Callable[[Floats], Floats] | None = None
-    ) -> None:
-        """A matured search: logits, (n, C-1), or scores that `logits_of` turns into logits when they are folded in.
+        self, scores: Floats, tiers: bytes, labels: Sequence[int],
+        logits_of: Callable[[Floats, bytes], Floats] | None = None,
+    ) -> None:  # fmt: skip
+        """A matured search: logits, (n, C-1), or scores that `logits_of` (given their tiers too) turns into logits when
+        they are folded in.
 
         Folded in once `block_rows` have come together, with one step a tier.
         """
@@ -250,10 +254,10 @@ class Calibrator:
         if self._waiting_rows >= self._block_rows:
             self._fold(logits_of)
 
-    def _fold(self, logits_of: Callable[[Floats], Floats] | None) -> None:
-        scores = np.concatenate([each[0] for each in self._waiting])
-        columns = self._columns(scores if logits_of is None else logits_of(scores))
-        at = np.frombuffer(b"".join(each[1] for each in self._waiting), dtype=np.uint8)
+    def _fold(self, logits_of: Callable[[Floats, bytes], Floats] | None) -> None:
+        scores, tiers = np.concatenate([each[0] for each in self._waiting]), b"".join(each[1] for each in self._waiting)
+        columns = self._columns(scores if logits_of is None else logits_of(scores, tiers))
+        at = np.frombuffer(tiers, dtype=np.uint8)
         outcomes = np.array([label for each in self._waiting for label in each[2]])
         self._waiting, self._waiting_rows, self._table = [], 0, None
         known = ~np.isnan(columns[:, 0])

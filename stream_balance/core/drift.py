@@ -1,7 +1,8 @@
 """Drift watch: two change detectors over matured rows. In: losses, labels, time. Out: alarms, counted.
 
 River's ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", SDM 2007) on the log-loss
-and on the rate of outcomes.
+and on the rate of outcomes. At an alarm it drops what it holds for older than the change; how many rows it kept says
+which rows the windows may forget.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, astuple, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -28,6 +30,24 @@ class DriftSettings(RoomSettings):
     check_rows: PositiveInt = 32  # a detector looks for a change once in so many rows
     loss_max: PositiveFloat = 8.0  # losses are cut here and scaled to 0..1, the range for which the bound holds
     alarms_max: PositiveInt = 50  # latest alarms kept; older ones only stay in the counts
+    # Alarms at which the windows forget what is older than the change: those of a log-loss that rose, all, or none.
+    forget_on: Literal["loss_rose", "any", "never"] = "loss_rose"
+    keep_min: PositiveInt = 100  # latest rows of each class that stay whatever their age: positives are scarce
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An alarm: what was watched; rows, up to now, that the detector holds for the present; whether the mean rose.
+
+    `position` is the number of rows watched up to and including the one that raised it.
+    """
+
+    kind: str
+    ts_us: int
+    position: int
+    kept_rows: int
+    rose: bool
+    forgotten: int = 0  # rows that left the windows because of it
 
 
 class _Watch:
@@ -39,12 +59,13 @@ class _Watch:
         self._check_rows = settings.check_rows
         self._until_check = settings.check_rows
 
-    def alarms(self, values: list[float]) -> list[int]:
-        """Watch values; how many of them had been seen at each alarm."""
+    def alarms(self, values: list[float]) -> list[tuple[int, int, bool]]:
+        """Watch values. Of each alarm: how many had been seen, how many it kept, whether their mean is higher."""
         found = []
         update, start, n = self.detector.update, 0, len(values)
         while start < n:
             stop = min(n, start + self._until_check)
+            mean = self.detector.estimation
             for value in values[start:stop]:
                 update(value)
             self._until_check -= stop - start
@@ -52,7 +73,7 @@ class _Watch:
             if not self._until_check:
                 self._until_check = self._check_rows
                 if self.detector.drift_detected:
-                    found.append(stop)
+                    found.append((stop, int(self.detector.width), self.detector.estimation > mean))
         return found
 
     def held(self) -> list[float]:
@@ -68,30 +89,42 @@ class DriftWatch:
     """
 
     def __init__(self, settings: DriftSettings) -> None:
+        self._settings = settings
         self._loss_max = settings.loss_max
         self._loss, self._rate = _Watch(settings), _Watch(settings)
         self._counts = {LOSS: 0, RATE: 0}
-        self._alarms: deque[tuple[str, int, int]] = deque(maxlen=settings.alarms_max)
+        self._alarms: deque[Change] = deque(maxlen=settings.alarms_max)
         self._position = 0
 
-    def observe(self, losses: Floats, labels: Sequence[int], ts_us: int) -> bool:
-        """Watch one matured search: the log-loss, (n,), and the class id of each row; whether there was an alarm.
+    def observe(self, losses: Floats, labels: Sequence[int], ts_us: int) -> list[Change]:
+        """Watch one matured search: the log-loss, (n,), and the class id of each row; its alarms.
 
         A NaN counts as the largest loss.
         """
-        alarmed = False
+        alarms = []
         scaled = np.fmin(losses, self._loss_max) / self._loss_max
         outcomes = [1.0 if label else 0.0 for label in labels] if any(labels) else [0.0] * len(labels)
         for kind, watch, values in ((LOSS, self._loss, scaled.tolist()), (RATE, self._rate, outcomes)):
-            for place in watch.alarms(values):
-                self._alarm(kind, ts_us, self._position + place)
-                alarmed = True
+            for place, kept, rose in watch.alarms(values):
+                self._counts[kind] += 1
+                alarms.append(Change(kind, ts_us, self._position + place, kept + len(values) - place, rose))
         self._position += len(outcomes)
-        return alarmed
+        self._alarms.extend(alarms)
+        return alarms
 
-    def _alarm(self, kind: str, ts_us: int, position: int) -> None:
-        self._counts[kind] += 1
-        self._alarms.append((kind, ts_us, position))
+    def is_reason_to_forget(self, change: Change) -> bool:
+        """Whether the windows are to forget what is older than this change.
+
+        A log-loss that falls is a model that learns: what it learned from is not out of date. A rate that changes says
+        nothing of the rows of either class.
+        """
+        wanted = self._settings.forget_on
+        return wanted == "any" or (wanted == "loss_rose" and change.kind == LOSS and change.rose)
+
+    def note(self, change: Change, forgotten: int) -> None:
+        """What became of an alarm: so many rows left the windows."""
+        if change in self._alarms:
+            self._alarms[self._alarms.index(change)] = replace(change, forgotten=forgotten)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -105,7 +138,7 @@ class DriftWatch:
             counts=DriftCounts(**self._counts),
             log_loss_mean=loss.estimation * self._loss_max if loss.width else math.nan,
             label_rate_mean=rate.estimation if rate.width else math.nan,
-            alarms=tuple(Alarm(kind=kind, ts_us=ts_us, position=place) for kind, ts_us, place in self._alarms),
+            alarms=tuple(Alarm(**asdict(change)) for change in self._alarms),
         )
 
     def digest_state(self) -> object:
@@ -113,7 +146,7 @@ class DriftWatch:
         return [
             self._position,
             self._counts,
-            [list(alarm) for alarm in self._alarms],
+            [list(astuple(change)) for change in self._alarms],
             self._loss.held(),
             self._rate.held(),
         ]

@@ -10,7 +10,10 @@ from stream_balance.errors import SettingsError
 AUTO = "auto"
 DEFAULT_MODEL, DEFAULT_STRATEGY = "logistic", "smote_under"  # where only the other one is named
 # A model that balances by itself -> the same model without that.
-PLAIN_MODELS = {"linear": "plain_linear", "replay_mlp": "plain_replay_mlp"}
+PLAIN_MODELS = {
+    "linear": "plain_linear", "replay_mlp": "plain_replay_mlp", "tail_linear": "plain_linear",
+    "tail_replay_mlp": "plain_replay_mlp",
+}  # fmt: skip
 NONE = "none"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import numpy as np
@@ -35,6 +36,21 @@ class MixtureSettings(RoomSettings):
     pause_rows_max: PositiveInt = 64_000
     challenge_blocks: PositiveInt = 40  # the paired test looks at so many reviews at most
     challenge_sigmas: PositiveFloat = 4.0  # what the mean difference must exceed, in its standard errors
+    decisions_max: PositiveInt = 50  # latest decisions kept for the report
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about an arm, and why: it weighs next to nothing (`light`, its largest weight in a tier), its
+    pause is over (`retry`), the stream has changed (`drift`), or it leads by so many standard errors (`lead`).
+    """
+
+    arm: int
+    action: Literal["paused", "resumed", "champion"]
+    reason: Literal["light", "retry", "drift", "lead"]
+    position: int  # rows weighed until then
+    weight: float | None = None
+    lead: float | None = None
 
 
 class Mixture:
@@ -55,6 +71,8 @@ class Mixture:
         self.running = [True] * arms
         self.champion = 0
         self.switches = 0
+        self.decided = 0
+        self.decisions: deque[Verdict] = deque(maxlen=settings.decisions_max)
         self.serve = settings.serve
         self._settings = settings
         self._losses = np.zeros((len(TIERS), arms))
@@ -137,8 +155,15 @@ class Mixture:
 
     def alarm(self) -> None:
         """The stream has changed: all arms run, and what was known of pauses is forgotten."""
+        for arm in range(self.arms):
+            if not self.running[arm]:
+                self._decide(Verdict(arm, "resumed", "drift", self._rows))
         self.running = [True] * self.arms
         self._light, self._paused = [0] * self.arms, [0] * self.arms
+
+    def _decide(self, verdict: Verdict) -> None:
+        self.decided += 1
+        self.decisions.append(verdict)
 
     def _review(self) -> None:
         settings = self._settings
@@ -160,11 +185,13 @@ class Mixture:
                 pause = min(settings.pause_rows << min(self._paused[arm], 30), settings.pause_rows_max)
                 self._resume_at[arm] = self._rows + pause
                 self._paused[arm] += 1
+                self._decide(Verdict(arm, "paused", "light", self._rows, weight=float(heaviest[arm])))
         self._challenge()
 
     def _resume(self, arm: int) -> None:
         """Tried again with its old debt: it has `pause_reviews` reviews to earn its place."""
         self.running[arm], self._light[arm] = True, 0
+        self._decide(Verdict(arm, "resumed", "retry", self._rows))
 
     def _challenge(self) -> None:
         """A challenger takes over once its paired lead is beyond `challenge_sigmas` standard errors.
@@ -187,13 +214,16 @@ class Mixture:
         if leads[challenger] > self._settings.challenge_sigmas:
             self.champion = challenger
             self.switches += 1
+            if self.serve == "champion":
+                self._decide(Verdict(challenger, "champion", "lead", self._rows, lead=leads[challenger]))
             self._blocks.clear()
 
     def digest_state(self) -> object:
         """Losses, weights, who runs, and the open comparison."""
         return [
             self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
-            self.switches, self._light, self._paused, self._resume_at, self._open, list(self._blocks),
+            self.switches, self._light, self._paused, self._resume_at, self._open, list(self._blocks), self.decided,
+            [list(astuple(each)) for each in self.decisions],
         ]  # fmt: skip
 
 

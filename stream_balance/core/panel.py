@@ -59,7 +59,8 @@ class Panel:
 
     def __init__(self, settings: CoreSettings, classes: int, seed: int, stream: Callable[[str], Random]) -> None:
         self.classes = classes
-        self.recent = Recent(Rates(settings.rates, classes), Window(settings.window))
+        tiers = [Rates(settings.rates, classes) for _ in TIERS] if settings.balance.by_tier else []
+        self.recent = Recent(Rates(settings.rates, classes), Window(settings.window), tiers)
         self.threshold = Threshold(settings.threshold)
         self.pairs: list[Pair] = list(chosen(settings.arms, settings.balance.strategy, settings.model.name))
         self.arms = len(self.pairs)
@@ -222,6 +223,12 @@ class Panel:
             rare = min(self.window.size(label) for label in range(1, self.classes))
             self._aim(control.decide(rare, self.version))
 
+    def forget(self, kept_rows: int, keep_min: int) -> int:
+        """Windows keep the latest so many rows, and `keep_min` of each class; how many the common one let go."""
+        for member in self.members:
+            member.forget(kept_rows, keep_min)
+        return self.window.forget(kept_rows, keep_min)
+
     def alarm(self) -> None:
         """The stream has changed: all arms run, and the target begins anew."""
         self.standings.alarm()
@@ -231,7 +238,7 @@ class Panel:
     def _aim(self, target: float | None) -> None:
         if target is not None:
             for arm in self.members[: self.arms]:
-                arm.strategy.aim(target)
+                arm.aim(target)
 
     # -- telling
 
@@ -259,7 +266,8 @@ class Panel:
     def digest_state(self) -> object:
         """Every member's state, what they share, and the standings."""
         return [
-            self.recent.rates.digest_state(), self.recent.window.digest_state(), self.threshold.digest_state(),
+            self.recent.rates.digest_state(), [each.digest_state() for each in self.recent.tiers],
+            self.recent.window.digest_state(), self.threshold.digest_state(),
             self.version, self.abstentions, self.examples, [member.digest_state() for member in self.members],
             self.standings.digest_state(),
         ]  # fmt: skip

@@ -17,7 +17,7 @@ from stream_balance.core.balance.generated import Generated
 from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.delay import DelayedLabels
 from stream_balance.core.digest import Digest, Trail
-from stream_balance.core.drift import DriftWatch
+from stream_balance.core.drift import Change, DriftWatch
 from stream_balance.core.features import Featurizer
 from stream_balance.core.join import Joiner
 from stream_balance.core.lru import Share
@@ -69,14 +69,15 @@ class Pipeline:
 
     def _make_retrain(self) -> Retrain | None:
         """The GAN's room, only where a strategy learns its rows."""
-        taught = [each for each in self.panel.members if isinstance(each.strategy, Generated)]
+        parts = [(each, part) for each in self.panel.members for part in each.strategy.parts()]
+        taught = [(each, part) for each, part in parts if isinstance(part, Generated)]
         if not taught:
             return None
-        retrain = Retrain(self.settings.gan, self.seed, taught[0].pair.model, self.class_names)
-        for each in taught:
-            assert isinstance(each.strategy, Generated), "chosen by it"
-            each.strategy.pool = retrain.pool
-        self._generated = taught[0].strategy
+        first = taught[0][0]
+        retrain = Retrain(self.settings.gan, self.seed, first.pair.model, self.class_names)
+        for _, part in taught:
+            part.pool = retrain.pool
+        self._generated = first.strategy
         return retrain
 
     def attach(self, fits: Fits) -> None:
@@ -207,10 +208,18 @@ class Pipeline:
                 self.oracle.score(examples)
             if not self.frozen:
                 losses = self.panel.learn(examples, self.featurizer.columns, self._trail, between)
-                if self.drift.observe(losses, examples.labels, examples.scored.ts_us):
-                    self.panel.alarm()
+                changes = self.drift.observe(losses, examples.labels, examples.scored.ts_us)
+                if changes:
+                    self._changed(changes)
             self.panel.measure(examples, measured=measured, learned=not self.frozen)
             between()
+
+    def _changed(self, changes: Iterable[Change]) -> None:
+        """Drift alarms: the windows forget what is older than the change, arms and target begin anew."""
+        self.panel.alarm()
+        for change in changes:
+            if self.drift.is_reason_to_forget(change):
+                self.drift.note(change, self.panel.forget(change.kept_rows, self.settings.drift.keep_min))
 
     # -- telling
 

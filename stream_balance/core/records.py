@@ -255,7 +255,8 @@ class Samples:
     """k rows for the model, never for a metric; learned in their order, row i `times[i]` times.
 
     `rows` is (k, d) float64; `origins[i]` is the place of the row's origin in ORIGINS; `offsets[i]` holds, for classes
-    1..C-1, what balancing has added to the log odds; `weights[i]`, if any, is how much each of its times counts.
+    1..C-1, what balancing has added to the log odds; `weights[i]`, if any, is how much each of its times counts;
+    `tiers[i]` is the tier of the row, or of the one that it stands beside (empty: all HEAD).
     """
 
     rows: Floats
@@ -264,6 +265,7 @@ class Samples:
     times: list[int]
     offsets: list[tuple[float, ...]]
     weights: list[float] | None = None
+    tiers: bytes = b""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -285,6 +287,7 @@ class Samples:
             [1] * len(again),
             [self.offsets[i] for i in again],
             None if self.weights is None else [self.weights[i] for i in again],
+            bytes(self.tiers[i] for i in again) if self.tiers else b"",
         )
 
 

@@ -197,11 +197,17 @@ class Thresholds(Record):
 
 
 class Alarm(Record):
-    """One change that a drift detector reported."""
+    """One change that a drift detector reported: the rows that it holds for the present, and whether the mean rose.
+
+    `forgotten` rows were older, and left the windows because of it.
+    """
 
     kind: str
     ts_us: int
     position: int
+    kept_rows: int
+    rose: bool
+    forgotten: int
 
 
 class DriftCounts(Record):

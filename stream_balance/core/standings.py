@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stream_balance.core.arm_report import (
+    ArmDecision,
     ArmFigures,
     ArmScope,
     Lift,
@@ -162,8 +163,13 @@ class Standings:
 
     def mixed(self, pairs: Sequence[Pair]) -> MixtureFigures:
         """Who is served."""
-        champion = pairs[self.mixture.champion].name if self.mixture.serve == "champion" or self.arms == 1 else None
-        return MixtureFigures(serve=self.mixture.serve, champion=champion, switches=self.mixture.switches)
+        mixture = self.mixture
+        champion = pairs[mixture.champion].name if mixture.serve == "champion" or self.arms == 1 else None
+        decisions = tuple(ArmDecision(**{**asdict(each), "arm": pairs[each.arm].name}) for each in mixture.decisions)
+        return MixtureFigures(
+            serve=mixture.serve, champion=champion, switches=mixture.switches, decided=mixture.decided,
+            decisions=decisions,
+        )  # fmt: skip
 
     def target(self) -> TargetFigures | None:
         """Where the target share is, and the steps that led there; None where it is fixed."""

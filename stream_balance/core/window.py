@@ -58,6 +58,13 @@ class _Ring:
         """Indices of the rows, oldest first."""
         return (self.start + np.arange(self.count)) % len(self.values)
 
+    def forget(self, older_than: int) -> int:
+        """Forget rows with a number below this one; how many those were."""
+        old = int(np.searchsorted(self.stamps[self.order(), 1], older_than))
+        self.start = (self.start + old) % len(self.values)
+        self.count -= old
+        return old
+
     def expire(self, oldest_us: int) -> int:
         """Forget rows from before `oldest_us`; how many those were."""
         before = self.count
@@ -91,6 +98,7 @@ class Window:
         self._newest_us: int | None = None
         self.evicted_by_count = 0
         self.evicted_by_age = 0
+        self.forgotten = 0
 
     def _ring(self, index: int, width: int) -> _Ring:
         while len(self._rings) <= index:
@@ -202,6 +210,17 @@ class Window:
             ring.values[first : first + n, :width] = values
             ring.values[first : first + n, width:] = np.nan
 
+    def forget(self, kept_rows: int, keep_min: int) -> int:
+        """Forget all but the latest `kept_rows` rows, but not the latest `keep_min` of a class; how many those were."""
+        oldest, before = self._sequence - kept_rows + 1, self.forgotten
+        for label in range(len(self.counts())):
+            rings = self._of_class(label)
+            numbers = self._numbers(rings)
+            if len(numbers):
+                border = min(oldest, int(numbers[-min(keep_min, len(numbers))]))
+                self.forgotten += sum(ring.forget(border) for ring in rings)
+        return self.forgotten - before
+
     def _shown(self, label: int, tier: int) -> _Ring | None:
         """The ring of a class and tier without the rows that are too old; None where there was never a row."""
         if not label:
@@ -283,9 +302,18 @@ class Window:
     def numbered(self, label: int, latest_max: int) -> tuple[Floats, npt.NDArray[np.int64]]:
         """The newest rows of a class as `rows` gives them, and each row's number of arrival, (n,), for good its own."""
         rows = self.rows(label, None, latest_max)
-        rings = [ring for tier in range(len(TIERS)) if (ring := self._shown(label, tier)) is not None]
-        numbers = np.sort(np.concatenate([np.zeros(0, np.int64), *(ring.stamps[ring.order(), 1] for ring in rings)]))
+        numbers = self._numbers(self._of_class(label))
         return rows, numbers[len(numbers) - len(rows) :]
+
+    def _of_class(self, label: int) -> list[_Ring]:
+        return [ring for tier in range(len(TIERS)) if (ring := self._shown(label, tier)) is not None]
+
+    @staticmethod
+    def _numbers(rings: list[_Ring]) -> npt.NDArray[np.int64]:
+        """Of the rows of these rings together, in their order of arrival."""
+        found = np.concatenate([np.zeros(0, np.int64), *(ring.stamps[ring.order(), 1] for ring in rings)])
+        found.sort()
+        return found
 
     def digest_state(self) -> object:
         """Each class and tier: its rows, oldest first, with their times; and the counters."""
@@ -296,4 +324,6 @@ class Window:
             if ring is not None
             for order in [ring.order()]
         ]
-        return [self._sequence, self._newest_us, self.evicted_by_count, self.evicted_by_age, shown]
+        return [
+            self._sequence, self._newest_us, self.evicted_by_count, self.evicted_by_age, self.forgotten, shown
+        ]  # fmt: skip

@@ -114,17 +114,20 @@ def _alarms(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chang
     for kind, number in counts.items():
         if number > earlier.get(kind, 0):
             alarms = [alarm for alarm in now["drift"]["alarms"] if alarm["kind"] == kind]
-            yield Change("info", "drift alarm", {"watched": kind, "alarms": number, "position": alarms[-1]["position"]})
+            last = {key: alarms[-1][key] for key in ("position", "kept_rows", "rose", "forgotten")}
+            yield Change("info", "drift alarm", {"watched": kind, "alarms": number, **last})
+
+
+_WORDS = {"paused": "arm paused", "resumed": "arm runs again", "champion": "new champion"}
 
 
 def _arms(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    earlier = {arm["name"]: arm["running"] for arm in before.get("arms") or ()}
-    for arm in now.get("arms") or ():
-        if arm["running"] != earlier.get(arm["name"], arm["running"]):
-            yield Change("info", "arm runs again" if arm["running"] else "arm paused", {"arm": arm["name"]})
-    switches = (now.get("mixture") or {}).get("switches", 0)
-    if switches > (before.get("mixture") or {}).get("switches", 0):
-        yield Change("info", "new champion", {"arm": now["mixture"]["champion"], "switches": switches})
+    """What was decided about arms since; of more than the report keeps, the latest."""
+    mixture, earlier = (report.get("mixture") or {} for report in (now, before))
+    new = mixture.get("decided", 0) - earlier.get("decided", 0)
+    for decision in mixture["decisions"][-new:] if new > 0 else ():
+        fields = {key: value for key, value in decision.items() if key != "action" and value is not None}
+        yield Change("info", _WORDS[decision["action"]], fields)
 
 
 def _outcomes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stream_balance.core.digest import Digest
-from stream_balance.core.drift import DriftSettings, DriftWatch
+from stream_balance.core.drift import Change, DriftSettings, DriftWatch
 from stream_balance.core.records import Floats
 
 
@@ -93,3 +93,27 @@ def test_a_pickled_watch_goes_on_as_if_nothing_had_happened() -> None:
     assert digests[0] == digests[1]
     assert first.metrics() == second.metrics()
     assert first.metrics().alarms
+
+
+def test_an_alarm_says_how_many_rows_are_of_the_present_and_whether_it_got_worse() -> None:
+    made, found = DriftWatch(DriftSettings()), []
+    for losses, labels in (rows(0.05, 8_000, 1, served=0.4), rows(0.05, 8_000, 2), rows(0.05, 2_000, 3, served=0.6)):
+        for start in range(0, len(labels), 20):
+            found += made.observe(losses[start : start + 20], labels[start : start + 20], start)
+    better = [each for each in found if each.position < 16_000]
+    worse = [each for each in found if each.position > 16_000]
+    assert better
+    assert worse
+    assert not any(each.rose or made.is_reason_to_forget(each) for each in better)
+    assert all(each.rose and made.is_reason_to_forget(each) for each in worse)
+    for each in worse:  # what is held reaches back to the change, a bucket of the detector more or less
+        assert 0 < each.kept_rows <= each.position - 16_000 + 1_500
+    made.note(worse[0], 123)
+    assert [alarm.forgotten for alarm in made.metrics().alarms if alarm.forgotten] == [123]
+
+
+@pytest.mark.parametrize(("forget_on", "reasons"), [("never", 0), ("any", 2), ("loss_rose", 1)])
+def test_which_alarms_are_a_reason_to_forget_is_a_setting(forget_on: str, reasons: int) -> None:
+    made = DriftWatch(DriftSettings.model_validate({"forget_on": forget_on}))
+    changes = [Change("log_loss", 0, 9, 5, rose=True), Change("label_rate", 0, 9, 5, rose=True)]
+    assert sum(made.is_reason_to_forget(each) for each in changes) == reasons

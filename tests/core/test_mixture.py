@@ -79,8 +79,14 @@ def test_a_losing_arm_is_paused_for_longer_each_time_and_an_alarm_wakes_it() -> 
             since = 0
     assert [length for running, length in spans if not running][:4] == [5, 10, 10, 10]  # reviews of 10 rows
     assert all(length <= 3 for running, length in spans if running)
+    told = [(each.action, each.reason) for each in mixture.decisions]
+    assert told[:4] == [("paused", "light"), ("resumed", "retry")] * 2
+    assert all(each.weight is not None and each.weight < 0.01 for each in mixture.decisions if each.action == "paused")
+    was_paused = not mixture.running[1]
     mixture.alarm()
     assert mixture.running == [True, True]
+    assert (mixture.decisions[-1].reason == "drift") == was_paused
+    assert mixture.decided == len(told) + was_paused
 
 
 def test_the_best_arm_is_never_paused_and_a_paused_one_can_come_back() -> None:
@@ -113,6 +119,7 @@ def test_a_better_challenger_takes_over_and_an_equal_one_hardly_ever() -> None:
     """False switches: at most 2 of 60 streams of 60,000 rows, 60 looks each."""
     better = [champion_run(seed, 0.5) for seed in range(10)]
     assert [each.champion for each in better].count(1) >= 9
+    assert all(each.decisions[0].lead > 4.0 for each in better if each.switches)  # type: ignore[operator]
     equal = [champion_run(seed, 0.0) for seed in range(60)]
     assert sum(each.switches > 0 for each in equal) <= 2
 

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_balance.core.arms.linear import Linear
+from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.comparison import Rows
 from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline, random_stream
+from stream_balance.core.records import Columns, Samples
 from stream_balance.core.target import TargetControl, TargetSettings
 from stream_balance.errors import SettingsError
 from tests.contract.streams import core, pushed, shop
@@ -125,3 +128,56 @@ def test_without_anything_to_compare_with_it_is_refused(rooms: dict[str, Any]) -
     settings = core(target={"objective": "gmean"}, **rooms)
     with pytest.raises(SettingsError, match="needs arms that balance"):
         Panel(settings, 2, 0, lambda room: random_stream(0, room))
+
+
+@pytest.mark.parametrize("kind", [Linear, ReplayMLP])
+def test_arms_that_balance_by_themselves_aim_and_stay_honest(kind: Any) -> None:
+    rng, arm, columns, probe = np.random.default_rng(0), kind(), Columns(), np.array([[0.0], [2.0]])
+    columns.add("x")
+    for target in (None, 0.05, 0.4):
+        if target is not None:
+            before = arm.logits(probe)
+            arm.aim(target)
+            assert (arm.logits(probe) == before).all()  # what is said is of the stream as it is
+        labels = (rng.random(6_000) < 0.05).astype(int)
+        rows, said = rng.normal(size=(6_000, 1)) + labels[:, None], []
+        for start in range(0, 6_000, 20):
+            part = slice(start, start + 20)
+            said.append(1 / (1 + np.exp(-arm.logits(rows[part])[:, 0])) if arm.learned else np.full(20, 0.05))
+            arm.learn(Samples(rows[part], labels[part].tolist(), bytes(20), [1] * 20, [(0.0,)] * 20), columns)
+        ratio = np.concatenate(said).mean() / labels.mean()
+        assert 0.75 < ratio < 1.3, (target, ratio)
+        share = 0.2 if target is None else target
+        if kind is ReplayMLP:  # .3 of a batch stands for a target of .2
+            odds = share / (1 - share) * (0.3 / 0.7) / (0.2 / 0.8)
+            share = round(32 * odds / (1 + odds)) / 32
+        assert arm.aimed_share() == pytest.approx(share, abs=0.08 if kind is Linear else 1e-9)
+
+
+def test_the_default_arms_aim_where_the_control_says() -> None:
+    target = {"objective": "normalised_entropy", "block_rows": 64, "blocks_min": 8, "rare_rows_min": 1, "errors": 0.01}
+    rooms = {"arms": {"pairs": ["linear:none", "replay_mlp:none"]}, "target": target}
+    pipeline = Pipeline(core(**rooms), 3, ("none", "bought"))
+    pushed(pipeline, shop(250, seed=5, rate=0.08, signal=1.5))
+    figures = pipeline.report().target
+    assert figures is not None
+    assert figures.steps > 0
+    linear, replay = (member.model for member in pipeline.panel.members[:2])
+    assert isinstance(linear, Linear)
+    assert isinstance(replay, ReplayMLP)
+    assert linear._odds == pytest.approx(figures.share / (1 - figures.share))
+    odds = linear._odds * (0.3 / 0.7) / (0.2 / 0.8)
+    assert replay._rare_share == pytest.approx(odds / (1 + odds))
+
+
+def test_a_target_share_that_is_asked_for_reaches_the_arms() -> None:
+    asked, usual = (
+        Panel(core(balance={"strategy": "auto", **more}), 2, 0, lambda room: random_stream(0, room))
+        for more in ({"target_share": 0.4}, {})
+    )
+    for panel, share, batch in ((asked, 0.4, 0.5333), (usual, 0.2, 0.3)):
+        linear, replay = panel.members[0].model, panel.members[1].model
+        assert linear._odds / (1 + linear._odds) == pytest.approx(share)  # type: ignore[attr-defined]
+        assert replay._rare_share == pytest.approx(batch, abs=1e-4)  # type: ignore[attr-defined]
+    reference = next(each.model for each in asked.members if each.pair.model == "plain_replay_mlp")
+    assert reference._rare_share == 0.0  # type: ignore[attr-defined]  # as it is

@@ -6,6 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from stream_balance.core.window import Window, WindowSettings
 
@@ -99,3 +102,24 @@ def test_a_pickled_window_goes_on_as_before() -> None:
         each.add(np.array([99.0]), 0, 0, 99)
     np.testing.assert_array_equal(window.rows(0), other.rows(0))
     assert repr(window.digest_state()) == repr(other.digest_state())
+
+
+@given(st.integers(0, 10_000), st.integers(0, 80), st.integers(1, 12))
+@examples(max_examples=60, deadline=None)
+def test_what_is_older_than_a_change_is_forgotten_but_the_last_of_each_class(seed: int, kept: int, least: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, p=[0.8, 0.15, 0.05], size=70).tolist()
+    window, other = filled(labels, size_max=100), filled(labels, size_max=100)
+    gone = window.forget(kept, least)
+    for label in range(3):
+        mine = [i for i, each in enumerate(labels) if each == label]
+        expected = [i for i in mine if i >= 70 - kept or i in mine[-least:]]
+        assert window.rows(label).ravel().tolist() == expected
+        gone -= len(mine) - len(expected)
+    assert gone == 0
+    for each in (window, other):  # and it goes on as any window
+        each.add(np.array([70.0]), 1, 0, 70)
+        assert each.rows(1)[-1] == 70.0
+        assert each.added == 71
+    again = pickle.loads(pickle.dumps(window))
+    assert repr(again.digest_state()) == repr(window.digest_state())

@@ -94,12 +94,13 @@ def test_a_broker_that_goes_and_comes_back_is_two_lines() -> None:
 
 
 def test_the_past_is_not_told_again() -> None:
-    old = {"drift": {"counts": {"log_loss": 3}, "alarms": [{"kind": "log_loss", "position": 9}]}}
-    new = {"drift": {"counts": {"log_loss": 4}, "alarms": [{"kind": "log_loss", "position": 12}]}}
+    last = {"kept_rows": 5, "rose": True, "forgotten": 7}
+    old = {"drift": {"counts": {"log_loss": 3}, "alarms": [{"kind": "log_loss", "position": 9, **last}]}}
+    new = {"drift": {"counts": {"log_loss": 4}, "alarms": [{"kind": "log_loss", "position": 12, **last}]}}
     watch = Watch()
     assert list(watch.look(old, {"beyond_bounds": {"users_forgotten": 5}})) == []
     assert list(watch.look(new, {"beyond_bounds": {"users_forgotten": 6}})) == [
-        Change("info", "drift alarm", {"watched": "log_loss", "alarms": 4, "position": 12})
+        Change("info", "drift alarm", {"watched": "log_loss", "alarms": 4, "position": 12, **last})
     ]
     assert list(watch.look(new, {"beyond_bounds": {"users_forgotten": 6}})) == []
 
@@ -112,19 +113,21 @@ def test_one_class_is_told_once() -> None:
 
 
 def test_an_arm_that_pauses_and_a_new_champion_are_told() -> None:
-    def report(running: bool, switches: int) -> dict[str, object]:
-        mixture = {"champion": "linear:none", "switches": switches}
-        return {"arms": [{"name": "replay_mlp:none", "running": running}], "mixture": mixture}
+    paused = {"arm": "replay_mlp:none", "reason": "light", "position": 9_000, "weight": 0.002}
+    again = {"arm": "replay_mlp:none", "reason": "drift", "position": 9_500}
+    leads = {"arm": "linear:none", "reason": "lead", "position": 9_700, "lead": 4.1}
+    decisions = [
+        {"action": "paused", "lead": None, **paused}, {"action": "resumed", "weight": None, "lead": None, **again},
+        {"action": "champion", "weight": None, **leads},
+    ]  # fmt: skip
 
     watch = Watch()
-    changes = [list(watch.look(report(*each), {})) for each in ((True, 0), (False, 0), (True, 1), (True, 1))]
+    reports = [{"mixture": {"decided": 5 + n, "decisions": decisions[:n]}} for n in (0, 1, 3, 3)]
+    changes = [list(watch.look(report, {})) for report in reports]
     assert changes == [
         [],
-        [Change("info", "arm paused", {"arm": "replay_mlp:none"})],
-        [
-            Change("info", "arm runs again", {"arm": "replay_mlp:none"}),
-            Change("info", "new champion", {"arm": "linear:none", "switches": 1}),
-        ],
+        [Change("info", "arm paused", paused)],
+        [Change("info", "arm runs again", again), Change("info", "new champion", leads)],
         [],
     ]
 

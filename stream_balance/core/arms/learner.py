@@ -19,6 +19,7 @@ class Learner(ABC):
 
     supports_offset: bool = False
     honours_weights: bool = False  # they weigh classes themselves
+    tail_only: bool = False  # asked about rows of the tail, and no others
 
     def __init__(self, classes: int) -> None:
         if classes < 2:
@@ -33,6 +34,22 @@ class Learner(ABC):
     @abstractmethod
     def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
         """Learn n >= 1 rows in their order and count them in `learned`; `made`, (n,): they are no observations."""
+
+    def aim(self, target: float) -> None:  # noqa: B027  # most have nothing to aim
+        """From now on aim at this share of the rare class, 0 < target < 1, as far as this learner balances by itself.
+
+        What it says goes on to refer to the stream as it is.
+        """
+
+    def aimed_share(self) -> float | None:
+        """The share of outcomes in what it learns from, by its own balancing; None where it does none."""
+        return None
+
+    def forget(self, latest: int, keep_min: int) -> None:  # noqa: B027  # most keep no rows
+        """The stream has changed: what was learned before the latest so many rows is out of date.
+
+        A learner that keeps rows lets the older ones go, but not the latest `keep_min` of a class.
+        """
 
     @abstractmethod
     def digest_state(self) -> object:

@@ -53,16 +53,29 @@ class Linear(Learner):
 
     def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
         """A gradient step for each row; `offsets`, (n, C-1), are in its logits meanwhile."""
-        self.encoder.learn(rows, columns)
-        if self.encoder.width > len(self.weights):
-            more = np.zeros((self.encoder.width - len(self.weights), self.classes - 1))
-            self.weights = np.concatenate([self.weights, more])
-        encoded = self.encoder.encode(rows)
+        encoded = self._encoded(rows, columns)
         step = self._step_binary if self.classes == 2 else self._step
         for row, label, offset in zip(encoded, labels, offsets, strict=True):
             step(row, label, offset)
             self.shares.observe(label)
         self.learned += len(labels)
+
+    def _encoded(self, rows: Floats, columns: Columns) -> Floats:
+        """The rows, learned by the encoder, with a weight for each of their columns."""
+        self.encoder.learn(rows, columns)
+        if self.encoder.width > len(self.weights):
+            more = np.zeros((self.encoder.width - len(self.weights), self.classes - 1))
+            self.weights = np.concatenate([self.weights, more])
+        return self.encoder.encode(rows)
+
+    def aim(self, target: float) -> None:
+        """The weights follow, and the offset that they are learned under with them."""
+        self._odds = target / (1.0 - target)
+
+    def aimed_share(self) -> float:
+        """Of the outcomes, each row counted with its weight."""
+        weighed = [share * k for share, k in zip(self.shares.values(), self._importance(), strict=True)]
+        return 1.0 - weighed[0] / sum(weighed)
 
     def _importance(self) -> list[float]:
         """By class: how much a row of it counts."""
@@ -97,4 +110,6 @@ class Linear(Learner):
 
     def digest_state(self) -> object:
         """All numbers."""
-        return [self.learned, self.encoder.digest_state(), self.shares.values(), self.weights, self.intercepts]
+        return [
+            self.learned, self._odds, self.encoder.digest_state(), self.shares.values(), self.weights, self.intercepts,
+        ]  # fmt: skip

@@ -91,8 +91,11 @@ class Networks:
         found += b3
         return found
 
-    def step(self, rows: Singles, truth: Singles) -> None:
-        """One Adam step on rows (K, n, width) and one-hot truth of classes 1..C-1, (K or 1, n, outputs)."""
+    def step(self, rows: Singles, truth: Singles, offset: Singles) -> None:
+        """One Adam step on rows (K, n, width) and one-hot truth of classes 1..C-1, (K or 1, n, outputs).
+
+        `offset`, (outputs,), is in the logits meanwhile.
+        """
         w1, b1, w2, b2, w3, b3 = self._layers
         g1, c1, g2, c2, g3, c3 = self._slopes
         first = rows @ w1
@@ -103,6 +106,7 @@ class Networks:
         np.maximum(second, 0.0, out=second)
         logits: Singles = np.matmul(second, w3)
         logits += b3
+        logits += offset
         back = softmax(logits)
         back -= truth
         back *= np.float32(1.0 / rows.shape[1])

@@ -15,6 +15,7 @@ from stream_balance.core.arms.one_vs_rest import OneVsRest
 from stream_balance.core.arms.quick_trees import QuickAdaptiveTree, QuickForest, QuickTree
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.river_models import NamedModel, RiverLinear, RiverModel, RiverNaiveBayes
+from stream_balance.core.arms.tail import TailLinear, TailReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.errors import SettingsError
 
@@ -63,6 +64,14 @@ def _plain_replay_mlp(classes: int, seed: int) -> Model:
     return ReplayMLP(classes, seed, rare_share=0.0, rare_rows=1)
 
 
+def _tail_linear(classes: int, seed: int) -> Model:
+    return TailLinear(classes)
+
+
+def _tail_replay_mlp(classes: int, seed: int) -> Model:
+    return TailReplayMLP(classes, seed)
+
+
 def _window_booster(classes: int, seed: int) -> Model:
     return WindowBooster(classes, seed)
 
@@ -79,6 +88,9 @@ MODELS: dict[str, tuple[Callable[[int, int], Model], bool]] = {
     "linear": (_linear, True),
     "replay_mlp": (_replay_mlp, True),
     "window_booster": (_window_booster, True),
+    # the first two once more, learning as much from rare items as from popular ones
+    "tail_linear": (_tail_linear, True),
+    "tail_replay_mlp": (_tail_replay_mlp, True),
     # without the balancing that the two above do by themselves: what they are compared with
     "plain_linear": (_plain_linear, True),
     "plain_replay_mlp": (_plain_replay_mlp, True),

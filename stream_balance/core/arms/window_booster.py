@@ -79,6 +79,8 @@ class WindowBooster(Learner):
         self._seed, self._every, self._enter_after = seed, every, enter_after
         self._rows: Floats = np.zeros((window_rows, 0))
         self._labels = np.zeros(window_rows, dtype=np.int64)
+        self._known_from = 0  # the first row, in `learned`, of those that a schedule of fits began with
+        self._current = np.zeros(window_rows, dtype=np.bool_)  # rows that have not been forgotten
         self._next = min(FIRST, every)
         self._fits: Fits = InProcess() if fits is None else fits
         self._ticket: Any = None
@@ -124,6 +126,7 @@ class WindowBooster(Learner):
             self._rows[places, : rows.shape[1]] = rows[block]
             self._rows[places, rows.shape[1] :] = np.nan
             self._labels[places] = labels[block]
+            self._current[places] = True
             self.learned += len(places)
             done = block.stop
             if self.learned == due:
@@ -133,19 +136,38 @@ class WindowBooster(Learner):
         if self.request is not None:
             self._enter()
             return
-        after = min(self._enter_after, self._next // SOON)
+        rows = self._next - self._known_from
+        after = min(self._enter_after, rows // SOON)
         content = self._content(columns)
         if content is not None:
             self.request = FitRequest(content, self.learned + after)
             self._ticket = self._fits.submit(KIND, content)
-        self._next += min(self._next, self._every)
+        self._next += min(rows, self._every)
+
+    def forget(self, latest: int, keep_min: int) -> None:
+        """Older rows are not fitted on any more, and fits come as often as they did at first."""
+        order = np.arange(self.learned - min(self.learned, len(self._rows)), self.learned)
+        places = order % len(self._rows)
+        old = order < self.learned - latest
+        for label in range(self.classes):
+            mine = np.flatnonzero(self._current[places] & (self._labels[places] == label))
+            old[mine[len(mine) - min(keep_min, len(mine)) :]] = False
+        if not (old & self._current[places]).any():
+            return
+        self._current[places[old]] = False
+        self._known_from = self.learned - latest
+        soon = max(self.learned + max(latest // SOON, 1), self._known_from + min(FIRST, self._every))
+        if self.request is not None:
+            soon = max(soon, self.request.enters_at + 1)
+        self._next = min(self._next, soon)
 
     def _content(self, columns: Columns) -> bytes | None:
         """The window, oldest first, and all that the fit depends on; None while there is only one class."""
         filled = min(self.learned, len(self._rows))
         order = np.arange(self.learned - filled, self.learned) % len(self._rows)
+        order = order[self._current[order]]
         labels = self._labels[order]
-        if filled == 0 or (labels == labels[0]).all():
+        if not len(order) or (labels == labels[0]).all():
             return None
         width = self._rows.shape[1]
         return pack({
@@ -170,5 +192,6 @@ class WindowBooster(Learner):
         request = None if self.request is None else [self.request.content, self.request.enters_at]
         trees = None if self.trees is None else dict(sorted(self.trees.arrays.items()))
         return [
-            self.learned, self._next, self.fitted, self.refused, self._rows, self._labels, self._known, trees, request
+            self.learned, self._next, self._known_from, self.fitted, self.refused, self._rows, self._labels,
+            self._current, self._known, trees, request,
         ]  # fmt: skip

@@ -12,10 +12,12 @@ OBSERVED, COPIED, INTERPOLATED, GENERATED = range(len(ORIGINS))
 
 
 class Picked:
-    """Collects samples of the arrivals `values`, (n, d), and of rows beside them."""
+    """Collects samples of the arrivals `values`, (n, d), with their tiers, and of rows beside them."""
 
-    def __init__(self, values: Floats) -> None:
+    def __init__(self, values: Floats, tiers: bytes) -> None:
         self._values = values
+        self._tiers_of = tiers
+        self._tiers = bytearray()
         self._new: list[Floats] = []
         self._next = len(values)
         self._places: list[int] = []
@@ -28,6 +30,7 @@ class Picked:
     def add(self, place: int, label: int, origin: int, times: int, offset: tuple[float, ...]) -> None:
         """The arrival at `place`, so many times."""
         self._places.append(place)
+        self._tiers.append(self._tiers_of[place])
         self._labels.append(label)
         self._origins.append(origin)
         self._times.append(times)
@@ -40,8 +43,9 @@ class Picked:
     def add_new(
         self, rows: Floats, label: int, origin: int, offset: tuple[float, ...], times: Sequence[int] | None = None
     ) -> None:
-        """Rows that did not arrive, each once unless `times` says more."""
+        """Rows beside the arrival added last, each once unless `times` says more."""
         k = len(rows)
+        self._tiers += self._tiers[-1:] * k
         self._new.append(rows)
         self._places += range(self._next, self._next + k)
         self._next += k
@@ -58,5 +62,5 @@ class Picked:
         weights = self._weights and self._weights + [1.0] * (len(self._places) - len(self._weights))
         return Samples(
             offered.take(self._places, axis=0), self._labels, bytes(self._origins), self._times, self._offsets,
-            weights or None,
+            weights or None, bytes(self._tiers),
         )  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stream_balance.core.balance import over, pairs, plain, under
 from stream_balance.core.balance.generated import Generated
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.balance.strategy import Strategy
+from stream_balance.core.balance.stratified import Stratified
 from stream_balance.core.rates import Rates
 from stream_balance.errors import SettingsError
 
@@ -21,10 +24,17 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }  # fmt: skip
 
 
-def make_strategy(settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> Strategy:
-    """The strategy that the settings name, for a model that honours weights or not. Raises SettingsError."""
+def make_strategy(
+    settings: BalanceSettings, rates: Rates, tiers: Sequence[Rates] = (), *, weighs: bool = False
+) -> Strategy:
+    """The strategy that the settings name, for a model that honours weights or not. Raises SettingsError.
+
+    With the rates of each of `tiers`, one of each tier's own.
+    """
     kind = STRATEGIES.get(settings.strategy or "")
     if kind is None:
         known = ", ".join(STRATEGIES)
         raise SettingsError(f"balance.strategy: {settings.strategy!r} is no strategy; choose one of {known}.")
-    return kind(settings, rates, weighs=weighs)
+    if not tiers or kind is plain.NoBalancing:
+        return kind(settings, rates, weighs=weighs)
+    return Stratified(settings, rates, tiers, lambda each: kind(settings, each, weighs=weighs))

@@ -21,6 +21,7 @@ class BalanceSettings(RoomSettings):
     neighbours: PositiveInt = 5  # SMOTE interpolates towards one of so many; NearMiss measures the way to so many
     neighbour_rows_max: PositiveInt = 200  # neighbours of its own class are sought among so many of the newest rows
     minority_min: int = Field(default=2, ge=1)  # with fewer rows of the class to choose from, copies instead
+    by_tier: bool = False  # keep rates, copies and offsets of hot and of cold items apart, each to the target share
     tier_min: PositiveInt = 20  # with fewer rows of the class in the tier, those of all tiers are used
     mixed_rows_max: PositiveInt = 1_000  # neighbours of any class are sought among so many of the newest rows
     refresh_rows: PositiveInt = 64  # those are gathered anew after so many more

@@ -10,6 +10,7 @@ the share s, and s = .5 means equal classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from random import Random
 from typing import ClassVar
 
@@ -44,6 +45,10 @@ class Strategy:
         # By class: plan, the other plan, chance of the other.
         self._choices: list[tuple[Plan, Plan, float]] = []
         self._interpolator = Interpolator(settings.neighbours)
+
+    def parts(self) -> Sequence[Strategy]:
+        """The strategies that draw: this one, or one for each tier."""
+        return (self,)
 
     # -- multipliers
 
@@ -131,9 +136,11 @@ class Strategy:
         once = [plan.copies + plan.synthetic <= 1 and plan.weight == 1.0 for plan in plans]
         if all(once):
             offsets, n = [plans[i].offset for i in kept], len(kept)
-            rows = values if n == len(labels) else values.take(kept, axis=0)
-            return Samples(rows, [labels[i] for i in kept], bytes(n), [1] * n, offsets)
-        picked = Picked(values)
+            tiers = arrivals.tiers
+            if n < len(tiers):
+                values, tiers = values.take(kept, axis=0), bytes(tiers[i] for i in kept)
+            return Samples(values, [labels[i] for i in kept], bytes(n), [1] * n, offsets, tiers=tiers)
+        picked = Picked(values, arrivals.tiers)
         for i in kept:
             plan = plans[i]
             picked.add(i, labels[i], OBSERVED, 1, plan.offset)

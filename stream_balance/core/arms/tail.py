@@ -1,0 +1,89 @@
+"""Tail: the default arms once more, with as much to learn from rare items as from popular ones. In: as the arms.
+
+Weighting the tail up in one model trades the head for it, so the tail has models of its own, and the weights of the
+mixture, which are kept by tier, say what they count there; of the head they say nothing. Whether a row counts for more
+does not hang on its label, so what they say needs no correction: p(y | x) of a tier is the same however many of its
+rows there are.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from stream_balance.core.arms.learner import Bools
+from stream_balance.core.arms.linear import Linear
+from stream_balance.core.arms.replay_mlp import MADE, ReplayMLP
+from stream_balance.core.arms.shares import DecayedShares
+from stream_balance.core.records import HEAD, TAIL, TIERS, Columns, Floats, Samples
+
+TAIL_SHARE_MIN = 0.02  # below it the head still counts as much as a tail of this share would
+
+
+class TailLinear(Linear):
+    """`Linear` with head rows that count so much less that both tiers count alike."""
+
+    tail_only: bool = True
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__(classes)
+        self._tier_shares = DecayedShares(len(TIERS))
+        self._at = b""  # tiers of the rows at hand
+        self._factor = 1.0  # of the row at hand
+
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """As any learner, with the tiers of the rows."""
+        samples = samples.unrolled()
+        self._at = samples.tiers or bytes(len(samples))
+        super().learn(samples, columns)
+
+    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+        """A gradient step for each row; a row of the commoner tier is a smaller one."""
+        encoded = self._encoded(rows, columns)
+        step = self._step_binary if self.classes == 2 else self._step
+        for row, label, offset, tier in zip(encoded, labels, offsets, self._at, strict=True):
+            self._tier_shares.observe(tier)
+            head, tail = self._tier_shares.values()
+            rare = max(tail, TAIL_SHARE_MIN)
+            self._factor = min(rare / head, 1.0) if tier == HEAD else min(head / rare, 1.0)
+            step(row, label, offset)
+            self.shares.observe(label)
+        self._factor, self._at = 1.0, b""
+        self.learned += len(labels)
+
+    def _importance(self) -> list[float]:
+        """By class, of the row at hand: the tier's factor is the same for all, so that the offset stays."""
+        return [each * self._factor for each in super()._importance()]
+
+    def digest_state(self) -> object:
+        """The base's and the tiers' shares."""
+        return [super().digest_state(), self._tier_shares.values()]
+
+
+class TailReplayMLP(ReplayMLP):
+    """`ReplayMLP` with stratified batches: of the observed rows of each class half are of the tail."""
+
+    kinds: ClassVar[int] = 3  # observed in the head, made, observed in the tail
+    tail_only: bool = True
+
+    def __init__(self, classes: int = 2, seed: int = 0, *, networks: int = 1) -> None:
+        super().__init__(classes, seed, networks=networks)
+        self._at = b""
+
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """As any learner, with the tiers of the rows."""
+        samples = samples.unrolled()
+        self._at = samples.tiers or bytes(len(samples))
+        super().learn(samples, columns)
+        self._at = b""
+
+    def _rings(self, labels: list[int], made: Bools) -> list[int]:
+        rows = zip(labels, made.tolist(), self._at, strict=True)
+        return [label + self.classes * (MADE if artificial else 2 * (at == TAIL)) for label, artificial, at in rows]
+
+    def _observed(self, label: int, rows: int) -> dict[int, int]:
+        head, tail = label, label + 2 * self.classes
+        if not self._added[tail]:
+            return {head: rows}
+        if not self._added[head]:
+            return {tail: rows}
+        return {head: rows // 2, tail: rows - rows // 2}
