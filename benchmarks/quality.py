@@ -1,6 +1,6 @@
-"""Quality: our arms and their mixture against River's ensembles and its imblearn wrappers, on drifting streams.
+"""Quality: `auto` and each of its arms, as the service runs them, against River's ensembles and imblearn wrappers.
 
-Prequential, row by row, each label learned before the next row is scored; the same settings on every stream and seed.
+Drifting streams, row by row, each label learned before the next row is scored (prequential), the same settings on all.
 Six streams (Agrawal, Hyperplane, RandomRBF at 1 % and 5 %, an abrupt drift in the middle) make the mean; `jump`, whose
 rate goes from 1 % to 10 % and back, is shown beside it. CPU microseconds a row of this process, with the booster's
 fits, which run here. Thresholds follow the rule `prior`: the decayed rate before the row.
@@ -23,15 +23,17 @@ from benchmarks.streams import NAMES, SIX, Stream, make_stream
 from stream_balance.core.arms import make_model
 from stream_balance.core.arms.model import Model
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits
+from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.metrics_math import average_precision, calibration_error, grouped, roc_auc
 from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.core.pipeline import Pipeline, row_as_search
 from stream_balance.core.records import Columns, Floats, Samples
+from stream_balance.core.settings import CoreSettings
 
-ARMS = ("linear", "replay_mlp", "window_booster")
 FIGURES = ("auc", "ap", "ap_windows", "g_half", "g_tuned", "ece", "p/rate", "us/row")
 HEAD = b"\0"
 BLOCK = 64  # rows after which calibrators and weights move
-CALIBRATION = CalibratorSettings(shift_precision=0.5)
+TABLE: dict[str, Any] = {"features": {"builtin": False, "state": False}}
 WINDOWS = 10
 
 
@@ -42,11 +44,11 @@ class Scorer(Protocol):
 
 
 class Auto:
-    """Arms side by side, each behind its calibrator; what is said is their mixture. One arm: that arm calibrated."""
+    """The default arms, each behind its calibrator, and their mixture in a plain loop without what a service does."""
 
-    def __init__(self, arms: Iterable[str], seed: int) -> None:
-        self.models: list[Model] = [make_model(name, 2, seed) for name in arms]
-        self.calibrators = [Calibrator(CALIBRATION) for _ in self.models]
+    def __init__(self, seed: int) -> None:
+        self.models: list[Model] = [make_model(arm.model, 2, seed) for arm in DEFAULT_ARMS]
+        self.calibrators = [Calibrator(CalibratorSettings()) for _ in self.models]
         self.mixture = Mixture(MixtureSettings(), len(self.models))
         self._said: list[tuple[Floats, Floats, int]] = []
 
@@ -84,13 +86,26 @@ class Auto:
         self._said = []
 
 
-def ours(arms: Iterable[str], seed: int) -> Scorer:
-    """Arms by name, on the rows as matrices."""
+def bare(seed: int) -> Scorer:
+    """The mixture on the rows as matrices."""
 
     def score(stream: Stream) -> Floats:
-        auto = Auto(arms, seed)
+        auto = Auto(seed)
         rows, labels = stream.values, stream.labels.tolist()
         return np.array([auto.row(rows[i : i + 1], label, stream.columns) for i, label in enumerate(labels)])
+
+    return score
+
+
+def of_service(rooms: dict[str, Any], seed: int) -> Scorer:
+    """What the service does with the rows of a table: its pipeline, one search of one item a row, no delay."""
+
+    def score(stream: Stream) -> Floats:
+        pipeline = Pipeline(CoreSettings.model_validate({**TABLE, **rooms}), seed, ("no", "yes"), delay_rows=0)
+        found = np.empty(len(stream.labels))
+        for i, (x, label) in enumerate(zip(stream.dicts(), stream.labels.tolist(), strict=True)):
+            found[i] = pipeline.push_row(row_as_search(i, i * 1_000_000, dict(x)), label).probability[0, 0]
+        return found
 
     return score
 
@@ -116,9 +131,10 @@ def learners(seed: int) -> dict[str, Scorer]:
     """All that is compared."""
     aim = {0: 0.8, 1: 0.2}
     return {
-        "auto": ours(ARMS, seed),
-        **{name: ours([name], seed) for name in ARMS},
-        "logistic": of_river(logistic),
+        "auto": of_service({"balance": {"strategy": "auto"}, "arms": {"references": False}}, seed),
+        "auto, bare loop": bare(seed),
+        **{arm.model: of_service({"arms": {"pairs": (arm.name,), "references": False}}, seed) for arm in DEFAULT_ARMS},
+        "River logistic": of_river(logistic),
         "logistic over": of_river(lambda: imblearn.RandomOverSampler(logistic(), aim, seed=seed)),
         "logistic under": of_river(lambda: imblearn.RandomUnderSampler(logistic(), aim, seed=seed)),
         "adaptive tree": of_river(lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=seed)),
