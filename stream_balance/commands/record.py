@@ -65,8 +65,8 @@ def record(
             log.info("recording", dir=str(folder), next_offsets=named(source.positions()))
 
             def closed(name: str) -> None:
-                carried = carry(journal, folder) if journal is not None else None
-                log.info("segment closed", name=name, records=recording.records, journaled=carried)
+                carried = {} if journal is None else {"journaled": carry(journal, folder)}
+                log.info("segment closed", name=name, records_so_far=recording.records, **carried)
 
             _follow(source, recording, stop, closed, until_caught_up=until_caught_up)
             if journal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
@@ -166,6 +167,19 @@ def test_headings_and_tables_can_be_followed_by_ear(shown: Shown) -> None:
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert shown.script("return [...document.querySelectorAll('th')].filter(th => !th.textContent.trim()).length") == 0
+
+
+@needs_chromium
+@pytest.mark.skipif("STREAM_BALANCE_TEST_AXE" not in os.environ, reason="no axe.min.js (of npm's axe-core) is named")
+def test_axe_finds_nothing_to_mend(shown: Shown) -> None:
+    shown.script(Path(os.environ["STREAM_BALANCE_TEST_AXE"]).read_text())
+    shown.browser.set_script_timeout(120)
+    shown.until(lambda: shown.text("#state") == "running")
+    found = shown.browser.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run().then(result => done(result.violations.map(each => `${each.id}: ${each.nodes[0].html}`)))"
+    )
+    assert found == []
 
 
 @needs_chromium

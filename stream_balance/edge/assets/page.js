@@ -62,7 +62,7 @@ function ganCards(gan) {
       ["trainings asked for", number(gan.requests)], ["under way", gan.open ? gan.open.label : "none"],
       ["releases, refusals, expired", `${number(gan.releases)}, ${number(refused)}, ${number(gan.expired)}`],
       ...Object.entries(gan.pool).map(([name, pool]) => [`in use for ${name}`, `${pool.maker}, ${number(pool.rows)} rows, ${span(pool.age_s)} old`]),
-      ...Object.entries(gan.pool).map(([name, pool]) => [`learned for ${name}`, `${number(pool.drawn)}, at most ${percent(pool.share, 0)}`])]),
+      ...Object.entries(gan.pool).map(([name, pool]) => [`learned for ${name}`, `${number(pool.drawn)}, at most ${percent(pool.share, 0)}`])], "wide"),
     table("Trainings, latest first", ["at event", "class", "why", "outcome"], gan.history.length
       ? gan.history.slice(-6).reverse().map((one) => [number(one.position), one.label, one.asked_for, outcome(one)])
       : [["none", "–", "–", "–"]]),

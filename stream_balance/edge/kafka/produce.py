@@ -89,7 +89,8 @@ def produce(
     counts = look_up(settings, settings.topics, now_s=now_s, sleep=sleep)
     missing = [topic for topic in settings.topics if topic not in counts]
     if missing:
-        raise SettingsError(f"{absent(missing, settings)}. Say --create-topics --partitions N.")
+        how = "stream-balance produce LOG --create-topics --partitions N"
+        raise SettingsError(f"{absent(missing, settings)}. '{how}' makes them and sends the log.")
     produced = Produced()
     producer = client.connect(lambda: client.new_producer(settings), settings, now_s=now_s, sleep=sleep)
     outbox = Outbox(
