@@ -5,6 +5,7 @@ Each function here makes one or several and says what it expects; `stack` runs t
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import time
@@ -16,6 +17,7 @@ import orjson
 
 from stream_balance.edge.kafka import KafkaSettings, client
 from stream_balance.simulation.shop import generate
+from tests.integration import slow_model
 from tests.observability.staging import Stack
 
 ONE_ARM = ("--strategy", "smote_under")
@@ -139,6 +141,32 @@ def stands(stack: Stack) -> None:
     flood.wait()
 
 
+def too_slow(stack: Stack) -> None:
+    """A model of one's own that needs a minute for a search."""
+    os.environ[slow_model.PAUSE] = "8"  # for each item
+    act = stack.act("slow", "--model", slow_model.NAME, "--strategy", "none")
+    del os.environ[slow_model.PAUSE]
+    act.feed(shop(500, 14), STEADY)
+    act.expect("StreamBalanceLoopStalled", "the model needs a minute a search")
+
+
+def retention(stack: Stack) -> None:
+    """Records are deleted while the service is away; it may go on without them."""
+    act = stack.act("retention", *ONE_ARM, "--accept-data-loss")
+    lines = shop(6_000, 15)
+    act.feed(lines[:3_000], QUICK)
+    act.prometheus.until("stream_balance_checkpoints_total > 0 and on() stream_balance_records_lost_total == 0", 180.0)
+    act.kill_service()
+    act.feed(lines[3_000:], None).wait()
+    admin = client.new_admin(act.settings)
+    for topic in act.settings.topics:
+        for partition in range(stack.partitions):
+            admin.delete_records({client.TopicPartition(topic, partition): -1})  # all there are
+    admin.close()
+    act.start_service()
+    act.expect("StreamBalanceRecordsLost", "retention is faster than the service")
+
+
 def too_much_waits(stack: Stack) -> None:
     """A bound that is too small for what waits."""
     act = stack.act("bound", *ONE_ARM, "--set", "join.held_max=200")
@@ -196,5 +224,6 @@ def gan_without_time(stack: Stack) -> None:
 
 
 ACTS: tuple[Callable[[Stack], None], ...] = (
-    hands, stands, too_much_waits, no_purchases, rate_jumps, features_mixed_up, wrong_strategy, gan_without_time,
+    hands, stands, too_slow, retention, too_much_waits, no_purchases,
+    rate_jumps, features_mixed_up, wrong_strategy, gan_without_time,
 )  # fmt: skip
