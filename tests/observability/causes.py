@@ -164,7 +164,7 @@ def retention(stack: Stack) -> None:
             admin.delete_records({client.TopicPartition(topic, partition): -1})  # all there are
     admin.close()
     act.start_service()
-    act.expect("StreamBalanceRecordsLost", "retention is faster than the service")
+    act.expect("StreamBalanceRecordsLost", "retention overtakes the service")
 
 
 def too_much_waits(stack: Stack) -> None:
