@@ -29,6 +29,8 @@ class GanVetting(Record):
     c2st: Figure = None
     coverage: Figure = None
     dcr_share: Figure = None
+    marginal: Figure = None
+    pairwise_max: Figure = None
     gains: tuple[GanGain, ...] = ()
 
 

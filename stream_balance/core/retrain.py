@@ -276,6 +276,7 @@ def _told(vetting: Vetting) -> GanVetting:
     quality = vetting.quality
     return GanVetting(
         maker=vetting.maker, verdict=vetting.verdict, reason=vetting.reason, share=vetting.share, c2st=quality.c2st,
-        coverage=quality.coverage, dcr_share=quality.dcr_share,
+        coverage=quality.coverage, dcr_share=quality.dcr_share, marginal=quality.marginal,
+        pairwise_max=quality.pairwise_max,
         gains=tuple(GanGain(**asdict(g)) for g in vetting.gains),
     )  # fmt: skip

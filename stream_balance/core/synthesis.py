@@ -63,6 +63,8 @@ class RecipeSettings(RoomSettings):
     exact_share_max: float = Field(
         default=0.02, ge=0.0, le=1.0
     )  # equal to a row learned, beyond what held-out rows are
+    marginal_max: float = Field(default=0.1, ge=0.0, le=1.0)  # mean distance of the columns, beyond chance
+    pair_max: float = Field(default=0.2, ge=0.0, le=1.0)  # distance of the worst pair of columns, beyond chance
     shares: tuple[float, ...] = (0.1, 0.2)  # of made rows among all that are learned: what the shadow test chooses from
     shadow_repeats: PositiveInt = 2  # trainings of each model on each diet
     errors: PositiveFloat = 1.64  # a gain counts beyond so many standard errors
@@ -126,9 +128,9 @@ class Quality:
     dcr_share: float  # share of made rows nearer to a row learned than to one held out, at equal numbers of both
     exact_share: float  # made rows equal to a row learned
     exact_share_real: float  # held-out rows equal to a row learned: what is natural in this table
-    marginal: float  # mean over columns: Kolmogorov-Smirnov or total variation distance
-    marginal_max: float
+    marginal: float  # mean over columns: Kolmogorov-Smirnov or total variation distance, less what chance makes
     pairwise: float  # mean over pairs of columns: total variation of their joint table, less what chance makes
+    pairwise_max: float  # of the worst pair
 
 
 @dataclass(frozen=True, slots=True)

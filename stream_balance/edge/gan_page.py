@@ -50,7 +50,7 @@ def page(pipeline: Pipeline, source: str) -> str:
 
 def _history(outcomes: tuple[GanOutcome, ...]) -> Iterator[str]:
     heads = ("event", "class", "asked for", "outcome", "reason", "begun", "maker", "verdict", "share", "C2ST",
-             "coverage", "DCR share", "best gain over none, copies (errors)")  # fmt: skip
+             "coverage", "DCR share", "columns", "worst pair", "best gain over none, copies (errors)")  # fmt: skip
     yield "<table><tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
     for outcome in reversed(outcomes):
         first = [f"{outcome.position:,}", outcome.label, outcome.asked_for, outcome.outcome, outcome.reason,
@@ -59,7 +59,14 @@ def _history(outcomes: tuple[GanOutcome, ...]) -> Iterator[str]:
             cells = [*first]
             if vetting is not None:
                 cells += [vetting.maker, f"{vetting.verdict}, {vetting.reason}"]
-                figures = (vetting.share, vetting.c2st, vetting.coverage, vetting.dcr_share)
+                figures = (
+                    vetting.share,
+                    vetting.c2st,
+                    vetting.coverage,
+                    vetting.dcr_share,
+                    vetting.marginal,
+                    vetting.pairwise_max,
+                )
                 cells += ["" if figure is None else f"{figure:.2f}" for figure in figures]
                 best = max(vetting.gains, key=lambda gain: gain.over_none or 0.0, default=None)
                 cells.append("" if best is None else (

@@ -222,7 +222,7 @@ CHILDREN: tuple[Metric, ...] = (
     counter("gan_requests", "Trainings of the GAN asked for.", at("gan.requests")),
     counter("gan_releases", "Releases of generated rows adopted.", at("gan.releases")),
     counter("gan_refusals", "Trainings that gave no release, by reason: the vetting's (harm, inconclusive, c2st, "
-            "coverage, exact_copies, near_copies, not_finite, too_few_rows, constant, "
+            "coverage, marginals, pairs, exact_copies, near_copies, not_finite, too_few_rows, constant, "
             "privacy_budget, no_opacus) or the child's.",
             each("gan.refusals"), "reason"),
     counter("gan_releases_expired", "Releases that left the pool because of their age.", at("gan.expired")),

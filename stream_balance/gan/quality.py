@@ -22,6 +22,7 @@ TREES, LEAF_ROWS, FOLDS = 100, 2, 5
 NEIGHBOURS = 5
 CELLS = 4  # a numeric column is cut into so many cells for the joint tables
 PAIRS_MAX = 300
+KS_MEAN = (np.pi / 2) ** 0.5 * np.log(2)  # of the Kolmogorov distribution
 DISTANCE_ROWS_MAX = 2_000
 
 
@@ -30,6 +31,9 @@ def quality_of(
 ) -> Quality:
     """Figures of rows `made` (m, d), given the rows `learned` from and the rows `held_out`."""
     marginal = marginal_distances(made, held_out, nominal)
+    # The mean Kolmogorov-Smirnov distance of two samples of one distribution, where it is continuous.
+    by_chance = KS_MEAN * (1 / len(made) + 1 / len(held_out)) ** 0.5
+    pairs = pairwise_distances(made, held_out, table)
     near = [encoded(rows[-DISTANCE_ROWS_MAX:], table) for rows in (made, learned, held_out)]
     return Quality(
         c2st=c2st(made, held_out, seed),
@@ -37,9 +41,9 @@ def quality_of(
         dcr_share=dcr_share(*near),
         exact_share=exact_share(made, learned),
         exact_share_real=exact_share(held_out, learned),
-        marginal=float(np.mean(marginal)) if marginal else 0.0,
-        marginal_max=max(marginal, default=0.0),
-        pairwise=pairwise_distance(made, held_out, table),
+        marginal=max(float(np.mean(marginal)) - by_chance, 0.0) if marginal else 0.0,
+        pairwise=float(np.mean(pairs)) if pairs else 0.0,
+        pairwise_max=max(pairs, default=0.0),
     )
 
 
@@ -107,8 +111,8 @@ def marginal_distances(made: Floats, real: Floats, nominal: tuple[int, ...]) -> 
     return found
 
 
-def pairwise_distance(made: Floats, real: Floats, table: Table) -> float:
-    """Mean total variation between the joint tables of pairs of columns, less what two halves of chance would show.
+def pairwise_distances(made: Floats, real: Floats, table: Table) -> list[float]:
+    """By pair of columns: total variation between both joint tables, less what two halves of chance would show.
 
     Chance: two samples of n and m from one table with c cells differ by about sum sqrt(p (1/n + 1/m) / (2 pi)).
     """
@@ -122,7 +126,7 @@ def pairwise_distance(made: Floats, real: Floats, table: Table) -> float:
         ]
         by_chance = np.sqrt((tables[0] + tables[1]) / 2 * (1 / len(made) + 1 / len(real)) / (2 * np.pi)).sum()
         found.append(max(float(np.abs(tables[0] - tables[1]).sum() / 2 - by_chance), 0.0))
-    return float(np.mean(found)) if found else 0.0
+    return found
 
 
 def _cells(rows: Floats, table: Table) -> Ints:

@@ -37,6 +37,8 @@ def quality_breach(quality: Quality, settings: RecipeSettings) -> str | None:
         "near_copies": quality.dcr_share > settings.dcr_share_max,
         "c2st": quality.c2st > settings.c2st_max,
         "coverage": quality.coverage < settings.coverage_min,
+        "marginals": quality.marginal > settings.marginal_max,
+        "pairs": quality.pairwise_max > settings.pair_max,
     }
     return next((name for name, broken in breaches.items() if broken), None)
 

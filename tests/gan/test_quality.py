@@ -45,9 +45,28 @@ def test_copies_with_a_little_noise_are_near_copies() -> None:
     assert quality_breach(quality, RecipeSettings()) == "near_copies"
 
 
+BLIND = RecipeSettings(c2st_max=1.0, coverage_min=0.0, dcr_share_max=1.0, exact_share_max=1.0)
+
+
+def shuffled(rows: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.column_stack([rng.permutation(column) for column in rows.T])
+
+
+@pytest.mark.parametrize("held_out", [150, 40, 17])
+def test_pairs_and_marginals_refuse_garbage_by_themselves_and_real_rows_never(held_out: int) -> None:
+    table = Table(LEARNED, layout_of(LEARNED, NOMINAL, levels_max=20, level_rows_min=5))
+    garbage = {"pairs": shuffled(FRESH, 1), "marginals": FRESH[np.argsort(FRESH[:, 0])[-100:]]}
+    for seed in range(5):
+        held = mixed(held_out, 40 + seed)
+        for reason, made in {None: mixed(400, 50 + seed), **garbage}.items():
+            found = quality_breach(quality_of(made, LEARNED, held, NOMINAL, table, seed=0), BLIND)
+            # Of seventeen rows no limit can ask much: there the forest and the shadow test are left.
+            assert found == reason or (held_out == 17 and found is None)
+
+
 def test_shuffled_columns_are_seen_by_the_forest_and_the_pairs_not_by_the_marginals() -> None:
-    rng = np.random.default_rng(0)
-    made = np.column_stack([rng.permutation(column) for column in FRESH.T])
+    made = shuffled(FRESH, 0)
     quality, real = judged(made), judged(FRESH)
     assert quality_breach(quality, RecipeSettings()) == "c2st"
     assert quality.marginal == pytest.approx(real.marginal, abs=0.01)
@@ -58,7 +77,7 @@ def test_rows_of_one_corner_do_not_cover() -> None:
     corner = mixed(4_000, 4)
     quality = judged(corner[corner[:, 0] > 1.0][:400])
     assert quality.coverage < 0.5
-    assert quality.marginal_max > 0.5
+    assert quality.marginal > 0.2
 
 
 def test_a_table_of_few_different_rows_is_not_taken_for_copied() -> None:
