@@ -20,7 +20,7 @@ ROWS_MAX = 2_000  # newest real rows, and made ones
 SHOWN_POINTS, SHOWN_COLUMNS, BINS, LEVELS = 600, 48, 16, 10
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:1.2rem;color:#17212b;background:#fff}"
-    "svg{border:1px solid #d5dce3;margin:.2rem;font-size:10px}table{border-collapse:collapse}"
+    "svg{border:1px solid #d5dce3;margin:.2rem;font-size:10px;vertical-align:top}table{border-collapse:collapse}"
     "td,th{padding:.1rem .6rem .1rem 0;text-align:left;border-bottom:1px solid #e6eaef}"
 )
 
