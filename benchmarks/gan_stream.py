@@ -3,7 +3,8 @@
 The simulated shop (season, prices, new items) through the whole pipeline, trainings in a child process as in the
 service. Strategies: `none`; `copies`, which is `gan` without ever asking for a training; `gan`. Average precision and
 log-loss of what was served, over the second half of the events; lifts are paired by seed, with the standard error over
-seeds. CPU microseconds an impression are those of the loop's process; the child's are told apart.
+seeds. CPU microseconds an impression are those of the loop's process; the child's are told apart, and
+wall seconds, which a busy machine makes meaningless.
 
     python -m benchmarks.gan_stream [--events 40000] [--seeds 0 1 2] [--model logistic] [--adopt helps]
 """
@@ -83,6 +84,7 @@ def line(name: str, runs: list[dict[str, Any]], beside: list[dict[str, Any]] | N
     made = sum(each["samples"]["generated"] for each in runs) / sum(sum(each["samples"].values()) for each in runs)
     said = f"{name:<8} {ap.mean():.4f} {loss.mean():.4f} {np.mean([r['us'] for r in runs]):6.1f} {made:9.3f}"
     said += f" {sum(r['child_cpu_s'] for r in runs):9.1f} {sum(r['stall_s'] for r in runs):8.1f}"
+    said += f" {sum(r['wall_s'] for r in runs):7.1f}"
     if beside is not None:
         for field in ("ap", "log_loss"):
             lift = np.array([mine[field] - other[field] for mine, other in zip(runs, beside, strict=True)])
@@ -109,7 +111,9 @@ def main() -> None:
     for strategy in ("none", "copies", "gan"):
         found[strategy] = [run(strategy, asked.model, asked.events, seed, gan) for seed in asked.seeds]
         print(strategy, [round(each["ap"], 4) for each in found[strategy]], flush=True)
-    print("\n         ap     log_loss us/row generated child_cpu  stall_s   ap over copies     log-loss over copies")
+    print(
+        "\n         ap     log_loss us/row generated child_cpu  stall_s  wall_s  ap over copies    log-loss over copies"
+    )
     for name, runs in found.items():
         print(line(name, runs, found["copies"] if name != "copies" else None))
     print("\nseed  event  asked for  outcome  reason             warm  makers: c2st, coverage, best gain (error)")
