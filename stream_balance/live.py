@@ -18,6 +18,7 @@ from stream_balance.edge.merge import LaneKey, Polled
 from stream_balance.edge.portion import Portion
 from stream_balance.edge.telemetry import LagClock
 from stream_balance.errors import BadRecord, WorldError
+from stream_balance.live_recording import LiveRecording
 from stream_balance.live_saving import LiveSaving
 from stream_balance.saving import Saving
 from stream_balance.service import Session
@@ -80,14 +81,18 @@ class LiveLoop:
         stop: threading.Event,
         *,
         saving: Saving | None = None,
+        recorded: LiveRecording | None = None,
         commit_s: float = 1.0,
         flush_max_s: float = 60.0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._saving = (
-            LiveSaving(saving, source, sink, session, patience_s=flush_max_s, now_s=now_s) if saving else None
-        )
+        self._saving: LiveSaving | None = None
+        if saving is not None:
+            before = self._settle_recording
+            self._saving = LiveSaving(saving, source, sink, session, patience_s=flush_max_s, now_s=now_s, before=before)
+        self._recorded = recorded
         self._stop_max_s = saving.settings.stop_max_s if saving else STOP_FLUSH_S
+        self._write_max_s = saving.settings.write_max_s if saving else STOP_FLUSH_S  # nobody waits for the end then
         self._now_s = now_s
         self._source = source
         self._sink = sink
@@ -110,6 +115,7 @@ class LiveLoop:
             self._saving.open()
         else:
             self._source.open()
+        self._begin_recording()
         self._tell("reading")
         board = self._session.board
         if board is not None:
@@ -122,9 +128,7 @@ class LiveLoop:
                 self._saving.decided()
             self._telemetry.enter("work")
             began_s = self._now_s()
-            for record in records:
-                self._session.take(record, record.value)
-                self._note_latency(record)
+            self._take(records)
             portion.took(len(records), self._now_s() - began_s)
             self._note_state()
             self._unsettled = self._unsettled or bool(records)
@@ -164,10 +168,29 @@ class LiveLoop:
         if self._saving is None:
             self.settle()
             return
-        until_s = (self._stopping_since_s() if self._stop.is_set() else self._now_s()) + self._stop_max_s
+        until_s = self._now_s() + self._write_max_s
+        if self._stop.is_set():
+            until_s = self._stopping_since_s() + self._stop_max_s
         self._telemetry.enter("flush")
         self._flush()
         self._saving.end(until_s)
+
+    def _take(self, records: Sequence[Polled]) -> None:
+        for record in records:
+            if self._recorded is not None:
+                self._recorded.take(record)
+            self._session.take(record, record.value)
+            self._note_latency(record)
+
+    def _begin_recording(self) -> None:
+        if self._recorded is not None and self._saving is not None:
+            afresh = self._saving.afresh
+            if not self._recorded.begin(self._source.positions(), afresh=afresh):
+                self._session.log.warning("recording begins late", so="a replay of it does not come to this state")
+
+    def _settle_recording(self) -> None:
+        if self._recorded is not None:
+            self._recorded.settle(self._source)
 
     def _note_latency(self, record: Polled) -> None:
         """From the record's time to its score handed to the producer; only searches are scored."""

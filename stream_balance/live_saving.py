@@ -35,7 +35,9 @@ def lanes(named_positions: Mapping[str, int]) -> dict[LaneKey, int]:
 
 
 class LiveSaving:
-    """Saves one live session. `patience_s`: how long the broker may be without records that we once read."""
+    """Saves one live session. `patience_s`: how long the broker may be without records that we once read; `before` is
+    called before each snapshot.
+    """
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class LiveSaving:
         *,
         patience_s: float,
         now_s: Callable[[], float],
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self._saving = saving
         self._keeper = saving.keeper
@@ -54,8 +57,14 @@ class LiveSaving:
         self._session = session
         self._patience_s = patience_s
         self._now_s = now_s
+        self._before = before
         self._unforced = 0  # merge decisions that have been journaled
         self._missing_since_s: float | None = None
+
+    @property
+    def afresh(self) -> bool:
+        """There was no checkpoint."""
+        return self._saving.loaded is None
 
     def open(self) -> None:
         """Begin where the checkpoint stands, and take the order that was taken after it; or at the beginning."""
@@ -118,6 +127,7 @@ class LiveSaving:
             self._source.commit(lanes(position["offsets"]))
         if keeper.is_due():
             telemetry.enter("checkpoint")
+            self._before()
             mark = self._sink.mark()
             keeper.start(self._snapshot(), lambda: self._sink.is_acknowledged(mark))
         self._session.state["checkpoint"] = keeper.state()
@@ -129,6 +139,7 @@ class LiveSaving:
     def end(self, until_s: float) -> None:
         """Everything handed out is acknowledged: save it. Raises WorldError if that is not done by then."""
         self._session.telemetry.enter("checkpoint")
+        self._before()
         position = self._keeper.finish(self._snapshot, self._session.serve, until_s)
         self._source.commit(lanes(position["offsets"]))
         self._session.state["checkpoint"] = self._keeper.state()

@@ -77,14 +77,10 @@ MUTANTS = (
            "            if self._saving is not None:\n                self._saving.decided()\n"
            '            self._telemetry.enter("work")\n'
            "            began_s = self._now_s()\n"
-           "            for record in records:\n"
-           "                self._session.take(record, record.value)\n"
-           "                self._note_latency(record)\n",
+           "            self._take(records)\n",
            '            self._telemetry.enter("work")\n'
            "            began_s = self._now_s()\n"
-           "            for record in records:\n"
-           "                self._session.take(record, record.value)\n"
-           "                self._note_latency(record)\n"
+           "            self._take(records)\n"
            "            if self._saving is not None:\n                self._saving.decided()\n", LIVES),
     Mutant("the journal is not followed", "stream_balance/live_saving.py",
            "        self._source.follow(plan)\n", "        return\n", LIVES),

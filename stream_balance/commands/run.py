@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,13 +31,16 @@ from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import Stopped, sleep_until, stop_on_signals
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
+from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.log import Log, LogSettings, make_log
 from stream_balance.errors import SettingsError, StreamBalanceError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
+from stream_balance.live_recording import LiveRecording
 from stream_balance.saving import Saving, saving
 from stream_balance.service import Session, make_codec, make_pipeline, serving
+from stream_balance.settings import Settings
 
 LEAVE_S = 1.5  # after what a clean stop may take
 
@@ -66,6 +70,27 @@ def tell_begin(log: Log, saved: Saving | None) -> None:
         )  # fmt: skip
 
 
+@contextmanager
+def recording(folder: Path | None, settings: Settings) -> Iterator[LiveRecording | None]:
+    """A recording in that folder, which is ours alone meanwhile; None without one."""
+    if folder is None or settings.checkpoint.dir is None:
+        yield None
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--record {str(folder)!r} cannot be made a folder: {error.strerror}.") from error
+    lock = FolderLock(folder)
+    try:
+        recorded = LiveRecording(folder, settings.record, settings.checkpoint.dir)
+        try:
+            yield recorded
+        finally:
+            recorded.close()
+    finally:
+        lock.release()
+
+
 def run(
     config: Config = None,
     assignments: Set = None,
@@ -82,6 +107,14 @@ def run(
         bool, typer.Option("--accept-data-loss", help="Go on behind records that retention or a new topic took away.")
     ] = False,
     checkpoint_dir: CheckpointDir = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write what is taken to a recording, in the order in which it is taken. Needs a checkpoint folder.",
+            show_default=False,
+        ),
+    ] = None,
     until_caught_up: Annotated[
         bool, typer.Option("--until-caught-up", help="Leave once every partition is read to its end.")
     ] = False,
@@ -89,7 +122,7 @@ def run(
     """Read search and purchase events from Kafka, learn, publish scores; until SIGTERM or Ctrl-C.
 
     What it makes of complete topics equals what `replay` makes of the log. With a checkpoint folder it goes on where
-    it was, however it ended, as if it had never ended.
+    it was, however it ended, as if it had never ended. A replay of what --record wrote comes to the same state.
 
     Example: stream-balance run -c settings.toml --checkpoint-dir state
     """
@@ -105,11 +138,17 @@ def run(
             "workers.early is on without a checkpoint folder: where an answer enters is journaled there. Set "
             "checkpoint.dir (--checkpoint-dir), or leave workers.early off."
         )
+    if record is not None and settings.checkpoint.dir is None:
+        raise SettingsError(
+            "--record without a checkpoint folder: after a restart nobody would know what is written already. Set "
+            "checkpoint.dir (--checkpoint-dir), or leave --record out."
+        )
     log = make_log(settings.log, sys.stderr)
     board = Board(refresh_s=settings.http.refresh_s, stall_s=settings.http.stall_s)
     with (
         stop_on_signals(settings.checkpoint.stop_max_s + LEAVE_S) as stop, ended_in(log, settings.log),
         saving(settings, settings.checkpoint.dir, "kafka", log.warning) as saved, serving(board, settings) as server,
+        recording(record, settings) as recorded,
     ):  # fmt: skip
         pipeline = (saved.pipeline if saved is not None else None) or make_pipeline(settings)
         if settings.log.format == "console":
@@ -129,7 +168,9 @@ def run(
             publish=prediction_publisher(sink, settings.wire.classes), log=log, bad_share=BadShare(settings.bad),
             journal=saved.journal if saved is not None else None, early=settings.workers.early,
         )  # fmt: skip
-        loop = LiveLoop(source, sink, session, stop, saving=saved, flush_max_s=settings.kafka.outage_max_s)
+        loop = LiveLoop(
+            source, sink, session, stop, saving=saved, recorded=recorded, flush_max_s=settings.kafka.outage_max_s
+        )
         try:
             loop.run(until_caught_up=until_caught_up, batch_max=settings.kafka.poll_records_max)
         except Stopped:

@@ -1,8 +1,8 @@
 """Log file: recorded events in order. In: paths of JSON lines. Out: LogRecord, for `replay` and `produce`.
 
 Each file is read in its own order; files are merged by the total order (ts, search before purchase, event_id, content
-hash), smallest head first. Within a file, neighbouring good records with equal ts are put in total order, at most
-`tie_max` at a time. Bad records have no place in the order: they come out when met.
+hash), smallest head first. Within a file, but for what `run --record` wrote, neighbouring good records with equal ts
+are put in total order, at most `tie_max` at a time. Bad records have no place in the order: they come out when met.
 
 **Record time.** A line `{"record_time": ms, "record": {...}}` says it. Else it is estimated from the decodable ones
 among the `NEAR` lines before and after. In a sorted log the neighbour of rank b, where b lines come before, is just the
@@ -31,7 +31,7 @@ from stream_balance.core.order import OrderKey, order_key
 from stream_balance.core.records import Event, RoomSettings
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.lines import COMPRESSED, PARQUET_MAGIC, ByteChain, ByteFile, Line, split_lines
-from stream_balance.edge.segments import segments
+from stream_balance.edge.segments import is_as_taken, segments
 from stream_balance.errors import BadRecord, SettingsError, WorldError
 
 NEAR = 64  # lines on either side
@@ -139,7 +139,8 @@ class LogReader:
 
     def _read_one(self, file: ByteFile | ByteChain) -> Iterator[LogRecord]:
         lines = split_lines(file, self._codec.settings.record_bytes_max + _WRAPPER_BYTES)
-        return _read_lines(lines, file.path, self._codec, self._settings)
+        in_turn = {"tie_max": 1} if file.path.is_dir() and is_as_taken(file.path) else {}
+        return _read_lines(lines, file.path, self._codec, self._settings.model_copy(update=in_turn))
 
 
 def _open(path: Path, read_bytes: int) -> ByteFile | ByteChain:

@@ -20,8 +20,10 @@ from pydantic import PositiveFloat, PositiveInt
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.logfile import wrap
-from stream_balance.edge.segments import MANIFEST, VERSION, read_manifest
+from stream_balance.edge.segments import MANIFEST, MERGED, TAKEN, VERSION, read_manifest
 from stream_balance.errors import SettingsError, WorldError
+
+_BY = {MERGED: "'record'", TAKEN: "'run --record'"}
 
 
 class RecordSettings(RoomSettings):
@@ -35,10 +37,11 @@ class RecordSettings(RoomSettings):
 class Recording:
     """An open folder. `append` records, then `rotate` with the positions behind the last of them.
 
-    Not thread-safe, one writer a folder. Counters: `records`, `removed` (segments beyond `segments_max`).
+    `order` says whose order it is: that of a merge of its own, or the one in which a service took the records. Not
+    thread-safe, one writer a folder. Counters: `records`, `removed` (segments beyond `segments_max`).
     """
 
-    def __init__(self, folder: Path, settings: RecordSettings) -> None:
+    def __init__(self, folder: Path, settings: RecordSettings, *, order: str = MERGED) -> None:
         self._folder = folder
         self._settings = settings
         self._stream: Any = None
@@ -50,7 +53,14 @@ class Recording:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(f"{str(folder)!r} cannot be made a folder: {error.strerror}.") from error
-        self._manifest = read_manifest(folder) or {"version": VERSION, "next": 1, "segments": [], "positions": {}}
+        self._manifest = read_manifest(folder) or {
+            "version": VERSION, "next": 1, "segments": [], "positions": {}, "order": order,
+        }  # fmt: skip
+        if self._manifest.get("order", MERGED) != order:
+            raise SettingsError(
+                f"{str(folder)!r} was recorded by {_BY[self._manifest.get('order', MERGED)]}, this is "
+                f"{_BY[order]}, whose order may be another. Name another folder."
+            )
         known = {segment["name"] for segment in self._manifest["segments"]}
         for path in folder.glob("events-*"):
             if path.name not in known:

@@ -11,6 +11,7 @@ from stream_balance.errors import SettingsError
 
 MANIFEST = "recording.json"
 VERSION = 1
+MERGED, TAKEN = "merged", "taken"  # whose order a recording has: equal times are put in order when it is read, or not
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -33,3 +34,8 @@ def segments(folder: Path) -> list[Path]:
     if manifest is None:
         raise SettingsError(f"{str(folder)!r} is a folder without {MANIFEST}; name a log, or a recording's folder.")
     return [folder / segment["name"] for segment in manifest["segments"]]
+
+
+def is_as_taken(folder: Path) -> bool:
+    """Whether a recording has the order in which a service took its records."""
+    return (read_manifest(folder) or {}).get("order") == TAKEN

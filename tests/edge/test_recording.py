@@ -10,8 +10,9 @@ import pytest
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.recording import Recording, RecordSettings
-from stream_balance.edge.segments import MANIFEST, segments
+from stream_balance.edge.segments import MANIFEST, MERGED, TAKEN, segments
 from stream_balance.errors import SettingsError
+from stream_balance.live_recording import LiveRecording
 
 TIME_US = 1_772_357_400_000_000
 
@@ -69,6 +70,33 @@ def test_a_segment_that_the_manifest_does_not_name_is_recorded_again(tmp_path: P
     record(again, 3, 6)
     again.rotate({"a/0": 6}, {})
     assert values(tmp_path) == [line(number) for number in range(6)]
+
+
+@pytest.mark.parametrize("order", [MERGED, TAKEN])
+def test_equal_times_are_put_in_order_unless_a_service_took_them_so(order: str, tmp_path: Path) -> None:
+    recording = Recording(tmp_path, RecordSettings(), order=order)
+    lines = [line(0).replace(b"p0", name) for name in (b"b", b"a")]
+    for each in lines:
+        recording.append(each, TIME_US)
+    recording.rotate({"a/0": 2}, {})
+    assert values(tmp_path) == (lines if order == TAKEN else lines[::-1])
+    with pytest.raises(SettingsError, match="whose order may be another"):
+        Recording(tmp_path, RecordSettings(), order=MERGED if order == TAKEN else TAKEN)
+
+
+def test_a_live_recording_fits_its_service_or_is_refused(tmp_path: Path) -> None:
+    night, state = tmp_path / "night", tmp_path / "state"
+    state.mkdir()
+    lane = ("s", 0)
+    assert LiveRecording(night, RecordSettings(), state).begin({lane: 5}, afresh=True)
+    assert not LiveRecording(night, RecordSettings(), state).begin({lane: 5}, afresh=False)
+    before = Recording(night, RecordSettings(), order=TAKEN)
+    before.append(line(0), TIME_US)
+    before.rotate({"s/0": 6}, {})
+    assert LiveRecording(night, RecordSettings(), state).begin({lane: 5}, afresh=False)
+    for positions, afresh in (({lane: 7}, False), ({lane: 0}, True), ({lane: 6, ("s", 1): 1}, False)):
+        with pytest.raises(SettingsError, match="they do not fit together"):
+            LiveRecording(night, RecordSettings(), state).begin(positions, afresh=afresh)
 
 
 def test_only_the_latest_segments_are_kept(tmp_path: Path) -> None:

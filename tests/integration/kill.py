@@ -8,7 +8,8 @@ start-up or from its work; whether a checkpoint was being written then is seen f
 was trained from the processes there are. Compared are the report and the state digest: of complete topics with a replay
 of their log; of growing ones, whose order depends on when they were read, with one life without a break that begins at
 the first checkpoint, before any event, and follows the whole merge journal. And every prediction published twice, by
-that life too, must be the same to the last bit.
+that life too, must be the same to the last bit. The service records what it takes (`run --record`) over all its lives;
+a replay of that must come to the same as well.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Kills:
     repeated: int = 0  # searches whose prediction left more than once
     decisions: int = 0  # merge decisions that times did not force, journaled
     releases: int = 0  # trainings whose rows were taken, in the end
+    recorded: bool = False  # a replay of what was recorded meanwhile comes to the same
     same: bool = False  # report and digest equal those of a run in one piece
     reasons: list[str] = field(default_factory=list)
 
@@ -134,9 +136,10 @@ def kill_often(
     rng, kills = random.Random(seed), Kills()
     log, state = folder / "log.jsonl", folder / "state"
     log.write_bytes(b"".join(line + b"\n" for line in generate(events, seed=seed)))
+    recording = folder / "recording"
     arguments = [
         "run", *arms, *flags(settings), "--port", "0", "--checkpoint-dir", str(state),
-        "--set", "checkpoint.interval_s=0.15",
+        "--set", "checkpoint.interval_s=0.15", "--record", str(recording),
     ]  # fmt: skip
     if growing:
         arguments += ["--set", f"checkpoint.keep={ALL}"]
@@ -166,10 +169,24 @@ def kill_often(
         first = folder / "one-life"
         kills.decisions = keep_the_first(state, first)
         arguments[arguments.index(str(state))] = str(first)
+        del arguments[arguments.index("--record") :]
         whole = report_of(*arguments, "--until-caught-up")
     else:
         whole = report_of("replay", log, *arms)
+    told = report_of("replay", recording, *arms)
+    kills.recorded = comparable(told) == comparable(final)
+    if not kills.recorded:
+        kills.reasons.append(f"after kills: {_summary(final)}; a replay of its recording: {_summary(told)}")
     kills.releases = (final["gan"] or {"releases": 0})["releases"]
+    _look_at_predictions(settings, final, kills)
+    kills.same = comparable(final) == comparable(whole)
+    if not kills.same:
+        kills.reasons.append(f"after kills: {_summary(final)}; in one piece: {_summary(whole)}")
+    return kills
+
+
+def _look_at_predictions(settings: KafkaSettings, final: dict[str, Any], kills: Kills) -> None:
+    """Every search has one, and those that left more than once are the same."""
     predictions = read_all(settings, settings.predictions_topic)
     by_search: dict[str, set[bytes]] = {}
     for value in predictions:
@@ -182,10 +199,6 @@ def kill_often(
     missing = final["events"]["search"] - final["examples"]["duplicates"] - len(by_search)
     if missing > 0:
         kills.reasons.append(f"{missing} searches have no prediction")
-    kills.same = comparable(final) == comparable(whole)
-    if not kills.same:
-        kills.reasons.append(f"after kills: {_summary(final)}; in one piece: {_summary(whole)}")
-    return kills
 
 
 def keep_the_first(state: Path, folder: Path) -> int:

@@ -258,7 +258,7 @@ class Keeper:
                 self.abandon()
                 raise WorldError(
                     f"checkpoint.dir {self._disk.where!r}: the checkpoint was not done in time. The last good one is "
-                    "kept; what came after it will be done again at the next start (checkpoint.stop_max_s)."
+                    "kept; what came after it will be done again at the next start (checkpoint.stop_max_s at a stop)."
                 )
             serve()
             self._sleep(LOOK_AGAIN_S)
