@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--purchases", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--strategies", nargs="+", default=["none", "smote", "random_under", "smote_under"])
+    parser.add_argument("--strategies", nargs="+", default=["none", "smote", "random_under", "auto"])
     options = parser.parse_args()
     head = "".join(f"{name:>17}" for name in (*FIGURES, "exposure"))
     print(f"{'strategy':16}{'tier':5}{'bought':>9}{head}   (mean and spread over the seeds)")
