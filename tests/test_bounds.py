@@ -26,6 +26,7 @@ REACHED_BY = {
     "target.blocks_max": ROOMS + "a_target_rests_on_its_latest_blocks_and_keeps_its_latest_decisions",
     "target.block_rows": ROOMS + "a_target_rests_on_its_latest_blocks_and_keeps_its_latest_decisions",
     "target.decisions_max": ROOMS + "a_target_rests_on_its_latest_blocks_and_keeps_its_latest_decisions",
+    "mixture.decisions_max": ROOMS + "the_latest_decisions_on_arms_are_kept",
     "threshold.window_rows": ROOMS + "a_threshold_looks_at_its_latest_rows",
     "rates.blocks_max": ROOMS + "rates_rest_on_their_latest_blocks",
     "metrics.window_rows": "core/test_scorecard.py::test_a_window_without_enough_positives_is_bounded_by_its_rows",

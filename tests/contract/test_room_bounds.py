@@ -12,6 +12,7 @@ import pytest
 from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.balance.informed import Informed
 from stream_balance.core.comparison import Comparison, ComparisonSettings
+from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Columns, Floats
 from stream_balance.core.target import TargetControl, TargetSettings
@@ -28,6 +29,17 @@ def test_a_comparison_rests_on_its_latest_blocks() -> None:
     for n in range(1, 31):
         comparison.add(world.rows(0.1, 0.1, 20))
         assert len(comparison._blocks) == min(n, 10)
+
+
+def test_the_latest_decisions_on_arms_are_kept() -> None:
+    settings = MixtureSettings(review_rows=10, pause_reviews=2, pause_rows=50, pause_rows_max=100, decisions_max=3)
+    mixture = Mixture(settings, 2)
+    for _ in range(100):
+        losses = np.array([[0.1] * 10, [2.0 if mixture.running[1] else np.nan] * 10])
+        mixture.learn(losses, bytes(10))
+        assert len(mixture.decisions) == min(mixture.decided, 3)
+    assert mixture.decided > 6
+    assert [each.position for each in mixture.decisions][-1] > 500  # the latest ones
 
 
 def test_a_target_rests_on_its_latest_blocks_and_keeps_its_latest_decisions() -> None:
