@@ -234,7 +234,8 @@ class LiveLoop:
         told = f"Kafka has left our predictions or dead letters unanswered for {waited_s:.0f} s"
         self._note_state(told + ".")
         if self._stop.is_set():  # nothing more is to be read or shown, and both take time when no broker answers
-            self._check_patience(told, self._now_s() - self._stopping_since_s(), STOP_FLUSH_S, "at a stop")
+            patience_s = min(self._flush_max_s, STOP_FLUSH_S)
+            self._check_patience(told, self._now_s() - self._stopping_since_s(), patience_s, "at a stop")
             return
         self._session.serve()
         self._source.ask()
