@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.streams import SIX, make_stream
+from benchmarks.streams import SIX, make_stream, push_shop
 from stream_balance.core.metrics_math import average_precision, calibration_error, grouped, roc_auc
 from stream_balance.core.pipeline import Pipeline, row_as_search
 from stream_balance.core.records import Floats
 from stream_balance.core.report import Report
 from stream_balance.core.settings import CoreSettings
-from stream_balance.edge.logfile import read_lines
-from stream_balance.service import make_codec, make_pipeline
+from stream_balance.service import make_pipeline
 from stream_balance.settings import load
-from stream_balance.simulation.shop import Shop
 
 FIGURES = ("loss", "AP", "AUC", "ECE", "loss after", "AP after", "AUC after", "alarms", "cuts")
 TABLE: dict[str, Any] = {"features": {"builtin": False, "state": False}}
@@ -47,22 +45,18 @@ class Keeping(Pipeline):
 
     kept: list[tuple[Floats, tuple[int, ...]]]
 
-    def _mature(self, matured: Any) -> None:
+    def _mature(self, matured: Any, *between: Any) -> None:
         for examples in matured:
             self.kept.append((examples.scored.probability[:, 0], examples.labels))
-            super()._mature([examples])
+            super()._mature([examples], *between)
 
 
 def of_shop(rows: int, seed: int, rooms: dict[str, Any]) -> tuple[Floats, Floats, Report]:
     """The same of so many impressions of the shop."""
     settings = load(None, {"seed": seed, "shop": {"broken_share": 0.0}, **rooms})
-    pipeline, codec = make_pipeline(settings), make_codec(settings)
+    pipeline = make_pipeline(settings)
     pipeline.__class__, pipeline.kept = Keeping, []  # type: ignore[attr-defined]
-    for record in read_lines(Shop(settings.shop, seed).events(), codec):
-        assert record.event is not None
-        pipeline.push(record.event, record.data)
-        if pipeline.joiner.counts.matured >= rows:
-            break
+    push_shop(pipeline, settings, lambda each: each.joiner.counts.matured >= rows)
     said = np.concatenate([each for each, _ in pipeline.kept])  # type: ignore[attr-defined]
     labels = np.array([label for _, each in pipeline.kept for label in each])  # type: ignore[attr-defined]
     return said, labels > 0, pipeline.report(digest=False)

@@ -7,14 +7,19 @@ another seed. `jump` is RandomRBF whose rate goes from 1 % to 10 % and back whil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from river.datasets import synth
 
+from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Columns, Floats
+from stream_balance.edge.logfile import read_lines
+from stream_balance.service import make_codec
+from stream_balance.settings import Settings
+from stream_balance.simulation.shop import Shop
 
 SIX = ("agrawal_1", "agrawal_5", "hyperplane_1", "hyperplane_5", "rbf_1", "rbf_5")
 NAMES = (*SIX, "jump")
@@ -71,3 +76,12 @@ def make_stream(name: str, rows: int, seed: int) -> Stream:
     for key in found[0]:
         columns.add(str(key))
     return Stream(name, np.array([list(x.values()) for x in found], dtype=np.float64), labels, columns)
+
+
+def push_shop(pipeline: Pipeline, settings: Settings, enough: Callable[[Pipeline], bool]) -> None:
+    """Events of the simulated shop into a pipeline, until it has had enough."""
+    for record in read_lines(Shop(settings.shop, settings.seed).events(), make_codec(settings)):
+        assert record.event is not None
+        pipeline.push(record.event, record.data)
+        if enough(pipeline):
+            break

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.streams import push_shop
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, FeatureValue
 from stream_balance.core.report import Report
 from stream_balance.core.settings import CoreSettings
-from stream_balance.edge.logfile import read_lines
-from stream_balance.service import make_codec, make_pipeline
+from stream_balance.service import make_pipeline
 from stream_balance.settings import load
-from stream_balance.simulation.shop import Shop
 from stream_balance.testing import make_purchase, make_search
 
 FIGURES = ("AP", "AUC", "loss", "ECE", "p/rate")
@@ -60,12 +59,8 @@ def measured(which: str, rows: int, seed: int, rooms: dict[str, Any]) -> Report:
         return pipeline.report(digest=False)
     shop = {"broken_share": 0.0, "items": 5_000, "items_new": 500}
     settings = load(None, {"seed": seed, "shop": shop, "tiers": {"head_share": 0.9}, **rooms})
-    served, codec = make_pipeline(settings), make_codec(settings)
-    for record in read_lines(Shop(settings.shop, seed).events(), codec):
-        assert record.event is not None
-        served.push(record.event, record.data)
-        if served.joiner.counts.matured >= rows:
-            break
+    served = make_pipeline(settings)
+    push_shop(served, settings, lambda each: each.joiner.counts.matured >= rows)
     return served.report(digest=False)
 
 

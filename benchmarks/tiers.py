@@ -14,11 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.streams import push_shop
 from stream_balance.core.report import Scope
-from stream_balance.edge.logfile import read_lines
-from stream_balance.service import make_codec, make_pipeline
+from stream_balance.service import make_pipeline
 from stream_balance.settings import load
-from stream_balance.simulation.shop import Shop
 
 FIGURES = ("AUC", "AP", "recall", "G-mean", "ECE", "p/rate")
 SHOP = {"broken_share": 0.0, "items": 5_000, "items_new": 500}
@@ -37,12 +36,8 @@ def of_tier(scope: Scope) -> list[float]:
 def measure(strategy: str, seed: int, purchases: int) -> list[float]:
     """Tail's share of the purchases, FIGURES of the head, of the tail, and the tail's exposure over the shop's."""
     settings = load(None, {"seed": seed, "shop": SHOP, "tiers": {"head_share": 0.9}, "balance": {"strategy": strategy}})
-    pipeline, codec = make_pipeline(settings), make_codec(settings)
-    for record in read_lines(Shop(settings.shop, seed).events(), codec):
-        assert record.event is not None
-        pipeline.push(record.event, record.data)
-        if pipeline.joiner.counts.positive >= purchases:
-            break
+    pipeline = make_pipeline(settings)
+    push_shop(pipeline, settings, lambda each: each.joiner.counts.positive >= purchases)
     report = pipeline.report(digest=False)
     head, tail, exposure = report.metrics.tiers.head, report.metrics.tiers.tail, report.exposure
     assert exposure.tail_share is not None
