@@ -9,6 +9,7 @@ journaled before anything made of it leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from stream_balance.edge.checkpoint.keeper import Snapshot
 from stream_balance.edge.kafka.sink import KafkaSink
@@ -123,6 +124,7 @@ class LiveSaving:
         keeper.note(records)
         position = keeper.settled()
         if position is not None:
+            self._session.log.debug("checkpoint in place", **self._told(position))
             telemetry.enter("flush")
             self._source.commit(lanes(position["offsets"]))
         if keeper.is_due():
@@ -143,3 +145,12 @@ class LiveSaving:
         position = self._keeper.finish(self._snapshot, self._session.serve, until_s)
         self._source.commit(lanes(position["offsets"]))
         self._session.state["checkpoint"] = self._keeper.state()
+        self._session.log.info("checkpoint in place", **self._told(position))
+
+    def _told(self, position: Mapping[str, Any]) -> dict[str, Any]:
+        """What a log line says of the last checkpoint."""
+        last = self._keeper.last
+        return {
+            "checkpoint": self._keeper.latest, "bytes": last.bytes, "write_s": round(last.seconds, 3),
+            "next_offsets": position["offsets"],
+        }  # fmt: skip

@@ -19,7 +19,7 @@ from stream_balance.edge.checkpoint.fit_journal import Entry, FitJournal
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.keeper import About, Keeper
 from stream_balance.edge.checkpoint.lock import FolderLock
-from stream_balance.edge.checkpoint.store import Loaded, Store, Tell
+from stream_balance.edge.checkpoint.store import Loaded, Store, Tell, untold
 from stream_balance.edge.checkpoint.writer import ForkWriter, InlineWriter, Writer
 from stream_balance.errors import SettingsError
 from stream_balance.service import versions
@@ -97,7 +97,7 @@ def read_key(settings: CheckpointSettings) -> bytes | None:
     return key
 
 
-def open_store(folder: Path, settings: Settings, tell: Tell = lambda _: None) -> tuple[LocalDisk, Store]:
+def open_store(folder: Path, settings: Settings, tell: Tell = untold) -> tuple[LocalDisk, Store]:
     """The checkpoints of a folder, for reading and writing."""
     disk = LocalDisk(folder)
     allowed = AllowList(trusted_modules(settings))
@@ -113,7 +113,7 @@ def begin(
     *,
     more: Mapping[str, Any] | None = None,
     is_ours: Callable[[], bool] = lambda: True,
-    tell: Tell = lambda _: None,
+    tell: Tell = untold,
     follow: Mapping[str, Entry] | None = None,
     **clocks: Any,
 ) -> Saving:

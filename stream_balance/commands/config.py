@@ -8,6 +8,7 @@ import orjson
 import typer
 
 from stream_balance.commands.options import Config, Set, gather
+from stream_balance.service import make_pipeline
 
 app = typer.Typer(no_args_is_help=True, help="Check or show the settings.")
 
@@ -31,9 +32,11 @@ def _toml(document: dict[str, Any], path: str = "") -> list[str]:
 def check(config: Config = None, assignments: Set = None) -> None:
     """Exit 0 if the settings are right, 2 with one line per mistake if they are not.
 
+    Models and strategies are made as the service would make them; no file with a key is opened, no broker asked.
+
     Example: stream-balance config check -c settings.toml
     """
-    gather(config, assignments)
+    make_pipeline(gather(config, assignments))
     typer.echo("settings are right")
 
 

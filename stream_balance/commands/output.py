@@ -18,9 +18,10 @@ from stream_balance.errors import WorldError
 STDERR = Console(stderr=True)
 
 
-def tell(words: str) -> None:
-    """A warning for the person at the terminal."""
-    STDERR.print(f"warning: {words}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+def tell(words: str, **fields: object) -> None:
+    """A warning for the person at the terminal, and the numbers it is about."""
+    about = "".join(f" {name}={value}" for name, value in fields.items())
+    STDERR.print(f"warning: {words}{about}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def write_report(report: dict[str, Any], target: str | None, title: str) -> None:

@@ -22,6 +22,8 @@ from tests.integration.slow_model import PAUSE
 from tests.integration.test_run import call, flags
 
 PATIENCE_S = 120.0
+USER_ID = re.compile(r"\bu\d+\b")  # as the simulated shop writes them
+TOKEN = "9f2c41d07e55b8a3"  # asked for by the service's routes
 
 
 class Service:
@@ -30,8 +32,12 @@ class Service:
     def __init__(
         self, kafka: KafkaSettings, folder: Path, *more: str, prefix: tuple[str, ...] = (), pause_s: float = 0.0
     ) -> None:
-        self.arguments = ("run", *flags(kafka), "--port", "0", "--checkpoint-dir", str(folder), *more)
-        told = ("--report", "-", "--set", "log.format=json")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        token_file = folder.parent / "token"
+        token_file.write_text(TOKEN)
+        guarded = ("--set", f"http.token_file={token_file}")
+        self.arguments = ("run", *flags(kafka), "--port", "0", "--checkpoint-dir", str(folder), *guarded, *more)
+        told = ("--report", "-", "--set", "log.format=json", "--set", "log.level=debug")
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "stream_balance", *self.arguments, *told],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -57,6 +63,14 @@ class Service:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+        self._look_through_the_log()
+
+    def _look_through_the_log(self) -> None:
+        """Whatever a test does to the service: no line of it speaks of a user, or gives away the token."""
+        private = [line for line in self.told if USER_ID.search(line) or TOKEN in line]
+        assert not private, f"these are never logged: {''.join(private)}"
+        levels = {json.loads(line)["level"] for line in self.told if line.startswith("{")}
+        assert levels <= {"debug", "info", "warning", "error"}
 
     def _read_log(self) -> None:
         for line in self.process.stderr or ():
@@ -97,7 +111,8 @@ class Service:
         return dict(json.loads(self._out))
 
     def get(self, route: str) -> bytes:
-        with urllib.request.urlopen(f"{self.url}/{route}", timeout=30) as answer:
+        asked = urllib.request.Request(f"{self.url}/{route}", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return bytes(answer.read())
 
     def health(self) -> dict[str, Any]:

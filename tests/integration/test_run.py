@@ -60,6 +60,7 @@ class Running:
         assert self.process.stderr is not None
         first = self.process.stderr.readline()
         assert "http://" in first, first + self.process.stderr.read()
+        self.told = ""  # its log, once it has ended
         self.url = first.split()[1].removesuffix("/metrics")
 
     def get(self, route: str) -> Any:
@@ -79,8 +80,8 @@ class Running:
     def stop(self) -> dict[str, Any]:
         """SIGTERM: drain, leave, report."""
         self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, err
+        out, self.told = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, self.told
         return dict(json.loads(out))
 
 

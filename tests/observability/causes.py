@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import random
 import resource
-import time
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,12 +18,14 @@ import orjson
 
 from stream_balance.edge.kafka import KafkaSettings, client
 from stream_balance.simulation.shop import generate
+from tests.conftest import ROOT
 from tests.integration import slow_model
 from tests.observability.staging import Stack
 
 ONE_ARM = ("--strategy", "smote_under")
 # Rates are for a machine of two cores that does something else as well; the shop makes .63 events a second.
 STEADY, QUICK = 60.0, 300.0
+HOSPITAL = 43_200.0  # 400 admissions a day become 200 a second
 HURRY_ON = 6.0  # where a rule looks back for hours or a day
 SMALL_GAN = {
     "swap_after_events": 300, "retrain_events": 400, "check_events": 100, "copula_rows_min": 15, "gan_rows_min": 30,
@@ -33,6 +36,15 @@ SMALL_GAN = {
 def shop(events: int, seed: int) -> list[bytes]:
     """Lines of the simulated shop."""
     return list(generate(events, seed))
+
+
+def admissions(count: int, seed: int) -> list[bytes]:
+    """Lines of the simulated hospital: three rare classes."""
+    program = ROOT / "examples" / "admissions.py"
+    made = subprocess.run(
+        [sys.executable, str(program), "--records", str(count), "--seed", str(seed)], check=True, capture_output=True
+    )
+    return made.stdout.splitlines()
 
 
 # What happens to a log
@@ -60,6 +72,18 @@ def others_features(lines: Iterable[bytes], seed: int) -> Iterator[bytes]:
                 seen.append(mine)
             del seen[:-1_000]
         yield orjson.dumps(event)
+
+
+def others_measurements(lines: Iterable[bytes], seed: int) -> Iterator[bytes]:
+    """What was measured of a patient is that of another one."""
+    rng = random.Random(seed)
+    seen: list[dict[str, Any]] = []
+    for line in lines:
+        record = orjson.loads(line)
+        if "vitals" in record:
+            seen.append({key: record[key] for key in ("vitals", "labs", "ward")})
+            record |= rng.choice(seen)
+        yield orjson.dumps(record)
 
 
 @contextmanager
@@ -114,8 +138,8 @@ def hands(stack: Stack) -> None:
 
     def restart() -> None:
         act.start_service()
-        act.prometheus.until('up{job="stream-balance"} == 1')
-        time.sleep(2.0)  # long enough to be scraped
+        (began,) = act.of_the_service("process_start_time_seconds")
+        act.prometheus.until(f'process_start_time_seconds{{job="stream-balance"}} == {began!r}')
         act.kill_service()
 
     act.expect("StreamBalanceRestartLoop", "it is restarted again and again", step=restart)
@@ -198,6 +222,19 @@ def features_mixed_up(stack: Stack) -> None:
     act.expect("StreamBalanceAucDrop", "items come with others' features", more_s=600.0)
 
 
+def several_classes(stack: Stack) -> None:
+    """Three diagnoses: measurements are mixed up for a while, then one diagnosis is never made again."""
+    wire = ("--set", "wire.preset=admissions")
+    late = ("--one-vs-rest", "--set", "join.window_s=172800", "--set", "window.age_max_s=8640000")
+    act = stack.act("classes", "--model", "logistic", "--strategy", "none", *wire, *late, hurry=HURRY_ON * stack.hurry)
+    lines = admissions(66_000, 16)
+    third = len(lines) // 3
+    gone = (line for line in lines[2 * third :] if b'"diagnosis": "embolism"' not in line)
+    act.feed([*lines[:third], *others_measurements(lines[third : 2 * third], seed=1), *gone], HOSPITAL, *wire)
+    act.expect("StreamBalanceClassAucDrop", "patients come with others' measurements", more_s=600.0)
+    act.expect("StreamBalanceClassGone", "one diagnosis is never made again", more_s=600.0)
+
+
 def wrong_strategy(stack: Stack) -> None:
     """A strategy that hurts on this stream."""
     act = stack.act(
@@ -225,5 +262,5 @@ def gan_without_time(stack: Stack) -> None:
 
 ACTS: tuple[Callable[[Stack], None], ...] = (
     hands, stands, too_slow, retention, too_much_waits, no_purchases,
-    rate_jumps, features_mixed_up, wrong_strategy, gan_without_time,
+    rate_jumps, features_mixed_up, several_classes, wrong_strategy, gan_without_time,
 )  # fmt: skip

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.edge.kafka.produce import create_log_topics
@@ -77,13 +80,19 @@ class Act:
         self.service.process.kill()
         self.service.process.communicate()
 
-    def feed(self, lines: Iterable[bytes], speed: float | None) -> subprocess.Popen[bytes]:
-        """Send them at so many times their own speed; None = as fast as it goes."""
+    def of_the_service(self, metric: str) -> list[float]:
+        """The figures of a metric as the service itself shows them now."""
+        with urllib.request.urlopen(f"{self.service.url}/metrics", timeout=30) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            return [sample.value for family in families for sample in family.samples if sample.name == metric]
+
+    def feed(self, lines: Iterable[bytes], speed: float | None, *more: str) -> subprocess.Popen[bytes]:
+        """Send them at so many times their own speed; None = as fast as it goes. `more` are flags of `produce`."""
         log = self.folder / f"{len(self.feeders)}.jsonl"
         log.write_bytes(b"".join(line + b"\n" for line in lines))
         pace = () if speed is None else ("--speed", str(speed))
         sender = subprocess.Popen(
-            command("produce", log, *flags(self.settings), *pace, "--quiet"), stderr=subprocess.DEVNULL
+            command("produce", log, *flags(self.settings), *pace, *more, "--quiet"), stderr=subprocess.DEVNULL
         )
         self.feeders.append(sender)
         return sender

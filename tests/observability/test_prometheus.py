@@ -22,6 +22,7 @@ from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.edge.kafka.produce import create_log_topics
 from tests.conftest import ROOT
 from tests.integration.conftest import Broker, broker, free_ports  # noqa: F401  # a fixture
+from tests.integration.service import USER_ID
 from tests.integration.test_run import Running, command, flags
 
 pytestmark = [
@@ -127,6 +128,10 @@ def scraped(
         feeder.wait(30)
         prometheus.end()
         service.stop()
+        # Arms, drift, a release: whatever was told, no user was named.
+        assert "release adopted" in service.told
+        assert "drift alarm" in service.told
+        assert not USER_ID.search(service.told), service.told
 
 
 @pytest.mark.parametrize(("dashboard", "title", "expression"), QUERIES)

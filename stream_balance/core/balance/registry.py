@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from stream_balance.core.balance import over, pairs, plain, under
@@ -24,6 +25,21 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }  # fmt: skip
 
 
+AUTO = "auto"  # no strategy of one model, so not among them; `core/lineup.py` knows what it stands for
+
+
+def _unknown(name: str) -> str:
+    known = ", ".join(STRATEGIES)
+    if name == AUTO:
+        return f"'auto' is several models side by side, each with a strategy of its own; one takes one of {known}."
+    near = difflib.get_close_matches(name, [AUTO, *STRATEGIES], n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"balance.strategy, or an arm: {name!r} is no strategy.{meant} Choose auto (several models side by side; for "
+        f"no arm), or one of {known}."
+    )
+
+
 def make_strategy(
     settings: BalanceSettings, rates: Rates, tiers: Sequence[Rates] = (), *, weighs: bool = False
 ) -> Strategy:
@@ -33,8 +49,7 @@ def make_strategy(
     """
     kind = STRATEGIES.get(settings.strategy or "")
     if kind is None:
-        known = ", ".join(STRATEGIES)
-        raise SettingsError(f"balance.strategy: {settings.strategy!r} is no strategy; choose one of {known}.")
+        raise SettingsError(_unknown(settings.strategy or ""))
     if not tiers or kind is plain.NoBalancing:
         return kind(settings, rates, weighs=weighs)
     return Stratified(settings, rates, tiers, lambda each: kind(settings, each, weighs=weighs))

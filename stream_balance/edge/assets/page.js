@@ -1,7 +1,7 @@
 // The live page: listens to /events, draws everything anew.
 import { Chart, bars, byId, level, make, missing, number, percent, ratio, reliability, seen, span, table, tile } from "./charts.js";
 
-let last = null, paused = false, ended = false;
+let last = null, paused = false, ended = false, heldBack = 0;
 
 // -- the parts of the page
 
@@ -131,6 +131,7 @@ function drawStream({ report, state }) {
 
 function drawAll() {
   if (!last || paused) return;
+  heldBack = 0;
   // Redrawing must not take the focus away from who reads with the keyboard.
   const region = document.activeElement?.closest?.("[aria-label]"), label = region?.getAttribute("aria-label"), inChart = document.activeElement?.tagName === "svg";
   drawTiles(last); charts.forEach((chart) => chart.update()); drawBalance(last); drawArms(last); drawTiers(last); drawStream(last);
@@ -162,7 +163,9 @@ function listen() {
     if (last.point && (!seen.points.length || last.point.t > seen.points[seen.points.length - 1].t)) seen.points.push(last.point);
     if (seen.points.length > 800) seen.points = seen.points.filter((_, i) => i % 2 === 0);
     showPulse(last.pulse);
+    if (paused) heldBack += 1;
     drawAll();
+    showPause();
   });
   source.addEventListener("pulse", (event) => showPulse(JSON.parse(event.data)));
   source.addEventListener("ended", () => { ended = true; show("ok", "ended"); });
@@ -171,11 +174,14 @@ function listen() {
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
   });
 }
-byId("pause").addEventListener("click", (event) => {
+function showPause() {
+  byId("pause").setAttribute("aria-pressed", String(paused));
+  byId("pause").textContent = paused ? `Go on${heldBack ? ` (${number(heldBack)} newer)` : ""}` : "Pause";
+}
+byId("pause").addEventListener("click", () => {
   paused = !paused;
-  event.currentTarget.setAttribute("aria-pressed", String(paused));
-  event.currentTarget.textContent = paused ? "Go on" : "Pause";
   drawAll();
+  showPause();
 });
 byId("charts").append(...charts.map((chart) => chart.element));
 charts.forEach((chart) => chart.update());

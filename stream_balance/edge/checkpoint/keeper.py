@@ -20,7 +20,7 @@ from stream_balance.edge.checkpoint.disk import Disk, disk_error
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.journal import MergeJournal
 from stream_balance.edge.checkpoint.settings import CheckpointSettings
-from stream_balance.edge.checkpoint.store import Loaded, Store, Tell, temporary_name
+from stream_balance.edge.checkpoint.store import Loaded, Store, Tell, temporary_name, untold
 from stream_balance.edge.checkpoint.writer import Outcome, Writer
 from stream_balance.errors import WorldError
 
@@ -66,7 +66,7 @@ class Keeper:
         about: About,
         *,
         is_ours: Callable[[], bool] = lambda: True,
-        tell: Tell = lambda _: None,
+        tell: Tell = untold,
         now_s: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
@@ -91,6 +91,7 @@ class Keeper:
         self._why = ""  # the last one failed
         self.made = 0
         self.failures = 0
+        self.latest = 0  # number of the last one that came into place
         self.last = Outcome()
         self.loop_stop_s = 0.0  # the longest time that a snapshot held up the loop
 
@@ -195,10 +196,11 @@ class Keeper:
     def _came_into_place(self, sequence: int, outcome: Outcome) -> None:
         self._under_way = None
         self.made += 1
+        self.latest = sequence
         self.last = outcome
         self._good_at_s = self._now_s()
         if self._failing_since_s is not None:
-            self._tell("checkpoints can be written again")
+            self._tell("checkpoints can be written again", checkpoint=sequence)
             self._failing_since_s = None
         self.journal.settled(sequence)
         try:
@@ -213,7 +215,7 @@ class Keeper:
         self._events += under_way.events
         self.failures += 1
         now_s = self._now_s()
-        self._tell(f"checkpoint {under_way.sequence} failed, the last good one stays: {reason}")
+        self._tell("checkpoint failed, the last good one stays", checkpoint=under_way.sequence, reason=reason)
         if self._failing_since_s is None:
             self._failing_since_s = now_s
         self._clear(under_way)

@@ -21,9 +21,13 @@ from stream_balance.edge.checkpoint.format import Damaged, Header, Summing, Trai
 from stream_balance.edge.checkpoint.migrations import MIGRATIONS, Migration, Path
 from stream_balance.errors import SettingsError, WorldError
 
-Tell = Callable[[str], None]
+Tell = Callable[..., None]  # words, and the numbers they are about as named fields
 _CHECKPOINT = re.compile(r"checkpoint-(\d{10})\.sbc")
 _TEMPORARY = re.compile(r"checkpoint-\d{10}\.tmp")
+
+
+def untold(_words: str, **_fields: Any) -> None:
+    """Nobody listens."""
 
 
 def file_name(sequence: int) -> str:
@@ -56,7 +60,7 @@ class Store:
         allowed: AllowList,
         *,
         key: bytes | None = None,
-        tell: Tell = lambda _: None,
+        tell: Tell = untold,
         migrations: Mapping[int, Migration] = MIGRATIONS,
     ) -> None:
         self._disk = disk
