@@ -5,6 +5,8 @@ Figures are those of the report, by tier: whole life, probabilities as served, e
 tail's share of the top slots under our order, over its share under the shop's.
 
     python -m benchmarks.tiers [--purchases 10000] [--seeds 0 1 2] [--strategies none smote random_under auto]
+
+A strategy with `/by_tier` behind it balances each tier by itself (balance.by_tier).
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def of_tier(scope: Scope) -> list[float]:
 
 def measure(strategy: str, seed: int, purchases: int) -> list[float]:
     """Tail's share of the purchases, FIGURES of the head, of the tail, and the tail's exposure over the shop's."""
-    settings = load(None, {"seed": seed, "shop": SHOP, "tiers": {"head_share": 0.9}, "balance": {"strategy": strategy}})
+    name, _, apart = strategy.partition("/")
+    balance = {"strategy": name, "by_tier": apart == "by_tier"}
+    settings = load(None, {"seed": seed, "shop": SHOP, "tiers": {"head_share": 0.9}, "balance": balance})
     pipeline = make_pipeline(settings)
     push_shop(pipeline, settings, lambda each: each.joiner.counts.positive >= purchases)
     report = pipeline.report(digest=False)
@@ -55,7 +59,7 @@ def show(name: str, runs: Sequence[Sequence[float]]) -> None:
         cells = "".join(f"{mean[i]:8.4f} +-{spread[i]:6.4f}" for i in range(at, at + n))
         more = f"{mean[-1]:8.3f} +-{spread[-1]:6.3f}" if tier == "tail" else ""
         share = mean[0] if tier == "tail" else 1.0 - mean[0]
-        print(f"{name if tier == 'head' else '':16}{tier:5}{share:9.3f}{cells}{more}", flush=True)
+        print(f"{name if tier == 'head' else '':22}{tier:5}{share:9.3f}{cells}{more}", flush=True)
 
 
 def main() -> None:
@@ -65,7 +69,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=["none", "smote", "random_under", "auto"])
     options = parser.parse_args()
     head = "".join(f"{name:>17}" for name in (*FIGURES, "exposure"))
-    print(f"{'strategy':16}{'tier':5}{'bought':>9}{head}   (mean and spread over the seeds)")
+    print(f"{'strategy':22}{'tier':5}{'bought':>9}{head}   (mean and spread over the seeds)")
     for strategy in options.strategies:
         show(strategy, [measure(strategy, seed, options.purchases) for seed in options.seeds])
 

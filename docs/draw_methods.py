@@ -82,7 +82,7 @@ def marks_of(name: str, trained: bool = False) -> tuple[list[str], dict[str, flo
         if i < SEEN_FIRST:
             continue
         if samples is None or not len(samples):
-            marks.append(_circle("d", point, 2.2))
+            marks.append(circle("d", point, 2.2))
             continue
         for j in range(len(samples)):
             kind, times = ORIGINS[samples.origins[j]], samples.times[j]
@@ -91,24 +91,24 @@ def marks_of(name: str, trained: bool = False) -> tuple[list[str], dict[str, flo
             if kind in ("interpolated", "generated"):
                 marks.append(_triangle(kind[0], samples.rows[j]))
             elif kind == "copied":
-                marks.append(_circle("c", samples.rows[j], 3.0 + 0.9 * times))
+                marks.append(circle("c", samples.rows[j], 3.0 + 0.9 * times))
             else:
                 size = 2.2 * weight**0.5 if samples.labels[j] == 0 else 2.8 * weight**0.5
-                marks.append(_circle("r" if samples.labels[j] else "m", samples.rows[j], size))
+                marks.append(circle("r" if samples.labels[j] else "m", samples.rows[j], size))
     return marks, learned
 
 
-def _place(point: Floats) -> tuple[float, float]:
+def place(point: Floats) -> tuple[float, float]:
     return (point[0] + 3.2) / 7.0 * SIZE, SIZE * 0.8 - (point[1] + 2.4) / 5.6 * SIZE * 0.8
 
 
-def _circle(kind: str, point: Floats, radius: float) -> str:
-    x, y = _place(point)
+def circle(kind: str, point: Floats, radius: float) -> str:
+    x, y = place(point)
     return f'<circle class="{kind}" cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}"/>'
 
 
 def _triangle(kind: str, point: Floats) -> str:
-    x, y = _place(point)
+    x, y = place(point)
     return f'<path class="{kind}" d="M{x:.0f} {y - 3:.0f}l3 5h-6z"/>'
 
 

@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from stream_balance.settings import load, read_environment
 from tests.conftest import ROOT
@@ -36,6 +38,15 @@ SERVICES = compose()["services"]
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_yaml_files_can_be_read(path: Path) -> None:
     assert yaml.safe_load(path.read_text())
+
+
+def test_the_schema_of_compose_is_content() -> None:
+    program = shutil.which("check-jsonschema", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("check-jsonschema is not installed")
+    command = [program, "--builtin-schema", "vendor.compose-spec", str(ROOT / "docker-compose.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_variable_has_a_default() -> None:
@@ -129,9 +140,17 @@ def test_the_image_has_a_pinned_base_and_runs_as_nobody_special() -> None:
 
 def test_the_image_has_torch_for_the_cpu_alone_before_all_else() -> None:
     steps = re.findall(r"pip install (.*)", (DEPLOY / "Dockerfile").read_text())
-    assert steps == ['--index-url "${TORCH_INDEX}" -c constraints.txt torch', "-c constraints.txt '.[gan]'"]
+    assert steps == ['--no-deps --index-url "${TORCH_INDEX}" -c constraints.txt torch', "-c constraints.txt '.[gan]'"]
     assert re.search(r"^ARG TORCH_INDEX=https://\S+/whl/cpu$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    assert re.search(r"^torch==[\d.]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+
+def test_the_image_pins_what_it_is_made_of() -> None:
+    pinned = dict(re.findall(r"^([\w-]+)==([\w.]+)$", (DEPLOY / "constraints.txt").read_text(), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in [*project["dependencies"], *project["optional-dependencies"]["gan"]]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(pinned[wanted.name]), line
+    assert f"torch=={pinned['torch']}\n" in (ROOT / "constraints.txt").read_text()
 
 
 def test_hadolint_is_content() -> None:

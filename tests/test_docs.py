@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from stream_balance.core.arms.registry import MODELS
 from stream_balance.core.balance import STRATEGIES
+from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.settings import Settings
 from tests.conftest import ROOT
 from tests.readme_commands import command, commands
 
+# The arms of `auto`, itself, and those of the tail.
+ARMS = [*(pair.model for pair in DEFAULT_ARMS), "auto", *(name for name in MODELS if name.startswith("tail_"))]
 RUN_ALONE = ("pip install", "produce", "stream-balance run", "bin/activate")
 SIMPLE = [line for line in commands() if not any(word in line for word in RUN_ALONE)]
 
@@ -81,13 +85,20 @@ def test_every_bound_is_documented() -> None:
     assert not known - listed, f"not in docs/bounds.md: {sorted(known - listed)}"
 
 
-def drawing() -> Any:
-    spec = importlib.util.spec_from_file_location("draw_methods", ROOT / "docs" / "draw_methods.py")
+def drawing(name: str = "draw_methods") -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # the arms' drawing imports the other one
     spec.loader.exec_module(module)
     return module
+
+
+def title(picture: str) -> str:
+    found = re.search("<title>.*?</title>", picture)
+    assert found is not None
+    return found[0]
 
 
 def test_every_strategy_has_a_section_and_a_picture_of_what_it_does_now() -> None:
@@ -95,12 +106,25 @@ def test_every_strategy_has_a_section_and_a_picture_of_what_it_does_now() -> Non
     assert re.findall(r"^## `(\w+)`$", text, flags=re.MULTILINE) == list(STRATEGIES)
     folder = ROOT / "docs" / "methods"
     pictures = drawing().drawn()
-    assert {path.name for path in folder.glob("*.svg")} == set(pictures)
+    others = {path.name for path in folder.glob("*.svg")} - set(pictures)
+    assert others == {"by_tier.svg", *(f"arm_{name}.svg" for name in ARMS)}
     for name, picture in pictures.items():
         assert f"methods/{name}" in text
-        said = re.search("<title>(.*?)</title>", picture)
-        assert said is not None
-        assert said[0] in (folder / name).read_text(), "run: python docs/draw_methods.py"
+        assert title(picture) in (folder / name).read_text(), "run: python docs/draw_methods.py"
+
+
+def test_every_arm_and_balancing_by_tier_have_a_section_and_a_picture() -> None:
+    """The cheap ones are drawn again; the others would take as long as everything else here."""
+    text = (ROOT / "docs" / "methods.md").read_text()
+    assert re.findall(r"^### `(\w+)`$", text, flags=re.MULTILINE) == ARMS
+    drawing()
+    again = drawing("draw_arms")
+    assert [*again.SINGLE, "auto", *again.OF_TAIL] == ARMS
+    drawn = {"by_tier": again.by_tier(), **{f"arm_{name}": again.of_arm(name) for name in ("linear", "logistic")}}
+    for name in ("by_tier", *(f"arm_{name}" for name in ARMS)):
+        assert f"methods/{name}.svg" in text
+        stored = (ROOT / "docs" / "methods" / f"{name}.svg").read_text()
+        assert title(drawn.get(name, stored)) in stored, "run: python docs/draw_arms.py"
 
 
 def test_links_between_documents_lead_somewhere() -> None:

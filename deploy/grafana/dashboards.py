@@ -195,13 +195,23 @@ def _options(panel: Panel) -> tuple[dict[str, Any], dict[str, Any]]:
     """`options` and the panel type's own part of `custom`."""
     if panel.kind == "stat":
         reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-        return {"reduceOptions": reduce, "colorMode": "background", "graphMode": "area", "textMode": "value"}, {}
+        shown = {"colorMode": "background", "graphMode": "area", "textMode": "value", "justifyMode": "auto"}
+        wide = {"orientation": "auto", "wideLayout": True, "showPercentChange": False}
+        return {"reduceOptions": reduce, **shown, **wide, "percentChangeColorMode": "standard"}, {}
     custom: dict[str, Any] = {"lineWidth": 2, "fillOpacity": 30 if panel.stack else 5, "showPoints": "never"}
     custom["stacking"] = {"mode": "normal" if panel.stack else "none", "group": "A"}
     if panel.steps:
         custom["thresholdsStyle"] = {"mode": "line"}
     legend = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
     return {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}, custom
+
+
+def _link(title: str, icon: str, url: str, *, new_tab: bool) -> dict[str, Any]:
+    """A link with every key that Grafana's model of one has."""
+    return {
+        "title": title, "type": "link", "icon": icon, "tooltip": "", "url": url, "tags": [], "asDropdown": False,
+        "targetBlank": new_tab, "includeVars": False, "keepTime": not new_tab,
+    }  # fmt: skip
 
 
 def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
@@ -222,7 +232,7 @@ def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
     )
     links = []
     if panel.runbook:
-        links.append({"title": "Runbook", "url": f"${{service}}/runbook#{panel.runbook}", "targetBlank": True})
+        links.append(_link("Runbook", "doc", f"${{service}}/runbook#{panel.runbook}", new_tab=True))
     return {
         "id": number,
         "type": panel.kind,
@@ -250,9 +260,10 @@ def dashboard(name: str) -> dict[str, Any]:
             x, y = 0, y + height
         made.append(_panel(panel, number, x, y))
         x, height = x + panel.width, made[-1]["gridPos"]["h"]
-    others = [{"title": other.capitalize(), "type": "link", "icon": "dashboard", "url": f"/d/{other}",
-               "keepTime": True} for other in DASHBOARDS if other != name]  # fmt: skip
-    runbook = {"title": "Runbook", "type": "link", "icon": "doc", "url": "${service}/runbook", "targetBlank": True}
+    others = [
+        _link(other.capitalize(), "dashboard", f"/d/{other}", new_tab=False) for other in DASHBOARDS if other != name
+    ]
+    runbook = _link("Runbook", "doc", "${service}/runbook", new_tab=True)
     return {
         "uid": name,
         "title": name.capitalize(),
