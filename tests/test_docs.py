@@ -127,6 +127,17 @@ def test_every_arm_and_balancing_by_tier_have_a_section_and_a_picture() -> None:
         assert title(drawn.get(name, stored)) in stored, "run: python docs/draw_arms.py"
 
 
+def test_every_line_of_the_log_is_documented() -> None:
+    said: set[str] = set()
+    for path in (ROOT / "stream_balance").rglob("*.py"):
+        code = path.read_text()
+        said |= set(re.findall(r'\blog\.(?:debug|info|warning|error)\(\s*"([^"]+)"', code))
+        said |= set(re.findall(r'Change\(\s*"\w+", "([^"]+)"', code))
+    assert {"started", "broker away", "checkpoint in place"} <= said
+    told = (ROOT / "docs" / "operations.md").read_text()
+    assert not [words for words in sorted(said) if f"`{words}`" not in told]
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[\w-]+)?\)", path.read_text()):
