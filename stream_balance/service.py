@@ -230,6 +230,7 @@ class Session:
             settings=self.settings.model_dump(mode="json"),
             versions=self._versions,
             throughput=self.meter.throughput(examples),
+            between=self._turn.offer,
         ).document()
 
     def end(self) -> dict[str, Any]:

@@ -70,11 +70,16 @@ class _Block:
 class View:
     """The window at one moment, ready to be asked for figures."""
 
-    def __init__(self, blocks: Sequence[_Block]) -> None:
+    def __init__(self, blocks: Sequence[_Block], between: Callable[[], None] = lambda: None) -> None:
         whole = _joined(blocks)
+        between()
         self._losses = whole.losses.astype(np.float64)
         self._known = ~np.isnan(whole.scores)
-        self._bins = score_bins(1.0 / (1.0 + np.exp(-np.nan_to_num(whole.scores.astype(np.float64)))), BINS)
+        self._bins = np.empty(whole.scores.shape, dtype=np.intp)
+        for answer, scores in enumerate(whole.scores):
+            between()
+            probability = 1.0 / (1.0 + np.exp(-np.nan_to_num(scores.astype(np.float64))))
+            self._bins[answer] = score_bins(probability, BINS)
         self._scores, self._searches = whole.scores, whole.searches
         self._outcomes, self._tiers = whole.outcomes.astype(np.intp), whole.tiers
         self._block = np.repeat(np.arange(len(blocks)), [len(block.outcomes) for block in blocks])
@@ -89,20 +94,29 @@ class View:
         precision, area = average_precision(hits, misses), roc_auc(hits, misses)
         return ArmScope(rows=rows, log_loss=loss, average_precision=precision, roc_auc=area)
 
-    def lift(self, ours: int, theirs: int) -> Lift:
-        """Of one answer over another."""
+    def lift(self, ours: int, theirs: int, between: Callable[[], None] = lambda: None) -> Lift:
+        """Of one answer over another; `between` is called after each piece of the work."""
         rows = int((self._known[ours] & self._known[theirs]).sum())
-        precision, loss = self.gain(ours, theirs, "average_precision"), self.gain(ours, theirs, "log_loss")
+        precision = self.gain(ours, theirs, "average_precision", between)
+        loss = self.gain(ours, theirs, "log_loss", between)
         return Lift(rows=rows, average_precision=precision, log_loss=loss)
 
-    def gain(self, ours: int, theirs: int, objective: Objective) -> Difference:
-        """How much better one answer is than another by an objective, on the rows with both."""
+    def gain(
+        self, ours: int, theirs: int, objective: Objective, between: Callable[[], None] = lambda: None
+    ) -> Difference:
+        """How much better one answer is than another by an objective, on the rows with both.
+
+        `between` is called for each block that is left out once.
+        """
         both = self._known[ours] & self._known[theirs]
         sums_of, figure = _OBJECTIVES[objective]
         sums = sums_of(self, (ours, theirs), both)
         filled = np.bincount(self._block[both], minlength=self._blocks)
         whole = sums.sum(axis=0)
-        without = [figure(whole - sums[b]) for b in np.flatnonzero(filled)]
+        without = []
+        for b in np.flatnonzero(filled):
+            between()
+            without.append(figure(whole - sums[b]))
         return Difference(value=figure(whole), error=jackknife_error(without))
 
     def _losses_by_block(self, pair: tuple[int, int], both: Bools) -> Floats:
@@ -190,10 +204,10 @@ class Comparison:
     def _all(self) -> list[_Block]:
         return [*self._blocks, _joined(self._parts)] if self._parts else list(self._blocks)
 
-    def view(self) -> View | None:
-        """The window now; None while it is empty."""
+    def view(self, between: Callable[[], None] = lambda: None) -> View | None:
+        """The window now; None while it is empty. `between` is called after each piece of the work."""
         blocks = self._all()
-        return View(blocks) if blocks else None
+        return View(blocks, between) if blocks else None
 
     def digest_state(self) -> object:
         """All rows of the window."""

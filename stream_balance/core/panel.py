@@ -259,9 +259,9 @@ class Panel:
         """What the share is aimed at, after clamps, mean of the arms."""
         return sum(arm.target_share() for arm in self.members[: self.arms]) / self.arms
 
-    def figures(self) -> tuple[list[ArmFigures], dict[str, Lift]]:
-        """Of each member, and of what was served against the references."""
-        return self.standings.figures(self.pairs, [sum(member.samples.values()) for member in self.members])
+    def figures(self, between: Callable[[], None] = lambda: None) -> tuple[list[ArmFigures], dict[str, Lift]]:
+        """Of each member, and of what was served against the references; `between` is called after each."""
+        return self.standings.figures(self.pairs, [sum(member.samples.values()) for member in self.members], between)
 
     def digest_state(self) -> object:
         """Every member's state, what they share, and the standings."""

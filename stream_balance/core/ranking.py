@@ -8,15 +8,31 @@ left out. Bounded: sums since the start and windows of searches.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from stream_balance.core import report
 from stream_balance.core.metrics_math import Ints, MetricSettings, cut, gini, ranking_figures
 from stream_balance.core.records import HEAD, TAIL, Examples, Floats
 
+Bools = npt.NDArray[np.bool_]
+
 _ZERO = bytes(8)
+_PIECE_SEARCHES = 250  # counted at once
+_List = tuple[tuple[str, ...], bytes, tuple[int, ...], bytes]  # item ids, scores (float64 bytes), positions, tiers
+
+
+class _Credited(NamedTuple):
+    """Some searches: how many top slots they have; by impression the item's code, whether it is of the tail, and the
+    slots that our order and the logged one give it.
+    """
+
+    slots: int
+    columns: tuple[Ints, Bools, Floats, Floats]
 
 
 def _outcome(examples: Examples) -> Floats:
@@ -79,10 +95,7 @@ class Exposure:
 
     def __init__(self, settings: MetricSettings) -> None:
         self._top_k = settings.top_k
-        # item ids, scores (float64 bytes), positions, tiers
-        self._lists: deque[tuple[tuple[str, ...], bytes, tuple[int, ...], bytes]] = deque(
-            maxlen=settings.exposure_searches
-        )
+        self._lists: deque[_List] = deque(maxlen=settings.exposure_searches)
         self._sales: deque[tuple[int, int, float, float]] = deque(maxlen=settings.exposure_searches)  # by tier
 
     def score(self, examples: Examples) -> None:
@@ -95,24 +108,23 @@ class Exposure:
         self._lists.append((scored.item_ids, scores, scored.positions, scored.tiers))
         self._sales.append(_sales(examples) if any(examples.labels) else (0, 0, 0.0, 0.0))
 
-    def metrics(self) -> report.Exposure:
-        """Figures over the window as it is now."""
+    def metrics(self, between: Callable[[], None] = lambda: None) -> report.Exposure:
+        """Figures over the window as it is now. `between` is called once in so many searches."""
         if not self._lists:
             return report.Exposure()
-        sizes = np.array([len(ids) for ids, *_ in self._lists], dtype=np.intp)
-        k = np.clip(sizes // 2, 1, self._top_k)
-        scores = np.frombuffer(b"".join(scores for _, scores, _, _ in self._lists), dtype=np.float64)
-        positions = np.fromiter(chain.from_iterable(places for *_, places, _ in self._lists), dtype=np.float64)
-        tail = np.frombuffer(b"".join(tiers for *_, tiers in self._lists), dtype=np.uint8) == TAIL
         codes: defaultdict[str, int] = defaultdict()
         codes.default_factory = codes.__len__
-        shown = chain.from_iterable(ids for ids, *_ in self._lists)
-        items = np.fromiter(map(codes.__getitem__, shown), dtype=np.intp, count=len(scores))
-        ours, logged = _credit(scores, sizes, k), _credit(-positions, sizes, k)
-        slots = int(np.minimum(k, sizes).sum())
+        lists, pieces = iter(self._lists), []
+        while piece := list(islice(lists, _PIECE_SEARCHES)):
+            between()
+            pieces.append(self._credited(piece, codes))
+        slots = sum(each.slots for each in pieces)
+        items, tail, ours, logged = (
+            np.concatenate(column) for column in zip(*(p.columns for p in pieces), strict=True)
+        )
         missed = np.ones(len(codes))
         np.multiply.at(missed, items[tail], 1.0 - ours[tail])
-        tail_items = len(np.unique(items[tail]))
+        tail_items = int(np.count_nonzero(np.bincount(items[tail])))
         bought_head, bought_tail, revenue_head, revenue_tail = (
             sum(column) for column in zip(*self._sales, strict=True)
         )
@@ -126,6 +138,17 @@ class Exposure:
             purchases=report.TierCounts(head=int(bought_head), tail=int(bought_tail)),
             revenue=report.TierSums(head=revenue_head, tail=revenue_tail),
         )
+
+    def _credited(self, lists: Sequence[_List], codes: Mapping[str, int]) -> _Credited:
+        sizes = np.array([len(ids) for ids, *_ in lists], dtype=np.intp)
+        k = np.clip(sizes // 2, 1, self._top_k)
+        scores = np.frombuffer(b"".join(scores for _, scores, _, _ in lists), dtype=np.float64)
+        positions = np.fromiter(chain.from_iterable(places for *_, places, _ in lists), dtype=np.float64)
+        tail = np.frombuffer(b"".join(tiers for *_, tiers in lists), dtype=np.uint8) == TAIL
+        shown = chain.from_iterable(ids for ids, *_ in lists)
+        items = np.fromiter(map(codes.__getitem__, shown), dtype=np.intp, count=len(scores))
+        columns = (items, tail, _credit(scores, sizes, k), _credit(-positions, sizes, k))
+        return _Credited(int(np.minimum(k, sizes).sum()), columns)
 
     def digest_state(self) -> object:
         """Everything that a later figure depends on; ids as one string with their lengths beside it."""

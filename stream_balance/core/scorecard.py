@@ -7,7 +7,7 @@ when, or whether, anybody asked for a report, not by one bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -270,17 +270,22 @@ class Scorecard:
         rows = self._window()
         return rows[:, :-2].sum(axis=1), rows[:, -1] > 0
 
-    def metrics(self) -> Metrics:
-        """All scopes as they are now; changes nothing."""
+    def metrics(self, between: Callable[[], None] = lambda: None) -> Metrics:
+        """All scopes as they are now; changes nothing. `between` is called after each piece of the work."""
         whole, faded, raw, abstained = self._whole.copy(), self._faded.copy(), self._raw.copy(), self._abstained
         if self._filled:
             abstained += self._add(whole, faded, raw)
+        between()
         faded.divide(self._scale * float(self._growth[self._filled]) * self._settings.fade)  # the newest row weighs 1
         names, bins = self._names, self._settings.ece_bins
         head, tail = (_scope(whole.summary(slice(tier, tier + 1)), bins, names) for tier in range(len(TIERS)))
+        lifetime = _scope(whole.summary(slice(None)), bins, names)
+        between()
+        window = _scope(_exact(self._window(), self._classes), bins, names)
+        between()
         return Metrics(
-            lifetime=_scope(whole.summary(slice(None)), bins, names),
-            window=_scope(_exact(self._window(), self._classes), bins, names),
+            lifetime=lifetime,
+            window=window,
             faded=_scope(faded.summary(slice(None)), bins, names, whole=False),
             tiers=TierScopes(head=head, tail=tail),
             raw=_raw_figures(raw, abstained),

@@ -7,7 +7,7 @@ Weights follow every learned row; figures leave out rows whose label was known. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -149,16 +149,21 @@ class Standings:
 
     # -- telling
 
-    def figures(self, pairs: Sequence[Pair], samples: Sequence[int]) -> tuple[list[ArmFigures], dict[str, Lift]]:
-        """Of each member, and of what was served against the references."""
-        view = self._view()
-        found = [self._member(place, pair, samples[place], view) for place, pair in enumerate(pairs)]
+    def figures(
+        self, pairs: Sequence[Pair], samples: Sequence[int], between: Callable[[], None] = lambda: None
+    ) -> tuple[list[ArmFigures], dict[str, Lift]]:
+        """Of each member, and of what was served against the references; `between` is called after each piece."""
+        view = self._view(between)
+        found = []
+        for place, pair in enumerate(pairs):
+            between()
+            found.append(self._member(place, pair, samples[place], view))
         lifts = {}
         none = self._place_of_none()
         if view is not None and none:
-            lifts["none"] = view.lift(0, none)
+            lifts["none"] = view.lift(0, none, between)
         if view is not None and self._logistic is not None:
-            lifts["river_logistic"] = view.lift(0, self.comparison.answers - 1)
+            lifts["river_logistic"] = view.lift(0, self.comparison.answers - 1, between)
         return found, lifts
 
     def mixed(self, pairs: Sequence[Pair]) -> MixtureFigures:
@@ -186,11 +191,12 @@ class Standings:
             return 0
         return self._none_answer if self._layout.none_mixes else self._first_answer + self._unbalanced[0]
 
-    def _view(self) -> View | None:
+    def _view(self, between: Callable[[], None]) -> View | None:
         """The window, with what still waits; the state stays as it is."""
         copy = self.comparison.copy()
         self._measure(copy)
-        return copy.view()
+        between()
+        return copy.view(between)
 
     def _member(self, place: int, pair: Pair, samples: int, view: View | None) -> ArmFigures:
         is_arm, answer = place < self.arms, self._first_answer + place

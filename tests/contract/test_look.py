@@ -134,3 +134,24 @@ def test_a_look_before_anything_was_learned_says_the_rate() -> None:
     assert np.isfinite(probability).all()
     assert threshold.shape == (2,)
     assert pipeline.state_digest() == before
+
+
+def test_looks_in_the_middle_of_a_report_say_what_they_say_before_it_and_the_report_is_the_same(shop_log: Path) -> None:
+    pipeline = make_pipeline(settings(balance={"strategy": "auto"}))
+    searches = []
+    for record in islice(read_events([shop_log], Codec(WireSettings())), 1_500):
+        if record.event is not None:
+            pipeline.push(record.event, record.data)
+            searches += [record.event] if isinstance(record.event, Search) else []
+    plain = pipeline.report()
+    expected = pipeline.look(searches[-1])
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        told = pipeline.look(searches[-1])
+        assert all(np.array_equal(now, before) for now, before in zip(told, expected, strict=True))
+
+    assert pipeline.report(between=look) == plain
+    assert looks > 20, "asked too seldom for a request to be let in"
