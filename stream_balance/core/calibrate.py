@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.straighten import Moments, Straightener, Trust
 
 LOGIT_MAX = 16.0
+_EXPONENT_MAX = 700.0  # its exponential is still a float
 _LOWEST = 1.0 / (1.0 + math.exp(LOGIT_MAX))
 _HIGHEST = 1.0 - _LOWEST
 _SLOPE_MIN, _SLOPE_MAX, _SHIFT_MAX = 0.05, 50.0, 20.0  # a calibrator never turns the order of scores around
@@ -43,9 +45,12 @@ class CalibratorSettings(RoomSettings):
 def logits(probability: Floats) -> Floats:
     """Log odds, clipped to +-16; NaN stays NaN.
 
-    >>> logits(np.array([0.5, 1.0])).tolist()
+    >>> logits(np.array([0.5, 1.0])).round(6).tolist()
     [0.0, 16.0]
     """
+    if probability.size == 1:  # rows of a table come singly, and floats are several times as fast as arrays of one
+        p = min(max(probability.item(), _LOWEST), _HIGHEST)
+        return np.array(math.log(p / (1.0 - p)), ndmin=probability.ndim)
     clipped = np.minimum(np.maximum(probability, _LOWEST), _HIGHEST)
     found: Floats = np.log(clipped / (1.0 - clipped))
     return found
@@ -64,6 +69,10 @@ def unbend(probability: Floats, offset: Sequence[float] | Floats) -> Floats:
     >>> unbend(np.array([[0.5]]), [math.log(3.0)]).tolist()
     [[0.25]]
     """
+    if probability.size == 1 and len(offset) == 1:
+        p = probability.item()
+        odds = p * math.exp(-float(offset[0]))
+        return np.array([[odds / (max(1.0 - p, 0.0) + odds)]])
     weighted = probability * np.exp(-np.asarray(offset))
     rest = np.maximum(1.0 - probability.sum(axis=1, keepdims=True), 0.0)
     found: Floats = weighted / (rest + weighted.sum(axis=1, keepdims=True))
@@ -175,6 +184,10 @@ class _Line:
         return [self.slope, self.shift, self.h00, self.h01, self.h11, self.rows, *self.moments.state()]
 
 
+# By tier: slope and intercept, weights of the model's own word and of the shape, and what the shape adds.
+_OfTiers = list[tuple[float, float, float, float, Callable[[float], float]]]
+
+
 class Calibrator:
     """Recursive calibration on real examples as they were scored: a line per tier, straightened, as far as trusted.
 
@@ -203,9 +216,12 @@ class Calibrator:
         self._waiting: list[tuple[Floats, bytes, Sequence[int]]] = []
         self._waiting_rows = 0
         self._table: Floats | None = None  # of the maps as they are; made when asked for
+        self._floats: _OfTiers | None = None  # the same for single rows
 
     def apply(self, logits: Floats, tiers: bytes) -> Floats:
         """Served probabilities, (n, C-1), of logits of classes 1..C-1, each against the rest, (n, C-1)."""
+        if len(tiers) == 1 and self.classes == 2:
+            return np.array([[self._apply_to_one(logits.item(), tiers[0])]])
         if self._table is None:
             self._table = self._tabulated()
         slope, intercept, raw, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
@@ -222,6 +238,18 @@ class Calibrator:
             found[absent] = self._rate.rates
         return found
 
+    def _apply_to_one(self, logit: float, tier: int) -> float:
+        """The same for a row of two classes."""
+        if logit != logit:  # noqa: PLR0124  # the model abstains
+            return self._rate.rates[0]
+        if self._floats is None:
+            table = self._tabulated()[:, :, 0].T.tolist()
+            self._floats = [(*numbers, self._shapes[0].curve()) for numbers in table]
+        slope, intercept, raw, bent, curve = self._floats[tier]
+        lined = slope * logit + intercept
+        served = lined + raw * (logit - lined) + bent * curve(lined)
+        return 1.0 / (1.0 + math.exp(min(max(-served, -_EXPONENT_MAX), _EXPONENT_MAX)))
+
     def _tabulated(self) -> Floats:
         """(4, tiers, maps): slope and intercept, and the weights of the model's own word and of the shape."""
         return np.array(
@@ -231,6 +259,13 @@ class Calibrator:
                 *([[trust.weights[i] for trust in trusts] for trusts in self._trusts] for i in (0, 2)),
             ]
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what follows from the rest."""
+        return self.__dict__ | {"_table": None, "_floats": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_table": None, "_floats": None})
 
     def _columns(self, logits: Floats) -> Floats:
         """(n, 1) as it is; for more classes (n, C) with class 0's logit in front."""
@@ -259,7 +294,7 @@ class Calibrator:
         columns = self._columns(scores if logits_of is None else logits_of(scores, tiers))
         at = np.frombuffer(tiers, dtype=np.uint8)
         outcomes = np.array([label for each in self._waiting for label in each[2]])
-        self._waiting, self._waiting_rows, self._table = [], 0, None
+        self._waiting, self._waiting_rows, self._table, self._floats = [], 0, None, None
         known = ~np.isnan(columns[:, 0])
         if known.any():
             for i in range(columns.shape[1]):

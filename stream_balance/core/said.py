@@ -7,6 +7,7 @@ The word of an only arm stands in the search's block, at full precision, and is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from stream_balance.core.records import Floats, Scored
 
 Singles = npt.NDArray[np.float32]
 _LOWEST = 1e-15
+_EXPONENT_MAX = 700.0  # its exponential is still a float
 
 
 def odds_of(probability: Floats) -> Floats:
@@ -26,6 +28,9 @@ def odds_of(probability: Floats) -> Floats:
     >>> odds_of(np.array([[0.5], [0.0]])).round(1).tolist()
     [[0.0], [-34.5]]
     """
+    if probability.size == 1:  # rows of a table come singly, and floats are several times as fast as arrays of one
+        p = probability.item()
+        return np.array(math.log(max(p, _LOWEST) / max(1.0 - p, _LOWEST)), ndmin=probability.ndim)
     rest = np.maximum(1.0 - probability.sum(axis=-1, keepdims=True), _LOWEST)
     found: Floats = np.log(np.maximum(probability, _LOWEST) / rest)
     return found
@@ -33,6 +38,9 @@ def odds_of(probability: Floats) -> Floats:
 
 def probability_of(odds: Floats) -> Floats:
     """The way back; NaN stays NaN."""
+    if odds.size == 1:
+        x = odds.item()
+        return np.array(1.0 / (1.0 + math.exp(-x)) if not x < -_EXPONENT_MAX else 0.0, ndmin=odds.ndim)
     top = np.maximum(odds.max(axis=-1, keepdims=True), 0.0)
     raised = np.exp(odds - top)
     found: Floats = raised / (np.exp(-top) + raised.sum(axis=-1, keepdims=True))

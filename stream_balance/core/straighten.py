@@ -7,6 +7,9 @@ A correction that nothing calls for costs little, for it gets little weight.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +81,21 @@ class Straightener:
         """What to add to each, (n,); NaN stays NaN."""
         found: Floats = np.interp(logits, self._places, self._shifts)
         return found
+
+    def curve(self) -> Callable[[float], float]:
+        """The same for one at a time, as it is now; not for NaN."""
+        places, shifts = self._places.tolist(), self._shifts.tolist()
+        steepness = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(places), pairwise(shifts), strict=True)]
+
+        def shift(logit: float) -> float:
+            if logit <= places[0]:
+                return float(shifts[0])
+            if logit >= places[-1]:
+                return float(shifts[-1])
+            left = bisect_right(places, logit) - 1
+            return float(shifts[left] + steepness[left] * (logit - places[left]))
+
+        return shift
 
     def learn(self, logits: Floats, outcomes: Outcomes) -> None:
         """n log odds as they were before the shift."""
