@@ -81,8 +81,8 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 @contextmanager
-def killing(rng: random.Random, times: int) -> Iterator[list[int]]:
-    """Kills so many children that train, each at a random moment of its life; the list says which."""
+def killing(rng: random.Random, times: int, *, within_s: float = 1.0) -> Iterator[list[int]]:
+    """Kills so many children that train, each at a random moment of its first seconds; the list says which."""
     killed: list[int] = []
     over = threading.Event()
 
@@ -90,7 +90,7 @@ def killing(rng: random.Random, times: int) -> Iterator[list[int]]:
         while len(killed) < times and not over.wait(0.01):
             for pid, command in children().items():
                 if "gan.worker" in command and pid not in killed:
-                    over.wait(rng.uniform(0.0, 1.0))
+                    over.wait(rng.uniform(0.0, within_s))
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                         killed.append(pid)
@@ -147,11 +147,14 @@ def test_a_child_that_always_dies_is_a_refusal_that_a_later_run_follows(log: Pat
 
 
 @pytest.mark.skipif(not has_torch(), reason="needs the extra 'gan'")
-def test_the_service_trains_a_gan_and_never_loads_torch(log: Path) -> None:
+def test_the_service_trains_a_gan_though_its_child_is_killed_once_and_never_loads_torch(log: Path) -> None:
     gan = QUICK["gan"] | {"copula_rows_min": 30, "gan_rows_min": 30, "retrain_events": 100_000}
     script = (
-        "import sys; from pathlib import Path; from tests.test_resume import replayed\n"
-        "report = replayed(Path(sys.argv[1]), None, None, **eval(sys.argv[2]))\n"
+        "import random, sys; from pathlib import Path; from tests.test_resume import replayed\n"
+        "from tests.test_gan_service import killing, nothing_left_behind\n"
+        "with nothing_left_behind(), killing(random.Random(0), 1) as killed:\n"
+        "    report = replayed(Path(sys.argv[1]), None, None, **eval(sys.argv[2]))\n"
+        "assert len(killed) == 1\n"
         "assert report['gan']['pool']['bought']['maker'] == 'gan', report['gan']\n"
         "assert not [name for name in sys.modules if name.partition('.')[0] == 'torch']\n"
     )
@@ -170,8 +173,10 @@ def test_what_was_refused_is_not_tried_again_and_what_worked_is(tmp_path: Path) 
     answer = outcome_to_bytes(release())
     journal = FitJournal(LocalDisk(tmp_path))
     with Trainer({"gan": Worker("tests.edge.children:fails_on_x")}) as trainer:
-        fits = ChildFits(trainer, journal)
+        told: list[str] = []
+        fits = ChildFits(trainer, journal, tell=told.append)
         assert fits.take(fits.submit("gan", b"x")) is None
+        assert told == ["no result: gan: ended with exit code 1, without an answer; attempts: 3"]
         requests = trainer.tallies["gan"].requests
         ticket = fits.submit("gan", b"x")
         assert (fits.take(ticket), fits.why(ticket)) == (None, "crash")

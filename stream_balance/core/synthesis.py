@@ -42,8 +42,8 @@ class PrivacySettings(RoomSettings):
 class RecipeSettings(RoomSettings):
     """Recipe of a training and limits of the vetting: what goes with each request."""
 
-    steps_cold: PositiveInt = 1_200  # from new weights
-    steps_warm: PositiveInt = 200  # from the weights before
+    steps_cold: PositiveInt = 2_400  # from new weights
+    steps_warm: PositiveInt = 400  # from the weights before
     levels_max: PositiveInt = 20  # levels of a nominal column with a place of their own; the others share one
     level_rows_min: PositiveInt = 5  # a level with fewer rows is rare
     release_rows: PositiveInt = 2_000  # rows that a release delivers

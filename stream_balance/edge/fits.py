@@ -108,6 +108,7 @@ class ChildFits:
                     f"{kind}: a result is another one than that which once entered: other libraries, or another CPU"
                 )
             return outcome.result
+        self._tell(f"no result: {outcome.message}")
         if journal is not None and journal.why(kind, request) is None:
             journal.refuse(kind, request, outcome.reason)
         return None

@@ -54,11 +54,14 @@ class Perceptron:
             parts.append(rng.uniform(-bound, bound, math.prod(shape)) * (last if i > 3 else 1.0))
         return np.concatenate(parts).astype(np.float32)
 
+    def parts(self, vector: Tensor) -> list[Tensor]:
+        """Weights and biases within their vector."""
+        parts = torch.split(vector, [math.prod(shape) for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
     def __call__(self, weights: Tensor, rows: Tensor) -> Tensor:
         """(n, width_in) -> (n, width_out)."""
-        shapes = self.shapes
-        parts = torch.split(weights, [math.prod(shape) for shape in shapes])
-        w1, b1, w2, b2, w3, b3 = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+        w1, b1, w2, b2, w3, b3 = self.parts(weights)
         hidden = leaky_relu(torch.addmm(b1, rows, w1), SLOPE)
         return torch.addmm(b3, leaky_relu(torch.addmm(b2, hidden, w2), SLOPE), w3)
 
@@ -78,11 +81,27 @@ class Generator:
         self._same = torch.from_numpy((column[:, None] == column).astype(np.float32))  # places of one column
 
     def __call__(self, weights: Tensor, drawn: Tensor, chance: Tensor) -> Tensor:
+        return self.edited(drawn, self.net(weights, self.given(drawn, chance)), chance)
+
+    def given(self, drawn: Tensor, chance: Tensor) -> Tensor:
+        """What the network is given, (n, size + `NOISE`)."""
+        return torch.cat((drawn, chance[:, :NOISE] * 4.0 - 2.0), dim=1)
+
+    def edited(self, drawn: Tensor, edit: Tensor, chance: Tensor) -> Tensor:
+        """The rows that an edit (n, size) makes of the copula's."""
         p = self._scores
-        edit = self.net(weights, torch.cat((drawn, chance[:, :NOISE] * 4.0 - 2.0), dim=1))
         if p == drawn.shape[1]:
             return drawn + edit
         gumbel = -torch.log(-torch.log(chance[:, NOISE:].clamp(1e-7, 1 - 1e-7)))
         places = drawn[:, p:] * self._step + self._rest + edit[:, p:] + gumbel
         mass = (places / TEMPERATURE).clamp(-EXPONENT_MAX, EXPONENT_MAX).exp()
         return torch.cat((drawn[:, :p] + edit[:, :p], mass / (mass @ self._same)), dim=1)
+
+    def pull(self, made: Tensor, pull: Tensor) -> Tensor:
+        """Pulls on the edit for pulls on the rows that it `made`, both (n, size)."""
+        p = self._scores
+        if p == made.shape[1]:
+            return pull
+        places = pull[:, p:] * made[:, p:]
+        places = (places - made[:, p:] * (places @ self._same)) / TEMPERATURE
+        return torch.cat((pull[:, :p], places), dim=1)

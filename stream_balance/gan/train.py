@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from stream_balance.gan.model import Generator, Perceptron
+from stream_balance.gan.network import Network
 from stream_balance.gan.table import Layout
 
 Matrix = npt.NDArray[np.float32]
@@ -47,6 +48,7 @@ def fresh_weights(layout: Layout, seed: int) -> dict[str, Matrix]:
     }
 
 
+@torch.inference_mode()
 def train(
     layout: Layout,
     real: Callable[[np.random.Generator], Matrix],
@@ -58,38 +60,41 @@ def train(
 ) -> Trained:
     """Train for `steps`. `real(rng)` is one pass of all real rows, (n, size), ties spread anew; `drawn` (m, size)."""
     start = fresh_weights(layout, seed) if weights is None else weights
-    generator, discriminator = Generator(layout), Perceptron(layout.size, 1)
-    g, d = (torch.from_numpy(start[name].copy()).requires_grad_() for name in ("generator", "discriminator"))
-    averaged, adam_g, adam_d = g.detach().clone(), Adam(g), Adam(d)
+    generator = Generator(layout)
+    g, d = Network(generator.net, start["generator"]), Network(Perceptron(layout.size, 1), start["discriminator"])
+    averaged, adam_g, adam_d = g.weights.clone(), Adam(g.weights), Adam(d.weights)
     rng, chance = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     reals, samples = Batches(lambda: real(rng), rng), Batches(lambda: drawn, rng)
+    one = torch.ones(1, 1)
     curve = []
     for step in range(steps):
         left = min(1.0, (1 - step / steps) / FALL)
+        before, numbers = samples.next(), torch.rand(BATCH, generator.chance, generator=chance)
+        made = generator.edited(before, g(generator.given(before, numbers)), numbers)
 
         # The discriminator: up on real rows, down on made ones.
-        real_rows = reals.next()
-        penal = step % R1_EVERY == 0
-        real_rows.requires_grad_(penal)
-        with torch.no_grad():
-            made = generator(g, samples.next(), torch.rand(BATCH, generator.chance, generator=chance))
-        logits = discriminator(d, torch.cat((real_rows, made)))
-        on_real, on_made = logits[:BATCH], logits[BATCH:]
-        loss_d = cost = softplus(-on_real).mean() + softplus(on_made).mean()
-        if penal:
-            (slope,) = torch.autograd.grad(on_real.sum(), real_rows, create_graph=True)
-            cost = loss_d + R1_WEIGHT / 2 * R1_EVERY * slope.square().sum(dim=1).mean()
-        adam_d.step(torch.autograd.grad(cost, d)[0], left * RATE_D)
-
-        # The generator: make the discriminator say real.
-        made = generator(g, samples.next(), torch.rand(BATCH, generator.chance, generator=chance))
-        loss_g = softplus(-discriminator(d.detach(), made)).mean()
-        adam_g.step(torch.autograd.grad(loss_g, g)[0], left * RATE_G)
-
-        averaged.lerp_(g.detach(), 1 - AVERAGE)
+        logits = d(torch.cat((reals.next(), made)))
+        first, second = d.hidden(one.expand(len(logits), 1))
+        doubt = torch.sigmoid(logits)
+        doubt[:BATCH] -= 1.0
+        pull = doubt / BATCH
+        d.collect(pull, first * pull, second * pull)
+        if step % R1_EVERY == 0:
+            d.penalise(R1_WEIGHT * R1_EVERY / BATCH, first[:BATCH], second[:BATCH])
         if step % CURVE_EVERY == 0:
-            curve.append((float(step), loss_d.item(), loss_g.item()))
-    return Trained({"generator": averaged.numpy(), "discriminator": d.detach().numpy()}, np.array(curve))
+            on_real, on_made = softplus(-logits[:BATCH]).mean(), softplus(logits[BATCH:]).mean()
+            curve.append((float(step), (on_real + on_made).item(), softplus(-logits[BATCH:]).mean().item()))
+        adam_d.step(d.gradient, left * RATE_D)
+
+        # The generator: make the discriminator say real, by now a better one.
+        logits = d(made)
+        pull = (torch.sigmoid(logits) - 1.0) / BATCH
+        edit = generator.pull(made, d.slope(d.hidden(pull)[0]))
+        g.collect(edit, *g.hidden(edit))
+        adam_g.step(g.gradient, left * RATE_G)
+
+        averaged.lerp_(g.weights, 1 - AVERAGE)
+    return Trained({"generator": averaged.numpy(), "discriminator": d.weights.numpy()}, np.array(curve))
 
 
 def generate(layout: Layout, weights: Mapping[str, Matrix], drawn: Matrix, seed: int) -> Matrix:
