@@ -22,8 +22,10 @@ def _scopes(metrics: dict[str, Any]) -> Table:
     scopes |= {f"{tier} items": scope for tier, scope in metrics["tiers"].items()}
     for name in scopes:
         table.add_column(name, justify="right")
+    for field in ("rows", "positives"):  # whole numbers, or sums of weights
+        table.add_row(field, *(_show(scope.get(field), 0) for scope in scopes.values()))
     for field, label in (
-        ("rows", "rows"), ("positives", "positives"), ("roc_auc", "ROC AUC"),
+        ("roc_auc", "ROC AUC"),
         ("average_precision", "average precision"),
         ("log_loss", "log-loss"), ("normalised_entropy", "normalised entropy"), ("brier", "Brier"), ("ece", "ECE"),
         ("mean_probability_over_rate", "probability / rate"),

@@ -26,6 +26,14 @@ SERIES: dict[str, str] = {
     "alarms_label_rate": "drift.counts.label_rate",
 }
 
+# Of fewer outcomes than this these figures say nothing, and leap so far that nothing else could be seen beside them.
+POSITIVES_MIN = 20
+NOISY_AT_FIRST = {
+    **dict.fromkeys(("auc", "ap", "ratio", "ece", "entropy"), "metrics.window.positives"),
+    "auc_head": "metrics.tiers.head.positives",
+    "auc_tail": "metrics.tiers.tail.positives",
+}
+
 # the same, where there is a reference, or a generator
 WHERE_THERE: dict[str, str] = {
     "lift_none": "lift.none.average_precision.value",
@@ -65,6 +73,9 @@ class History:
             self._points = self._points[::2]
         point: dict[str, float | None] = {"t": at_s}
         point |= {name: find(report, path) for name, path in (SERIES | WHERE_THERE).items()}
+        for name, where in NOISY_AT_FIRST.items():
+            if (find(report, where) or 0) < POSITIVES_MIN:
+                point[name] = None
         rows, positives = find(report, "metrics.window.rows"), find(report, "metrics.window.positives")
         point["real"] = positives / rows if rows else None
         refusals = find(report, "gan.refusals")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stream_balance.core.gan_report import Gan
 from stream_balance.core.report import Lift, Report
-from stream_balance.edge.history import SERIES, WHERE_THERE, History, find
+from stream_balance.edge.history import POSITIVES_MIN, SERIES, WHERE_THERE, History, find
 
 
 def test_it_stays_bounded_and_keeps_the_beginning_and_the_end() -> None:
@@ -39,3 +39,10 @@ def test_the_real_share_is_that_of_the_window() -> None:
         {"metrics": {"window": {"rows": 200, "positives": 3}}}, {"lag_s": {"a/0": 1.0, "b/0": 4.0}}, 9.0
     )
     assert (point["real"], point["lag_s"], point["t"]) == (0.015, 4.0, 9.0)
+
+
+def test_figures_of_a_handful_of_outcomes_are_left_out() -> None:
+    tiers = {"head": {"positives": POSITIVES_MIN, "roc_auc": 0.7}, "tail": {"positives": 2, "roc_auc": 0.1}}
+    document = {"metrics": {"window": {"rows": 900, "positives": 5, "roc_auc": 0.2}, "tiers": tiers}}
+    point = History().add(document, {}, 0.0)
+    assert (point["auc"], point["auc_head"], point["auc_tail"]) == (None, 0.7, None)

@@ -13,10 +13,14 @@ const charts = [
 ];
 const shares = new Chart("Share of positives", [{ name: "real", key: "real" }, { name: "learned", key: "trained" }, { name: "aimed at", key: "target" }], (value) => percent(value, 1), { low: 0 });
 const tiers = new Chart("ROC AUC by tier", [{ name: "popular", key: "auc_head" }, { name: "rare", key: "auc_tail" }], number, { rule: 0.5 });
-const signed = (value) => (missing(value) ? "–" : `${value > 0 ? "+" : ""}${value.toFixed(3)}`);
+function signed(value, digits = 3) {
+  if (missing(value)) return "–";
+  const text = Math.abs(value).toFixed(digits);
+  return Number(text) === 0 ? text : `${value > 0 ? "+" : "-"}${text}`;
+}
 const lift = new Chart("Lift: average precision above the references", [
   { name: "over none", key: "lift_none", error: "lift_none_error" }, { name: "over River's logistic", key: "lift_river", error: "lift_river_error" },
-], signed, { rule: 0, marks: true });
+], (value) => signed(value), { rule: 0, marks: true });
 const held = new Chart("Impressions waiting for a label", [{ name: "held", key: "held" }], (value) => number(value, value % 1 ? 0 : 3), { low: 0 });
 
 function drawTiles({ report, state, pulse }) {
@@ -80,14 +84,14 @@ function drawArms({ report }) {
         number(arm.window.log_loss, 4), number(arm.window.roc_auc), number(arm.window.average_precision)])
       : [["none", "–", "–", "–", "–", "–"]], "wide"),
     ...(served.length > 1 ? [bars("Weight of each arm", served.flatMap((arm) => [[`${arm.name}: popular items`, arm.weight?.head, 0], [`${arm.name}: rare items`, arm.weight?.tail, 1]]), "Share in what is served")] : []),
-    ...(served.length > 1 ? [table("Decisions on arms, latest first", ["arm", "what", "why", "at event"], (report.mixture?.decisions ?? []).length
+    ...(served.length > 1 ? [table("Decisions on arms, latest first", ["arm", "what", "why", "at row"], (report.mixture?.decisions ?? []).length
       ? report.mixture.decisions.slice(-6).reverse().map((one) => [one.arm, one.action === "champion" ? "new champion" : one.action, one.reason, number(one.position)])
       : [["none", "–", "–", "–"]])] : []),
     table("Lift over the references", ["reference", "rows", "precision ± 2 errors", "log-loss saved"], Object.entries(report.lift ?? {}).map(([name, one]) => [
-      name.replaceAll("_", " "), number(one.rows), plusMinus(one.average_precision), plusMinus(one.log_loss)]), "wide"));
+      name.replaceAll("_", " "), number(one.rows), plusMinus(one.average_precision, 3), plusMinus(one.log_loss, 4)]), "wide"));
   lift.update();
 }
-const plusMinus = ({ value, error }) => (missing(value) ? "–" : `${signed(value)}${missing(error) ? "" : ` ± ${number(2 * error, 3)}`}`);
+const plusMinus = ({ value, error }, digits) => (missing(value) ? "–" : `${signed(value, digits)}${missing(error) ? "" : ` ± ${(2 * error).toFixed(digits)}`}`);
 
 function drawTiers({ report }) {
   const scopes = [["popular (head)", report.metrics.tiers.head], ["rare (tail)", report.metrics.tiers.tail], ["all, lifetime", report.metrics.lifetime], ["all, window", report.metrics.window], ["all, faded", report.metrics.faded]];
