@@ -124,7 +124,7 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
     able = ", ".join(known for known, (_, many) in MODELS.items() if many)
     raise SettingsError(
         f"model.name: {name!r} knows two classes, the stream has {classes}. Choose one that knows more ({able}), "
-        "or wrap it with --one-vs-rest."
+        "or wrap it: model.one_vs_rest = true (--one-vs-rest where a command has it)."
     )
 
 
