@@ -114,11 +114,11 @@ class Panel:
         self.abstentions += int(np.count_nonzero(np.isnan(answer.raw[:, 0])))
         return answer
 
-    def look(self, values: Floats, tiers: bytes, columns: Columns) -> Answer:
-        """The same, `said` left out; nothing is counted."""
+    def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
+        """Served probabilities, (n, C-1), and thresholds, (n,), of rows as they would be now; nothing is counted."""
         raw, own = self._ask(self.arms, values, tiers, columns)
         odds = self._odds(raw, own, len(tiers)) if self.arms > 1 else None
-        return self._answer(raw, own, odds, tiers, keep=False)
+        return self._served(own, odds, tiers), self._thresholds(tiers)
 
     def _ask(
         self, members: int, values: Floats, tiers: bytes, columns: Columns
@@ -150,35 +150,39 @@ class Panel:
                 found[place][np.isnan(word)] = np.nan
         return found
 
-    def _answer(
-        self, raw: list[Floats | None], own: list[Floats | None], odds: Floats | None, tiers: bytes,
-        *, keep: bool = True,
-    ) -> Answer:  # fmt: skip
-        by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
-        threshold = by_tier[np.frombuffer(tiers, dtype=np.uint8)]
-        said = b""
-        if keep and odds is not None:
+    def _answer(self, raw: list[Floats | None], own: list[Floats | None], odds: Floats | None, tiers: bytes) -> Answer:
+        said, word = b"", raw[0]
+        if odds is not None:
             mixture = self.standings.none_mixture
             none = None if mixture is None else mixture.combine(odds[self._unbalanced], tiers)
             said = self._layout.kept(raw, odds, none)
-        word, probability = raw[0], own[0]
         if self.arms > 1:
-            assert odds is not None, "several arms have log odds to mix"
-            word, probability = self._mixed(raw, odds[: self.arms], tiers)
+            word = self._mixed_words(raw, tiers)
         assert word is not None, "an only arm is never paused"
-        assert probability is not None, "an only arm is never paused"
-        return Answer(word, probability, threshold, said)
+        return Answer(word, self._served(own, odds, tiers), self._thresholds(tiers), said)
 
-    def _mixed(self, raw: list[Floats | None], odds: Floats, tiers: bytes) -> tuple[Floats, Floats]:
-        """The arms' own words and their calibrated probabilities, mixed; where none speaks, NaN and the rate."""
-        mixture = self.standings.mixture
-        probability = probability_of(mixture.combine(odds, tiers))
+    def _thresholds(self, tiers: bytes) -> Floats:
+        by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
+        found: Floats = by_tier[np.frombuffer(tiers, dtype=np.uint8)]
+        return found
+
+    def _served(self, own: list[Floats | None], odds: Floats | None, tiers: bytes) -> Floats:
+        """The calibrated probabilities, mixed if there are several arms; where none speaks, the rate."""
+        if self.arms == 1:
+            assert own[0] is not None, "an only arm is never paused"
+            return own[0]
+        assert odds is not None, "several arms have log odds to mix"
+        probability = probability_of(self.standings.mixture.combine(odds[: self.arms], tiers))
         absent = np.isnan(probability[:, 0])
         if absent.any():
             probability[absent] = self.members[0].calibrator.base_rates()
-        nothing = np.full(odds.shape[1:], np.nan)
+        return probability
+
+    def _mixed_words(self, raw: list[Floats | None], tiers: bytes) -> Floats:
+        """The arms' own words, uncalibrated, mixed in the same way; where none speaks, NaN."""
+        nothing = np.full((len(tiers), self.classes - 1), np.nan)
         words = np.stack([nothing if each is None else odds_of(each) for each in raw[: self.arms]])
-        return probability_of(mixture.combine(words, tiers)), probability
+        return probability_of(self.standings.mixture.combine(words, tiers))
 
     # -- learning
 

@@ -195,8 +195,7 @@ class Pipeline:
     def look(self, search: Search) -> tuple[Floats, Floats]:
         """What would be said of a search if it came now: probability (n, C-1) and threshold (n,). Changes nothing."""
         values = self.featurizer.look(search)
-        said = self.panel.look(values, self.tiers.look(search.item_ids), self.featurizer.columns)
-        return said.probability, said.threshold
+        return self.panel.look(values, self.tiers.look(search.item_ids), self.featurizer.columns)
 
     def _mature(self, matured: Iterable[Examples], between: Callable[[], None] = lambda: None) -> None:
         for examples in matured:
