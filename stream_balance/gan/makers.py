@@ -86,10 +86,10 @@ def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: Rec
     table = start.table
     layout, copula = table.layout, Copula(rows, table)
     rng = np.random.default_rng(seed)
-    warm = start.weights is not None
+    warm, spread = start.weights is not None, table.spread(rows)
     trained = train(
         layout,
-        lambda chance: encode(*table.scores(rows, chance), layout),
+        lambda chance: encode(*spread(chance), layout),
         encode(*copula.sample(DRAWN, rng), layout),
         steps=settings.steps_warm if warm else settings.steps_cold,
         seed=seed,

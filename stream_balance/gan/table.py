@@ -9,7 +9,7 @@ are taken anew from each window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,8 +126,13 @@ class Table:
 
     def scores(self, rows: Floats, rng: np.random.Generator) -> tuple[Floats, Ints]:
         """Scores (n, p) with ties spread by chance, and slots (n, q): the encoding that is learned."""
+        return self.spread(rows)(rng)
+
+    def spread(self, rows: Floats) -> Callable[[np.random.Generator], tuple[Floats, Ints]]:
+        """`scores` of the same rows, time and again: what chance has no part in is worked out once."""
         low, high = self.ranks(rows)
-        return self._score(low + (high - low) * rng.random(low.shape)), self.slots(rows)
+        width, slots = high - low, self.slots(rows)
+        return lambda rng: (self._score(low + width * rng.random(low.shape)), slots)
 
     def _score(self, shares: Floats) -> Floats:
         edge = 0.5 / self.n
