@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.gan_page import page
+from stream_balance.edge.log import make_log
 from stream_balance.edge.logfile import read_events
 from stream_balance.errors import SettingsError, WorldError
 from stream_balance.saving import open_store
@@ -74,7 +76,7 @@ def _saved(folder: Path, settings: Settings) -> Pipeline:
 def _replayed(log: Path, settings: Settings, quiet: bool) -> Pipeline:
     pipeline = make_pipeline(settings)
     reader = read_events([log], make_codec(settings))
-    session = Session(pipeline, settings)
+    session = Session(pipeline, settings, log=make_log(settings.log, sys.stderr))
     try:
         with stop_on_signals() as stop, progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
             drive(reader, session, stop, on_turn=show)

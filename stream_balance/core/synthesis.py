@@ -44,6 +44,7 @@ class RecipeSettings(RoomSettings):
 
     steps_cold: PositiveInt = 2_400  # from new weights
     steps_warm: PositiveInt = 400  # from the weights before
+    passes_max: PositiveInt = 300  # of the rows within the cold steps; with few rows both kinds are cut, lest it copies
     levels_max: PositiveInt = 20  # levels of a nominal column with a place of their own; the others share one
     level_rows_min: PositiveInt = 5  # a level with fewer rows is rare
     release_rows: PositiveInt = 2_000  # rows that a release delivers

@@ -81,7 +81,7 @@ def make_by_copula(start: Start, rows: Floats, count: int, seed: int) -> Made:
 
 def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: RecipeSettings) -> Made:
     """`count` rows of a generator trained on `rows`, from the start's weights if it has some."""
-    from stream_balance.gan.train import generate, train  # noqa: PLC0415  # torch is optional, and slow to import
+    from stream_balance.gan.train import generate, steps_for, train  # noqa: PLC0415  # torch is optional, and slow to import
 
     table = start.table
     layout, copula = table.layout, Copula(rows, table)
@@ -91,7 +91,7 @@ def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: Rec
         layout,
         lambda chance: encode(*spread(chance), layout),
         encode(*copula.sample(DRAWN, rng), layout),
-        steps=settings.steps_warm if warm else settings.steps_cold,
+        steps=steps_for(len(rows), settings, warm=warm),
         seed=seed,
         weights=start.weights,
     )

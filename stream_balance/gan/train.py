@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from stream_balance.core.synthesis import RecipeSettings
 from stream_balance.gan.model import Generator, Perceptron
 from stream_balance.gan.network import Network
 from stream_balance.gan.table import Layout
@@ -46,6 +47,12 @@ def fresh_weights(layout: Layout, seed: int) -> dict[str, Matrix]:
         "generator": Generator(layout).net.fresh(rng, last=0.0),
         "discriminator": Perceptron(layout.size, 1).fresh(rng, last=1.0),
     }
+
+
+def steps_for(rows: int, settings: RecipeSettings, *, warm: bool) -> int:
+    """Steps of a training on so many rows. Seen too often, few rows are learned by heart."""
+    part = min(1.0, settings.passes_max * rows / (BATCH * settings.steps_cold))
+    return max(1, round(part * (settings.steps_warm if warm else settings.steps_cold)))
 
 
 @torch.inference_mode()

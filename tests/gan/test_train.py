@@ -13,7 +13,7 @@ from tests.gan.tables import NOMINAL, mixed
 
 torch = pytest.importorskip("torch", reason="needs the extra 'gan'")
 
-from stream_balance.gan.train import generate, train  # noqa: E402  # imports torch
+from stream_balance.gan.train import BATCH, generate, steps_for, train  # noqa: E402  # imports torch
 
 SETTINGS = RecipeSettings(steps_cold=30, steps_warm=20)
 
@@ -51,6 +51,14 @@ def test_a_warm_start_goes_on_from_the_weights() -> None:
     assert len(warm.curve) == SETTINGS.steps_warm / 10
     assert warm.weights != cold.weights
     assert start.weights is not None
+
+
+def test_few_rows_have_fewer_steps_cold_and_warm_alike() -> None:
+    settings = RecipeSettings(steps_cold=1_000, steps_warm=100, passes_max=64)
+    enough = BATCH * 1_000 // 64
+    for rows, cold, warm in ((10 * enough, 1_000, 100), (enough, 1_000, 100), (enough // 4, 250, 25), (1, 1, 1)):
+        assert steps_for(rows, settings, warm=False) == cold
+        assert steps_for(rows, settings, warm=True) == warm
 
 
 @pytest.mark.parametrize("change", ["wider", "no longer constant", "new levels"])
