@@ -184,14 +184,22 @@ class Arm:
     # -- telling
 
     def positive_share(self) -> float | None:
-        """Decayed share of outcomes among the samples learned lately; None before the first."""
-        return self._trained[1] / self._trained[0] if self._trained[0] else None
+        """Decayed share of outcomes among the samples learned lately; None before the first. Of a model that balances
+        by itself, as it weighs or draws them.
+        """
+        if not self._trained[0]:
+            return None
+        own = self._own_share()
+        return self._trained[1] / self._trained[0] if own is None else own
 
     def target_share(self) -> float:
         """What the share is aimed at, after clamps; by the model's own balancing, if it does any."""
-        aimed = getattr(self.model, "aimed_share", None)
-        own: float | None = None if aimed is None else aimed()
+        own = self._own_share()
         return self.strategy.target_share_after_clamps() if own is None else own
+
+    def _own_share(self) -> float | None:
+        aimed = getattr(self.model, "aimed_share", None)
+        return None if aimed is None else aimed()
 
     def digest_state(self) -> object:
         """Every room's state, the counters and the random stream."""

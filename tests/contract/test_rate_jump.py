@@ -125,3 +125,15 @@ def test_the_report_has_the_share_and_the_target(strategy: str) -> None:
     assert training.target_share == pytest.approx(TARGET)
     assert training.positive_share == pytest.approx(TARGET, abs=2 * POINTS)  # of the last thousand samples or so
     assert sum(training.by_class.values()) == sum(training.samples.model_dump().values())
+
+
+def test_arms_that_balance_by_themselves_are_not_said_to_miss_what_they_aim_at() -> None:
+    rng = np.random.default_rng(2)
+    arms = {"pairs": ("linear:none", "replay_mlp:none", "logistic:none"), "references": False}
+    pipeline = Pipeline(core(arms=arms), 1, ("no", "yes"), delay_rows=0)
+    for i in range(1_500):
+        pipeline.push_row(row_as_search(i, i, {"a": float(rng.normal())}), int(rng.random() < 0.03))
+    training = pipeline.report(digest=False).training
+    assert training.target_share is not None
+    assert training.target_share > 0.1
+    assert training.positive_share == pytest.approx(training.target_share, abs=0.02)

@@ -86,7 +86,7 @@ function drawArms({ report }) {
     ...(served.length > 1 ? [bars("Weight of each arm", served.flatMap((arm) => [[`${arm.name}: popular items`, arm.weight?.head, 0], [`${arm.name}: rare items`, arm.weight?.tail, 1]]), "Share in what is served")] : []),
     ...(served.length > 1 ? [table("Decisions on arms, latest first", ["arm", "what", "why", "at row"], (report.mixture?.decisions ?? []).length
       ? report.mixture.decisions.slice(-6).reverse().map((one) => [one.arm, one.action === "champion" ? "new champion" : one.action, one.reason, number(one.position)])
-      : [["none", "–", "–", "–"]])] : []),
+      : [["none", "–", "–", "–"]], "wide")] : []),
     table("Lift over the references", ["reference", "rows", "precision ± 2 errors", "log-loss saved"], Object.entries(report.lift ?? {}).map(([name, one]) => [
       name.replaceAll("_", " "), number(one.rows), plusMinus(one.average_precision, 3), plusMinus(one.log_loss, 4)]), "wide"));
   lift.update();
