@@ -34,6 +34,7 @@ REACHED_BY = {
     "balance.copies_max": "core/test_balance.py::test_multipliers",
     "balance.neighbour_rows_max": ROOMS + "neighbours_are_sought_among_the_newest_rows_of_the_class",
     "balance.mixed_rows_max": ROOMS + "neighbours_of_any_class_are_sought_among_the_newest_rows",
+    "gan.passes_max": "gan/test_train.py::test_few_rows_have_fewer_steps_cold_and_warm_alike",
     "gan.levels_max": "gan/test_gan_table.py::test_levels_that_are_new_share_the_slot_of_the_rare",
     "gan.release_rows": "gan/test_worker.py::test_the_answer_depends_on_the_request_alone_also_in_a_child_process",
     "gan.rows_max": ROOMS + "a_request_holds_the_newest_rows_of_the_class",
