@@ -76,6 +76,8 @@ class LiveSaving:
             self._keeper.finish(self._snapshot, self._session.serve, self._now_s() + self._saving.settings.write_max_s)
             return
         saved = lanes(loaded.header.position["offsets"])
+        if self._session.bad_share is not None:
+            self._session.bad_share.restore(loaded.state.get("bad_share", ()))
         self._source.open(saved, loaded.header.position["topic_ids"])
         self._follow([lanes(entry) for entry in (*loaded.state["plan"], *self._saving.plan)], saved)
 
@@ -96,7 +98,12 @@ class LiveSaving:
     def _snapshot(self) -> Snapshot:
         pipeline, source = self._session.pipeline, self._source
         counts = {**pipeline.events, "impressions": pipeline.examples_in}
-        state = {"pipeline": pipeline, "plan": [named(entry) for entry in source.plan()]}
+        bad = self._session.bad_share
+        state = {
+            "pipeline": pipeline,
+            "plan": [named(entry) for entry in source.plan()],
+            "bad_share": [] if bad is None else bad.state(),
+        }
         position = {"offsets": named(source.positions()), "topic_ids": source.topic_ids()}
         return Snapshot(state, position, counts)
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from stream_balance.core.lineup import chosen
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
 from stream_balance.edge.bad_share import BadShare
@@ -37,7 +38,7 @@ from stream_balance.edge.scoring import Scoring
 from stream_balance.edge.telemetry import Telemetry
 from stream_balance.edge.turn import Turn
 from stream_balance.edge.watch import Watch
-from stream_balance.errors import BadRecord
+from stream_balance.errors import BadRecord, SettingsError
 from stream_balance.settings import Settings
 
 LATEST_SEARCHES, LATEST_ITEMS = 8, 3  # shown on the live page
@@ -108,6 +109,16 @@ class Meter:
         }
 
 
+def _check_model(name: str, settings: Settings) -> None:
+    """A restored state may ask a child process for any model; only what the settings name is made."""
+    named = {pair.model for pair in chosen(settings.arms, settings.balance.strategy, settings.model.name)}
+    if name not in named:
+        raise SettingsError(
+            f"the state's GAN asks for the model {name!r}, the settings name {', '.join(sorted(named))}: it is not a "
+            "state of these settings. Do not trust the file; name an empty checkpoint folder to begin again."
+        )
+
+
 class Session:
     """One pipeline at work: takes records, keeps the bad ones, makes reports."""
 
@@ -126,6 +137,7 @@ class Session:
     ) -> None:
         if pipeline.retrain is not None:
             check_privacy(settings.gan.privacy.on)
+            _check_model(pipeline.retrain.model, settings)
         self.pipeline = pipeline
         self.fits = ChildFits(
             make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit
@@ -148,7 +160,7 @@ class Session:
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish
-        self._bad_share = bad_share
+        self.bad_share = bad_share
         self._versions = versions()
 
     def take(self, record: Record, content: bytes) -> None:
@@ -158,8 +170,8 @@ class Session:
             assert bad is not None, "a record without an event says why"
             self.keep_bad(record, bad)
             return
-        if self._bad_share is not None:
-            self._bad_share.good()
+        if self.bad_share is not None:
+            self.bad_share.good()
         telemetry, joiner = self.telemetry, self.pipeline.joiner
         began, due_us, matured = telemetry.clock(), joiner.due_us(), joiner.counts.matured
         with self._turn:
@@ -183,8 +195,8 @@ class Session:
             self.log.warning("first bad record of its kind", reason=bad.reason, **place)
         if self._dead_letters is not None:
             self._dead_letters.keep(record, bad)
-        if self._bad_share is not None:
-            self._bad_share.bad(bad.reason)
+        if self.bad_share is not None:
+            self.bad_share.bad(bad.reason)
 
     def serve(self) -> None:
         """Show the board a turn of the loop; a report is made only when one is due."""

@@ -45,6 +45,19 @@ def test_the_commands_show_check_and_remove(folder: Path) -> None:
     assert [path.name for path in folder.glob("journal-*")] == [segment_name(found[-1]["sequence"])]
 
 
+def test_prune_keeps_the_last_whole_ones_and_removes_none_where_none_is_whole(folder: Path) -> None:
+    files = sorted(folder.glob("*.sbc"))
+    files[-1].write_bytes(files[-1].read_bytes()[:-20])
+    pruned = run("checkpoint", "prune", folder, "--keep", "1")
+    assert pruned.stdout.startswith(f"1 removed, 2 kept\nBAD  {files[-1].name}")
+    assert sorted(folder.glob("*.sbc")) == files[1:]
+    files[1].write_bytes(b"rotten")
+    refused = run("checkpoint", "prune", folder)
+    assert refused.returncode == 1
+    assert "none of the 2 checkpoints" in refused.stderr
+    assert sorted(folder.glob("*.sbc")) == files[1:]
+
+
 def test_verify_looks_at_the_journals_too(folder: Path) -> None:
     merged, fits = folder / "journal-0000000003.jsonl", folder / FILE
     entries = [line_of(b'{"s/0":%d}' % number) for number in range(3)]

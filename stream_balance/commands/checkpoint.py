@@ -132,10 +132,10 @@ def _is_whole(disk: Disk, name: str) -> bool:
 @app.command()
 def prune(
     folder: Folder,
-    keep: Annotated[int, typer.Option(min=1, help="How many of the last ones stay.")] = 1,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the last whole ones stay.")] = 1,
 ) -> None:
-    """Remove all but the last checkpoints, and the journals that only those needed. Refused while a service uses the
-    folder.
+    """Remove all but the last whole checkpoints, and the journals that only those needed. Refused while a service uses
+    the folder, and where no checkpoint is whole.
 
     Example: stream-balance checkpoint prune state --keep 1
     """
@@ -143,6 +143,9 @@ def prune(
     lock = FolderLock(folder)
     try:
         before = store.sequences()
+        damaged = _damaged_among_last(store, before, keep)
+        if damaged and len(damaged) == len(before):
+            raise WorldError(f"none of the {len(before)} checkpoints in {str(folder)!r} is whole: nothing was removed.")
         kept = store.prune(keep)
         if kept:
             MergeJournal(disk).forget(kept[0])
@@ -152,3 +155,20 @@ def prune(
     finally:
         lock.release()
     typer.echo(f"{len(before) - len(kept)} removed, {len(kept)} kept")
+    for each in damaged:
+        typer.echo(f"BAD  {each}")
+
+
+def _damaged_among_last(store: Store, sequences: list[int], keep: int) -> list[Damaged]:
+    """What is wrong with those that are no checkpoints any more, looked at from the newest to the last of `keep` whole
+    ones.
+    """
+    found: list[Damaged] = []
+    for number, sequence in enumerate(reversed(sequences)):
+        if number - len(found) == keep:
+            break
+        try:
+            store.verify(sequence)
+        except Damaged as error:
+            found.append(error)
+    return found

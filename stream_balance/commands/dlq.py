@@ -33,7 +33,7 @@ File = Annotated[
 ]
 Bootstrap = Annotated[str | None, typer.Option(help="Broker address.", show_default="127.0.0.1:9092")]
 Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only letters with this reason; may be repeated.")]
-Again = Annotated[bool, typer.Option("--again", help="Also those that a replay has dealt with already.")]
+Again = Annotated[bool, typer.Option("--again", help="Also those that a replay has dealt with already, sent or not.")]
 
 
 def _of_file(path: Path) -> Iterator[Placed]:
@@ -81,6 +81,8 @@ def list_letters(
     Console().print(f"{counts.total():,} dead letters: {total}; {readable:,} can be read now", highlight=False)
     if box is not None and box.passed:
         Console().print(f"{box.passed:,} more went through a replay before; --again shows them", highlight=False)
+    if box is not None and box.copies:
+        Console().print(f"{box.copies:,} more are copies, written again after a kill", highlight=False)
 
 
 def _row(letter: DeadLetter) -> tuple[str, ...]:
@@ -136,7 +138,10 @@ def replay_letters(
             box.dealt_with(reasons or None, stopped_at)
     _tell(sender.resent, "sent again")
     if box is not None and sender.resent.left:
-        STDERR.print("What is left is offered again with --again.", highlight=False)
+        STDERR.print(
+            "What is left is offered again with --again, together with what was sent: choose by --reason.",
+            highlight=False,
+        )
 
 
 def _tell(resent: Resent, words: str) -> None:

@@ -118,6 +118,11 @@ class Retrain:
         self._fits: Fits | None = None
         self._ticket: Any = None
 
+    @property
+    def model(self) -> str:
+        """The name of the model that the shadow test makes, wherever a training runs."""
+        return self._model
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what the world holds."""
         return self.__dict__ | {"_fits": None, "_ticket": None}

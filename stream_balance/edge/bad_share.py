@@ -1,11 +1,13 @@
 """Bad share: ends the run when too many of the latest records could not be read. In: good or bad. Out: WorldError.
 
-A broken topic is not eaten up record by record: somebody has to look. Counts records only; bounded by `window_records`.
+A broken topic is not eaten up record by record, or restart by restart: somebody has to look. Counts records only;
+bounded by `window_records`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from pydantic import Field, PositiveInt
 
@@ -57,6 +59,15 @@ class BadShare:
                 f"{int(self._bad_max)} are borne. Look at them with 'stream-balance dlq list' (a log's are in its "
                 "dead-letter file); bad.share_max = 1 goes on."
             )
+
+    def state(self) -> list[str | None]:
+        """The latest records, oldest first: why each could not be read, None = it could."""
+        return self._ring[self._next :] + self._ring[: self._next]
+
+    def restore(self, state: Sequence[str | None]) -> None:
+        """Go on from another's state, so that a restart does not forget how many were bad."""
+        for reason in state[-len(self._ring) :]:
+            self._push(reason)
 
     def _push(self, reason: str | None) -> None:
         left = self._ring[self._next]

@@ -36,6 +36,24 @@ def test_it_ends_at_the_first_record_with_too_many_bad_ones_among_the_latest(
     assert told(bad, share_max, window) == wanted
 
 
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 20), st.integers(0, 60), st.integers(1, 20))
+def test_a_restart_forgets_nothing(bad: list[bool], window: int, cut: int, former: int) -> None:
+    """Also where the window was another one: what is missing in it counts as good."""
+    first = BadShare(BadShareSettings(share_max=1.0, window_records=former))
+    for is_bad in bad[:cut]:
+        first.bad("not_json") if is_bad else first.good()
+    share = BadShare(BadShareSettings(share_max=0.5, window_records=window))
+    share.restore(first.state())
+    known = [False] * max(cut - former, 0) + bad[:cut][-former:]
+    for is_bad in bad[cut:]:
+        known.append(is_bad)
+        if is_bad and sum(known[-window:]) > 0.5 * window:
+            with pytest.raises(WorldError):
+                share.bad("not_json")
+            return
+        share.bad("not_json") if is_bad else share.good()
+
+
 def test_it_is_off_at_one() -> None:
     assert told([True] * 5000, 1.0, 100) is None
 

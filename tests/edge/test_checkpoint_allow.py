@@ -21,6 +21,9 @@ from stream_balance.core.arms import registry
 from stream_balance.core.arms.registry import MODELS
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.allow import AllowList, NotAllowed, load, save
+from stream_balance.errors import SettingsError
+from stream_balance.service import Session, make_pipeline
+from stream_balance.settings import Settings
 from stream_balance.testing import make_search
 from tests.contract.streams import TABLE, core, pushed, pushed_rows, shop, table_rows
 
@@ -106,6 +109,30 @@ def test_a_malicious_state_is_refused_before_anything_is_called(attack: str, tmp
     with pytest.raises(NotAllowed):
         loaded(ATTACKS[attack](str(target)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "named", [{"model": {"name": "antigravity:x"}}, {"arms": {"pairs": ("logistic:none", "antigravity:x:none")}}]
+)
+def test_a_class_of_ours_makes_no_model_of_a_module_that_is_not_trusted(named: dict[str, Any]) -> None:
+    sys.modules.pop("antigravity", None)
+    data = pickle.dumps(Calls(Pipeline, core(**named), 0, ("no", "bought")))
+    with pytest.raises(SettingsError, match=r"'antigravity:x'.*trusted_modules"):
+        loaded(data)
+    assert "antigravity" not in sys.modules
+    own = pickle.dumps(Calls(Pipeline, core(model={"name": f"{__name__}:OwnModel"}), 0, ("no", "bought")))
+    assert isinstance(loaded(own, __name__), Pipeline)
+    with pytest.raises(SettingsError, match="OwnModel"):
+        loaded(own)
+
+
+def test_a_state_whose_gan_asks_for_another_model_is_not_taken() -> None:
+    settings = Settings.model_validate({"balance": {"strategy": "gan"}, "model": {"name": "logistic"}})
+    pipeline = make_pipeline(settings)
+    assert pipeline.retrain is not None
+    pipeline.retrain._model = "antigravity:x"
+    with pytest.raises(SettingsError, match=r"'antigravity:x', the settings name logistic"):
+        Session(pipeline, settings)
 
 
 def test_what_could_not_be_read_is_not_written() -> None:

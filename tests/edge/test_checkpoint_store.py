@@ -64,6 +64,21 @@ def test_the_last_ones_are_kept(tmp_path: Path) -> None:
     assert store.sequences() == [3, 5, 8]
 
 
+def test_a_damaged_one_does_not_count_among_those_kept(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    made(store, 1, 2, 3, 5, 8)
+    (tmp_path / file_name(8)).write_bytes(b"rotten")
+    loaded = store.newest()
+    assert loaded is not None
+    assert loaded.state == {"n": 5}
+    assert store.prune(2) == [3, 5, 8]
+    for sequence in (3, 5):
+        (tmp_path / file_name(sequence)).write_bytes(b"rotten")
+        with pytest.raises(Damaged):
+            store.verify(sequence)
+    assert store.prune(1) == [3, 5, 8], "where none is whole, none goes"
+
+
 @pytest.mark.parametrize("key", [None, KEY], ids=["unsigned", "signed"])
 def test_a_file_cut_anywhere_or_with_any_byte_changed_is_damaged(tmp_path: Path, key: bytes | None) -> None:
     store = store_of(tmp_path, key=key)

@@ -16,15 +16,18 @@ from stream_balance.cli import app
 from stream_balance.commands.produce import outgoing
 from stream_balance.edge.bad_share import BadShare, BadShareSettings
 from stream_balance.edge.board import Board
+from stream_balance.edge.checkpoint import CheckpointSettings
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings, client
 from stream_balance.edge.kafka.produce import create_log_topics, produce
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
+from stream_balance.edge.log import silent_log
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.merge import Polled
 from stream_balance.errors import WorldError
 from stream_balance.live import KafkaDeadLetters, LiveLoop
+from stream_balance.saving import saving
 from stream_balance.service import Session, make_pipeline
 from stream_balance.settings import load
 from tests.integration.plain import START_MS, PlainCodec, a_log, consume_all, line, read
@@ -145,6 +148,40 @@ def test_a_broken_topic_ends_the_service_and_its_offsets_stay_before_what_was_no
         loop.run(until_caught_up=True)
     loop.close()
     assert len(consume_all(kafka, kafka.dead_letter_topic(kafka.purchase_topic), 21)) == 21
+
+
+def test_a_broken_topic_is_not_eaten_restart_by_restart_and_its_letters_count_once(
+    topics: Callable[..., KafkaSettings], tmp_path: Path
+) -> None:
+    kafka = topics(partitions=1)
+    broken = [line("?" if n % 3 else "p", f"e{n}", "u", START_MS + n) for n in range(300)]
+    produce(kafka, broken)
+    rooms = {
+        "kafka": kafka, "bad": BadShareSettings(share_max=0.5, window_records=40),
+        "checkpoint": CheckpointSettings(interval_events=4, interval_s=0.001, writer="inline"),
+    }  # fmt: skip
+    settings = load().model_copy(update=rooms)
+    met = []
+    for _ in range(3):
+        with saving(settings, tmp_path / "state", "kafka", silent_log().warning) as saved:
+            assert saved is not None
+            source, sink = KafkaSource(kafka, PlainCodec()), KafkaSink(kafka)
+            session = Session(
+                saved.pipeline or make_pipeline(settings), settings, board=Board(),
+                dead_letters=KafkaDeadLetters(sink), bad_share=BadShare(settings.bad), journal=saved.journal,
+            )  # fmt: skip
+            loop = LiveLoop(source, sink, session, threading.Event(), saving=saved)
+            with pytest.raises(WorldError, match="21 of the latest 40 records could not be read"):
+                loop.run(until_caught_up=True, batch_max=6)
+            loop.close()
+            session.fits.close()
+            met.append((session.pipeline.bad["plain"], source.positions()))
+    assert met[0] == met[1] == met[2], "every life ends at the same record"
+    assert met[0][0] == 21
+    assert len(list((tmp_path / "state").glob("*.sbc"))) > 1
+    told = dlq(kafka, "list", "--limit", "0").output
+    assert "21 dead letters: 21 plain" in told
+    assert "more are copies" in told
 
 
 def test_offsets_do_not_pass_a_dead_letter_that_was_not_acknowledged(topics: Callable[..., KafkaSettings]) -> None:

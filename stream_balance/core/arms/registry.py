@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from river import base, ensemble
@@ -128,8 +129,18 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
     )
 
 
+# While a state is read that somebody else may have written: the only modules that a factory may be of. None = any.
+factories_from: ContextVar[frozenset[str] | None] = ContextVar("factories_from", default=None)
+
+
 def _imported(name: str) -> Callable[[], Any]:
     module_name, _, attribute = name.partition(":")
+    trusted = factories_from.get()
+    if trusted is not None and module_name not in trusted:
+        raise SettingsError(
+            f"the state asks for the model {name!r}, whose module is not trusted. If it is part of your model, add its "
+            "module to checkpoint.trusted_modules; if not, do not trust the file."
+        )
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     # Importing runs code that is not ours: whatever it raises is a mistake in what the settings name.

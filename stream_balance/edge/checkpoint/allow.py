@@ -14,6 +14,8 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any, BinaryIO, Protocol
 
+from stream_balance.core.arms.registry import factories_from
+
 Name = tuple[str, str]  # module, qualified name
 
 # Classes defined in these modules and packages.
@@ -68,7 +70,7 @@ class AllowList:
     """What may be named: the list above, and what `trusted` modules define."""
 
     def __init__(self, trusted: Collection[str] = ()) -> None:
-        self._trusted = frozenset(trusted)
+        self.trusted = frozenset(trusted)
 
     def find(self, name: Name) -> Any:
         """The thing of that name. Raises NotAllowed; AttributeError or ImportError if it might, but is not there."""
@@ -89,10 +91,10 @@ class AllowList:
         # Defined there, not merely imported there: else every module would bring what it imports.
         if not self._is_open(name[0]) or _name_of(found) != name:
             return False
-        return isinstance(found, type) or name[0] in self._trusted
+        return isinstance(found, type) or name[0] in self.trusted
 
     def _is_open(self, module_name: str) -> bool:
-        return module_name in self._trusted or _below(module_name)
+        return module_name in self.trusted or _below(module_name)
 
 
 def _below(module_name: str) -> bool:
@@ -153,5 +155,12 @@ def save(state: object, target: Writable, allowed: AllowList) -> None:
 
 
 def load(source: BinaryIO, allowed: AllowList, moved: Mapping[Name, Name] | None = None) -> Any:
-    """The state. `moved` gives the present name of what has been renamed. Raises NotAllowed, or pickle's errors."""
-    return _Unpickler(source, allowed, moved or {}).load()
+    """The state. `moved` gives the present name of what has been renamed. Raises NotAllowed, or pickle's errors.
+
+    Classes of our core may be called with any arguments; one that makes models by name finds those of `allowed` only.
+    """
+    before = factories_from.set(allowed.trusted)
+    try:
+        return _Unpickler(source, allowed, moved or {}).load()
+    finally:
+        factories_from.reset(before)

@@ -69,6 +69,7 @@ class Store:
         self._tell = tell
         self._migrations = migrations
         self.passed_over = 0
+        self._damaged: set[int] = set()  # as far as they were met
 
     # Reading
 
@@ -87,7 +88,11 @@ class Store:
         """Read the whole file and check its sum and signature. Raises Damaged or SettingsError."""
         name = file_name(sequence)
         with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
-            trailer = fmt.check(source, self._disk.size(name), name, self._key)
+            try:
+                trailer = fmt.check(source, self._disk.size(name), name, self._key)
+            except Damaged:
+                self._damaged.add(sequence)
+                raise
             source.seek(0)
             return fmt.read_header(source, name), trailer
 
@@ -174,11 +179,16 @@ class Store:
         self._disk.sync_names()
 
     def prune(self, keep: int) -> list[int]:
-        """Remove all but the last `keep`; return what is left. Raises OSError."""
+        """Remove all before the last `keep` that are not known to be damaged; return what is left. Raises OSError.
+
+        A damaged one among those stays too, to be looked at. Where all are damaged, all stay.
+        """
         sequences = self.sequences()
-        for sequence in sequences[:-keep]:
-            self._disk.remove(file_name(sequence))
-        return sequences[-keep:]
+        whole = [sequence for sequence in sequences if sequence not in self._damaged][-keep:]
+        for sequence in sequences:
+            if whole and sequence < whole[0]:
+                self._disk.remove(file_name(sequence))
+        return [sequence for sequence in sequences if not whole or sequence >= whole[0]]
 
     def clear_temporary(self) -> None:
         """Remove what killed writers left. Raises OSError."""

@@ -25,6 +25,7 @@ from stream_balance.edge.merge import LaneKey
 from stream_balance.errors import WorldError
 
 ASK_S = 10.0
+PLACES_MAX = 100_000  # of letters whose copies are known
 SILENCE_S = 30.0
 
 
@@ -68,6 +69,8 @@ class LetterBox:
         self._ends: dict[LaneKey, int] = {}
         self._dealt: dict[LaneKey, Dealt] = {}
         self.passed = 0
+        self.copies = 0
+        self._places: dict[str, None] = {}  # of the latest letters
 
     def __enter__(self) -> LetterBox:
         settings = self._settings
@@ -105,7 +108,10 @@ class LetterBox:
         self._consumer.close(autocommit=False, timeout_ms=2000)
 
     def letters(self, *, again: bool = False) -> Iterator[tuple[LaneKey, int, DeadLetter]]:
-        """Partition, offset and letter of those not dealt with (`again`: of all), up to where the topics end now."""
+        """Partition, offset and letter of those not dealt with (`again`: of all), up to where the topics end now.
+
+        Of copies of one record only the first, as far as the latest `PLACES_MAX` letters tell.
+        """
         open_lanes = set()
         begins = self._consumer.beginning_offsets(list(map(_partition, self._ends)), timeout_ms=int(ASK_S * 1000))
         for lane, end in self._ends.items():
@@ -123,6 +129,8 @@ class LetterBox:
                 lane = (partition.topic, partition.partition)
                 for record in records:
                     letter = _letter(record)
+                    if self._is_copy(letter):
+                        continue
                     new = again or self._dealt[lane].is_new(letter.reason, record.offset)
                     if record.offset < self._ends[lane] and new:
                         yield lane, record.offset, letter
@@ -132,6 +140,16 @@ class LetterBox:
                 quiet_since = self._now_s()
             elif self._now_s() - quiet_since > SILENCE_S:
                 raise WorldError(f"Kafka at {self._settings.bootstrap} sent no dead letters for {SILENCE_S:g} s.")
+
+    def _is_copy(self, letter: DeadLetter) -> bool:
+        """Whether the same record was met just now: a killed service writes what it had not settled once more."""
+        if letter.place in self._places:
+            self.copies += 1
+            return True
+        self._places[letter.place] = None
+        if len(self._places) > PLACES_MAX:
+            del self._places[next(iter(self._places))]
+        return False
 
     def _position(self, lane: LaneKey) -> int:
         position = self._consumer.position(_partition(lane), timeout_ms=0)

@@ -70,9 +70,11 @@ def check_inputs(counts: Mapping[str, int], settings: KafkaSettings) -> None:
         )
     search, purchase = settings.topics
     if counts[search] != counts[purchase]:
+        fewer = min(search, purchase, key=counts.__getitem__)
         raise SettingsError(
             f"topic {purchase!r} has {counts[purchase]} partitions, {search!r} has {counts[search]}; "
-            "the join needs equal numbers. Recreate one of them."
+            "the join needs equal numbers. Give the smaller as many: kafka-topics.sh --bootstrap-server "
+            f"{settings.bootstrap} --alter --topic {fewer} --partitions {max(counts[search], counts[purchase])}."
         )
 
 
