@@ -121,7 +121,8 @@ def begin(
 
     Raises SettingsError if it may not, WorldError if it cannot be read.
     """
-    about = About(input_, state_settings(settings, more), versions())
+    ours = state_settings(settings, more)
+    about = About(input_, ours, versions(), compat.chosen(ours, state_settings(Settings())))
     loaded = store.newest(_checker(about, settings, tell))
     keeper = Keeper(store, disk, writer, settings.checkpoint, about, is_ours=is_ours, tell=tell, **clocks)
     journal = FitJournal(disk, follow, entries_max=settings.checkpoint.fits_max)

@@ -3,9 +3,10 @@ empty histograms).
 
     python -m tests.checkpoint_fixture
 
-Run it once when a release is made with a new format, and keep the files of former formats. Between releases, when a
-change of the core makes the present file unreadable, write it anew; after one, add a migration instead
-(`stream_balance/edge/checkpoint/migrations.py`).
+Files of former formats stay as they are: `FORMER` has their sums. When a change of the core makes the present file
+unreadable, raise FORMAT, add a migration (`stream_balance/edge/checkpoint/migrations.py`), move the present file's sum
+to FORMER and write the next one. Only while nobody runs what wrote the present format may its file be written anew:
+remove it first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from __future__ import annotations
 import gzip
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from stream_balance.edge.checkpoint import compat
 from stream_balance.edge.checkpoint.allow import AllowList
 from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.format import FORMAT
@@ -30,15 +33,32 @@ FOLDER = Path(__file__).parent / "data" / "checkpoints"
 SETTINGS = Settings.model_validate(
     {"join": {"window_s": 600.0}, "order": {"disorder_max_s": 30.0}, "window": {"size_max": 50}, "seed": 3}
 )
+# By format: SHA-256 of the file, and the settings it was made under that were defaults then and are not any more.
+FORMER: dict[int, tuple[str, dict[str, Any]]] = {
+    1: (
+        "a63e0daad0add443ecca06440bffe0b6eac11def14e2ca6ac4139b0c094a8e94",
+        {"gan": {"steps_cold": 1_200, "steps_warm": 200}},
+    ),
+}
 EVENTS, SEEN = 120, 100  # searches in the stream; events of it that the saved pipeline has seen
+
+
+def settings_of(format_: int) -> Settings:
+    """The settings that the file of this format was made under."""
+    _, then = FORMER.get(format_, ("", {}))
+    return Settings.model_validate({**SETTINGS.model_dump(exclude_unset=True), **then})
 
 
 def main() -> None:
     """Write it."""
+    target = FOLDER / f"format-{FORMAT}.sbc.gz"
+    if target.exists():
+        raise SystemExit(f"{target.name} is there. {__doc__}")
     pipeline = make_pipeline(SETTINGS)
     for event in shop(EVENTS, seed=9, signal=1.0)[:SEEN]:
         pipeline.push(event, event.event_id.encode())
-    about = About("kafka", state_settings(SETTINGS), versions())
+    ours = state_settings(SETTINGS)
+    about = About("kafka", ours, versions(), compat.chosen(ours, state_settings(Settings())))
     counts = {**pipeline.events, "impressions": pipeline.examples_in}
     position = {"offsets": {"search-events/0": SEEN}, "topic_ids": {}}
     with tempfile.TemporaryDirectory() as name:
@@ -48,7 +68,6 @@ def main() -> None:
         keeper.finish(lambda: Snapshot({"pipeline": pipeline, "plan": []}, position, counts), lambda: None, 1e9)
         keeper.close()
         FOLDER.mkdir(parents=True, exist_ok=True)
-        target = FOLDER / f"format-{FORMAT}.sbc.gz"
         target.write_bytes(gzip.compress(next(Path(name).glob("*.sbc")).read_bytes(), mtime=0))
     print(f"{target.name}: {target.stat().st_size:,} bytes")
 

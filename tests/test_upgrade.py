@@ -2,47 +2,109 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stream_balance.core.pipeline import Pipeline
-from stream_balance.edge.checkpoint import compat
+from stream_balance.edge.checkpoint import compat, layout
 from stream_balance.edge.checkpoint.format import FORMAT
+from stream_balance.errors import SettingsError
 from stream_balance.saving import state_settings
 from stream_balance.settings import Settings
-from tests.checkpoint_fixture import EVENTS, FOLDER, SEEN, SETTINGS, installed
+from tests.checkpoint_fixture import EVENTS, FOLDER, FORMER, SEEN, installed, settings_of
 from tests.contract.streams import shop
 
-FIXTURES = sorted(FOLDER.glob("format-*.sbc.gz"))
+DEFAULTS = state_settings(Settings())
 ADVICE = (
-    "If no release has written this format yet, write the file anew: python -m tests.checkpoint_fixture. If one has, "
-    "raise FORMAT and add a migration."
+    "What is saved has changed: raise FORMAT and add a migration. What tests/checkpoint_fixture.py says comes before "
+    "anything else."
 )
 
 
-def test_there_is_one_of_the_present_format() -> None:
-    assert FOLDER / f"format-{FORMAT}.sbc.gz" in FIXTURES
+def file_of(format_: int) -> Path:
+    return FOLDER / f"format-{format_}.sbc.gz"
 
 
-@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.name)
-def test_a_checkpoint_of_a_former_version_goes_on(fixture: Path, tmp_path: Path) -> None:
-    store = installed(fixture, tmp_path)
+def test_there_is_one_of_each_format_and_former_ones_stay_as_they_were() -> None:
+    assert sorted(FOLDER.iterdir()) == sorted(map(file_of, range(1, FORMAT + 1)))
+    assert list(FORMER) == list(range(1, FORMAT))
+    for format_, (sum_, _) in FORMER.items():
+        assert hashlib.sha256(file_of(format_).read_bytes()).hexdigest() == sum_
+
+
+@pytest.mark.parametrize("format_", range(1, FORMAT + 1))
+def test_a_checkpoint_of_a_former_version_goes_on(format_: int, tmp_path: Path) -> None:
     try:
-        loaded = store.newest()
+        loaded = installed(file_of(format_), tmp_path).newest()
         assert loaded is not None
+        assert loaded.header.format == format_
         pipeline: Pipeline = loaded.state["pipeline"]
         # The settings it was made under count as the same, those that have come since as their defaults.
-        compat.check_settings(loaded.header, state_settings(SETTINGS), state_settings(Settings()), fixture.name)
+        compat.check_settings(loaded.header, state_settings(settings_of(format_)), DEFAULTS, "it")
         before = pipeline.report().examples
         assert before.held > 0
         assert before.matured > 0
         for event in shop(EVENTS, seed=9, signal=1.0)[SEEN:]:
             pipeline.push(event, event.event_id.encode())
         pipeline.run_out()
-        after = pipeline.report().document()["examples"]
+        report = pipeline.report()
+        after = report.document()["examples"]
     except Exception as error:
-        raise AssertionError(f"{fixture.name} cannot go on: {error}. {ADVICE}") from error
+        raise AssertionError(f"format {format_} cannot go on: {error}. {ADVICE}") from error
     assert after["held"] == 0
     assert after["matured"] == after["in"] == 6 * EVENTS
+    loss = report.metrics.lifetime.log_loss
+    assert loss is not None
+    assert 0.0 < loss < math.log(2.0)
+    assert all(0.0 < (arm.window.log_loss or 0.0) < 2.0 for arm in report.arms if arm.window.rows)
     assert pipeline.state_digest()
+
+
+def test_a_migrated_network_says_what_it_said(tmp_path: Path) -> None:
+    """Then: the log odds of the batch left what was served. Now: they are in the bias already."""
+    loaded = installed(file_of(1), tmp_path).newest()
+    assert loaded is not None
+    arm = next(each for each in loaded.state["pipeline"].panel.members if each.pair.model == "replay_mlp")
+    assert arm.model.networks.width
+    assert (arm.model._offset < 0).all()
+    assert math.isclose(
+        float(arm.model._offset[0]), math.log(arm.model._planned[1] / arm.model._planned[0]), rel_tol=1e-6
+    )
+
+
+def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> None:
+    loaded = installed(file_of(1), tmp_path).newest()
+    assert loaded is not None
+    ours = state_settings(settings_of(FORMAT))
+    with pytest.raises(SettingsError, match=r"is 2400 \(the default now\).*gan\.steps_cold = 1200; .* in the settings"):
+        compat.check_settings(loaded.header, ours, DEFAULTS, "it")
+    knows = replace(loaded.header, chosen=compat.chosen(ours, DEFAULTS))
+    with pytest.raises(SettingsError, match=r"\(the default, which has changed\).*This version has other defaults"):
+        compat.check_settings(knows, ours, DEFAULTS, "it")
+    knows = replace(loaded.header, chosen=["core.gan.steps_cold", "core.gan.steps_warm"])
+    with pytest.raises(SettingsError) as caught:
+        compat.check_settings(knows, ours, DEFAULTS, "it")
+    assert "default" not in str(caught.value)
+
+
+def test_a_class_that_has_another_attribute_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = installed(file_of(FORMAT), tmp_path)
+
+    def now(self: Any) -> None:
+        self.more_than_before = 1
+
+    monkeypatch.setattr(Pipeline, "comes_later", now, raising=False)
+    layout.layout.cache_clear()
+    try:
+        assert "more_than_before" in layout.attributes(Pipeline)
+        with pytest.raises(
+            SettingsError, match=r"holds of stream_balance\.core\.pipeline\.Pipeline has other attributes"
+        ):
+            store.newest()
+    finally:
+        layout.layout.cache_clear()

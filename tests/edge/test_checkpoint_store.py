@@ -53,7 +53,7 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     loaded = store.newest()
     assert loaded is not None
     assert loaded.state == state
-    assert loaded.header == header_of(1)
+    assert replace(loaded.header, layouts={}) == header_of(1)
     assert [path.name for path in tmp_path.iterdir()] == [file_name(1)]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, Protocol
 
 from stream_balance.core.arms.registry import factories_from
@@ -137,8 +137,11 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, source: BinaryIO, allowed: AllowList, moved: Mapping[Name, Name]) -> None:
+    def __init__(
+        self, source: BinaryIO, allowed: AllowList, moved: Mapping[Name, Name], meet: Callable[[Any], None]
+    ) -> None:
         super().__init__(source)
+        self._meet = meet
         self._allowed = allowed
         self._moved = moved
 
@@ -146,7 +149,9 @@ class _Unpickler(pickle.Unpickler):
         name = (module_name, qualified)
         if name == GETATTR:
             return _method
-        return self._allowed.find(self._moved.get(name, name))
+        found = self._allowed.find(self._moved.get(name, name))
+        self._meet(found)
+        return found
 
 
 def save(state: object, target: Writable, allowed: AllowList) -> None:
@@ -154,13 +159,19 @@ def save(state: object, target: Writable, allowed: AllowList) -> None:
     _Pickler(target, allowed).dump(state)
 
 
-def load(source: BinaryIO, allowed: AllowList, moved: Mapping[Name, Name] | None = None) -> Any:
-    """The state. `moved` gives the present name of what has been renamed. Raises NotAllowed, or pickle's errors.
+def load(
+    source: BinaryIO,
+    allowed: AllowList,
+    moved: Mapping[Name, Name] | None = None,
+    meet: Callable[[Any], None] = lambda _found: None,
+) -> Any:
+    """The state. `moved` gives the present name of what has been renamed; `meet` is given each class or function as it
+    is found. Raises NotAllowed, or pickle's errors.
 
     Classes of our core may be called with any arguments; one that makes models by name finds those of `allowed` only.
     """
     before = factories_from.set(allowed.trusted)
     try:
-        return _Unpickler(source, allowed, moved or {}).load()
+        return _Unpickler(source, allowed, moved or {}, meet).load()
     finally:
         factories_from.reset(before)

@@ -30,18 +30,38 @@ def check_settings(header: Header, settings: Mapping[str, Any], defaults: Mappin
         return
     then, now = _flat(header.settings), {**_flat(settings)}
     fallback = _flat(defaults)
-    different = [
-        f"{key} was {json.dumps(then.get(key, fallback.get(key)))}, is {json.dumps(now.get(key))}"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key, fallback.get(key)) != now.get(key)
-    ]
+    different, moved = [], []
+    for key in sorted(then.keys() | now.keys()):
+        was, is_ = then.get(key, fallback.get(key)), now.get(key)
+        if was == is_:
+            continue
+        by_default = is_ == fallback.get(key) and key not in (header.chosen or ())
+        note = ""
+        if by_default:
+            moved.append(f"{key.removeprefix('core.')} = {json.dumps(was)}")
+            note = " (the default, which has changed)" if header.chosen is not None else " (the default now)"
+        different.append(f"{key} was {json.dumps(was)}, is {json.dumps(is_)}{note}")
     if not different:
         return
     more = f"; and {len(different) - NAMED_MAX} more" if len(different) > NAMED_MAX else ""
     raise SettingsError(
         f"{name} was made under other settings: {'; '.join(different[:NAMED_MAX])}{more}. Its state cannot go on under "
-        f"these. Set them back, {_BEGIN_AGAIN}."
+        f"these. {_set_back(moved, sure=header.chosen is not None)}Set them back, {_BEGIN_AGAIN}."
     )
+
+
+def chosen(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that are not their defaults."""
+    fallback = _flat(defaults)
+    return sorted(key for key, value in _flat(settings).items() if fallback.get(key) != value)
+
+
+def _set_back(moved: list[str], *, sure: bool) -> str:
+    """What to write where nobody changed a setting, but the version its default."""
+    if not moved:
+        return ""
+    why = "This version has other defaults" if sure else "If you never set them, their defaults have changed"
+    return f"{why}: go on as before with {'; '.join(moved[:NAMED_MAX])} in the settings. "
 
 
 def check_input(header: Header, input_: str, name: str) -> None:

@@ -23,7 +23,7 @@ from stream_balance.errors import SettingsError, WorldError
 
 MAGIC = b"\x89SBCKPT\n"
 END = b"SBC-END\n"
-FORMAT = 1  # of the bytes and of the state in them; see migrations
+FORMAT = 2  # of the bytes and of the state in them; see migrations
 _LENGTH = struct.Struct("<I")
 _TRAILER = struct.Struct("<Q32s32s8s")
 _HEADER_MAX = 16_000_000
@@ -50,6 +50,8 @@ class Header:
     settings_hash: str
     versions: dict[str, str]
     counts: dict[str, int] = field(default_factory=dict)  # events and examples so far, for people
+    chosen: list[str] | None = None  # settings that were not their defaults; None: not written down then
+    layouts: dict[str, str] = field(default_factory=dict)  # of the core's classes, see layout.py
     format: int = FORMAT
 
 

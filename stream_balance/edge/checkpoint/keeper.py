@@ -34,6 +34,7 @@ class About:
     input: str
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    chosen: list[str] | None = None  # settings that are not their defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ class Keeper:
             settings_hash=settings_hash(self._about.settings),
             versions=dict(self._about.versions),
             counts=snapshot.counts,
+            chosen=self._about.chosen,
         )
         self.journal.begin(self._sequence)
         self._under_way = _UnderWay(self._sequence, snapshot.position, may_settle, self._events)

@@ -22,7 +22,14 @@ class Migration:
     change: Callable[[Any], Any] = lambda state: state
 
 
-MIGRATIONS: dict[int, Migration] = {}  # from this format to the next
+def _from_1(state: Any) -> Any:
+    """Imported when it is needed: it knows the core, which the rest of this room does not."""
+    from stream_balance.edge.checkpoint.from_1 import migrate  # noqa: PLC0415
+
+    return migrate(state)
+
+
+MIGRATIONS: dict[int, Migration] = {1: Migration(change=_from_1)}  # from this format to the next
 
 
 class Path:

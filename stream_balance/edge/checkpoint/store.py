@@ -11,19 +11,42 @@ import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from stream_balance.edge.checkpoint import format as fmt
 from stream_balance.edge.checkpoint.allow import AllowList, NotAllowed, load, save
 from stream_balance.edge.checkpoint.disk import Disk, disk_error
 from stream_balance.edge.checkpoint.format import Damaged, Header, Summing, Trailer
+from stream_balance.edge.checkpoint.layout import is_of_core, layout, layouts, name_of
 from stream_balance.edge.checkpoint.migrations import MIGRATIONS, Migration, Path
 from stream_balance.errors import SettingsError, WorldError
 
 Tell = Callable[..., None]  # words, and the numbers they are about as named fields
 _CHECKPOINT = re.compile(r"checkpoint-(\d{10})\.sbc")
+NAMED_MAX = 10  # classes named in a message
 _TEMPORARY = re.compile(r"checkpoint-\d{10}\.tmp")
+
+
+def _nothing(_found: Any) -> None:
+    """Of an older format: its migrations know what has changed."""
+
+
+def _compare(then: Mapping[str, str], other: set[str], found: Any) -> None:
+    """Note a class of the core that looked different when the state was written."""
+    if is_of_core(found) and then.get(name_of(found)) != layout(found):
+        other.add(name_of(found))
+
+
+def _of_other_classes(name: str, other: set[str]) -> SettingsError:
+    shown = ", ".join(sorted(other)[:NAMED_MAX])
+    more = f" and {len(other) - NAMED_MAX} more" if len(other) > NAMED_MAX else ""
+    return SettingsError(
+        f"{name} has format {fmt.FORMAT}, but what it holds of {shown}{more} has other attributes than these classes "
+        "have in this version. Start the version that wrote it, or name an empty folder to begin again. (In "
+        "development: a change of what is saved takes a new format and a migration.)"
+    )
 
 
 def untold(_words: str, **_fields: Any) -> None:
@@ -70,6 +93,7 @@ class Store:
         self._migrations = migrations
         self.passed_over = 0
         self._damaged: set[int] = set()  # as far as they were met
+        layouts()  # they are remembered; the first time takes longer than a loop may stop
 
     # Reading
 
@@ -125,10 +149,15 @@ class Store:
         with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
             header = fmt.read_header(source, name)
             path = Path(header.format, fmt.FORMAT, self._migrations)
+            other: set[str] = set()
+            meet = partial(_compare, header.layouts, other) if header.format == fmt.FORMAT else _nothing
             collecting = gc.isenabled()
             gc.disable()  # a million new objects, none of them garbage
             try:
-                return Loaded(header, path.change(load(source, self._allowed, path.moved())))
+                state = load(source, self._allowed, path.moved(), meet)
+                if other:
+                    raise _of_other_classes(name, other)
+                return Loaded(header, path.change(state))
             except NotAllowed as error:
                 raise SettingsError(
                     f"{name} names {error.name!r}, which is not on the list of what a checkpoint may hold. If it is "
@@ -144,6 +173,8 @@ class Store:
                 LookupError,
                 EOFError,
             ) as error:
+                if other:
+                    raise _of_other_classes(name, other) from error
                 raise SettingsError(
                     f"{name} is whole, but its state is not one of this version ({type(error).__name__}: {error}). "
                     "Start the version that wrote it, or name an empty folder to begin again."
@@ -163,9 +194,10 @@ class Store:
 
         def run() -> int:
             output = self._disk.create(name)
+            whole = replace(header, layouts=layouts())
             try:
                 target.attach(output)
-                size = fmt.write(target, header, lambda into: save(state, into, self._allowed))
+                size = fmt.write(target, whole, lambda into: save(state, into, self._allowed))
                 output.sync()
             finally:
                 output.close()

@@ -1,0 +1,143 @@
+"""From format 1: makes its state one of format 2. In: a loaded state. Out: the same, with what has come since.
+
+Format 1 was written for a time by a changing core and carries no layouts, so whatever is there is left as it is. What a
+file cannot know begins as unknown: rows remembered without a number count as old at the next drift, an alarm of
+then kept no rows. Trainings of a GAN changed in what they hold; a state with one is refused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from stream_balance.core.arm import MARKS_MAX, Arm
+from stream_balance.core.arms.replay_mlp import ReplayMLP
+from stream_balance.core.arms.window_booster import WindowBooster
+from stream_balance.core.drift import Change
+from stream_balance.core.mixture import Mixture
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.retrain import Retrain
+from stream_balance.core.window import Window
+from stream_balance.edge.checkpoint.layout import attributes, is_of_core
+from stream_balance.errors import SettingsError
+
+
+def migrate(state: Any) -> Any:
+    """The state, changed in place. Raises SettingsError for one that cannot be."""
+    things = list(_things(state))
+    for thing in things:
+        _add_defaults(thing)
+    for thing in things:
+        for kind, change in _CHANGES.items():
+            if isinstance(thing, kind):
+                change(thing)
+    return state
+
+
+def _things(state: Any) -> Iterator[Any]:
+    """Every object of a class of the core, once."""
+    seen: dict[int, Any] = {}
+    waiting = [state]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        if isinstance(thing, dict):
+            waiting += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, list | tuple | set | frozenset | deque):
+            waiting += thing
+        elif is_of_core(type(thing)):
+            waiting += [getattr(thing, name) for name in {*getattr(thing, "__dict__", ()), *attributes(type(thing))}
+                        if hasattr(thing, name)]  # fmt: skip
+            yield thing
+        elif hasattr(thing, "__self__"):  # a method, bound
+            waiting.append(thing.__self__)
+        else:
+            continue
+        seen[id(thing)] = thing
+
+
+def _add_defaults(thing: Any) -> None:
+    """Settings and fields that have come since are what they are by default."""
+    if isinstance(thing, BaseModel):
+        for name, about in type(thing).model_fields.items():
+            if name not in thing.__dict__ and not about.is_required():
+                thing.__dict__[name] = about.get_default(call_default_factory=True)
+    elif is_dataclass(thing):
+        for each in fields(thing):
+            if hasattr(thing, each.name):
+                continue
+            if each.default is not MISSING:
+                object.__setattr__(thing, each.name, each.default)
+            elif each.default_factory is not MISSING:
+                object.__setattr__(thing, each.name, each.default_factory())
+
+
+def _begin(thing: Any, **values: Any) -> None:
+    """Attributes that are not there begin with these."""
+    for name, value in values.items():
+        if not hasattr(thing, name):
+            setattr(thing, name, value)
+
+
+def _arm(arm: Any) -> None:
+    _begin(arm, _tail_only=getattr(arm.model, "tail_only", False), _marks=deque(maxlen=MARKS_MAX))
+    if not hasattr(arm, "ratios"):
+        arm.ratios = [arm.ratio]
+        del arm.ratio
+
+
+def _replay_mlp(model: Any) -> None:
+    """Its networks said log odds of their batches; now they learn under those as an offset, so it leaves their bias."""
+    if hasattr(model, "_offset"):
+        return
+    drawn = np.log(np.maximum(model._planned, 1))
+    if model.networks.width:
+        model.networks._layers[-1][...] -= (drawn[1:] - drawn[:1]).astype(np.float32)
+    _begin(model, _rare_share_asked=model._rare_share, _numbers=np.zeros(len(model._rows), dtype=np.int64))
+    model._offset = (drawn[1:] - drawn[:1]).astype(np.float32)
+
+
+def _window_booster(model: Any) -> None:
+    _begin(model, _known_from=0, _current=np.arange(len(model._rows)) < model.learned)
+
+
+def _mixture(mixture: Any) -> None:
+    _begin(mixture, decided=0, decisions=deque(maxlen=mixture._settings.decisions_max))
+
+
+def _pipeline(pipeline: Any) -> None:
+    """The drift watch takes its settings from here; the alarms that it keeps say more now."""
+    drift = pipeline.drift
+    _begin(drift, _settings=pipeline.settings.drift)
+    drift._alarms = deque(
+        (
+            each if isinstance(each, Change) else Change(each[0], each[1], each[2], kept_rows=0, rose=False)
+            for each in drift._alarms
+        ),
+        maxlen=drift._alarms.maxlen,
+    )
+
+
+def _retrain(retrain: Any) -> None:
+    if retrain.requests:
+        raise SettingsError(
+            f"the checkpoint has format 1 and holds {retrain.requests} trainings of a GAN, which this version cannot "
+            "take over. Start the version that wrote it, or name an empty folder to begin again."
+        )
+
+
+_CHANGES: dict[type, Callable[[Any], None]] = {
+    Arm: _arm,
+    ReplayMLP: _replay_mlp,
+    WindowBooster: _window_booster,
+    Mixture: _mixture,
+    Window: lambda window: _begin(window, forgotten=0),
+    Pipeline: _pipeline,
+    Retrain: _retrain,
+}
