@@ -23,6 +23,8 @@ from stream_balance.edge.checkpoint.store import Store, file_name
 from stream_balance.errors import SettingsError, WorldError
 from stream_balance.saving import state_settings
 from stream_balance.settings import Settings
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.fate import Fate
 
 KEY = b"0123456789abcdef"
 
@@ -62,6 +64,19 @@ def test_the_last_ones_are_kept(tmp_path: Path) -> None:
     made(store, 1, 2, 3, 5, 8)
     assert store.prune(3) == [3, 5, 8]
     assert store.sequences() == [3, 5, 8]
+
+
+def test_no_power_failure_brings_back_what_was_pruned() -> None:
+    """The journals after it go next: it would be taken up without them (seen where the newest rotted as well)."""
+    for seed in range(20):
+        fate = Fate(seed)
+        fate.live(None)
+        disk = SimulatedDisk(fate)
+        store = Store(disk, AllowList())
+        made(store, 1, 2)
+        assert store.prune(1) == [2]
+        disk.power_fails()
+        assert store.sequences() == [2]
 
 
 def test_a_damaged_one_does_not_count_among_those_kept(tmp_path: Path) -> None:

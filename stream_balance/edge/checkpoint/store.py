@@ -213,14 +213,17 @@ class Store:
     def prune(self, keep: int) -> list[int]:
         """Remove all before the last `keep` that are not known to be damaged; return what is left. Raises OSError.
 
-        A damaged one among those stays too, to be looked at. Where all are damaged, all stay.
+        A damaged one among those stays too, to be looked at. Where all are damaged, all stay. On return they are gone
+        for good: the journals after them may go, and no power failure brings back a checkpoint without its journal.
         """
         sequences = self.sequences()
         whole = [sequence for sequence in sequences if sequence not in self._damaged][-keep:]
-        for sequence in sequences:
-            if whole and sequence < whole[0]:
-                self._disk.remove(file_name(sequence))
-        return [sequence for sequence in sequences if not whole or sequence >= whole[0]]
+        removed = [sequence for sequence in sequences if whole and sequence < whole[0]]
+        for sequence in removed:
+            self._disk.remove(file_name(sequence))
+        if removed:
+            self._disk.sync_names()
+        return sequences[len(removed) :]
 
     def clear_temporary(self) -> None:
         """Remove what killed writers left. Raises OSError."""
