@@ -185,12 +185,12 @@ class LiveLoop:
     def _begin_recording(self) -> None:
         if self._recorded is not None and self._saving is not None:
             afresh = self._saving.afresh
-            if not self._recorded.begin(self._source.positions(), afresh=afresh):
+            if not self._recorded.begin(self._source.positions(), self._source.topic_ids(), afresh=afresh):
                 self._session.log.warning("recording begins late", so="a replay of it does not come to this state")
 
     def _settle_recording(self) -> None:
         if self._recorded is not None:
-            self._recorded.settle(self._source)
+            self._recorded.settle(self._source.positions(), self._source.topic_ids())
 
     def _note_latency(self, record: Polled) -> None:
         """From the record's time to its score handed to the producer; only searches are scored."""

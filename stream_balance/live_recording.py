@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stream_balance.edge.carried import carry
-from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.merge import LaneKey, Polled
 from stream_balance.edge.recording import Recording, RecordSettings
 from stream_balance.edge.segments import TAKEN
@@ -25,13 +24,18 @@ class LiveRecording:
         self._state = state
         self._recording = Recording(folder, settings, order=TAKEN)
         self._done = lanes(self._recording.positions)
+        self._topic_ids = self._recording.topic_ids
+        self._known: dict[LaneKey, int] = {}  # where that was taken before ends; as long as it is taken again
 
-    def begin(self, positions: Mapping[LaneKey, int], *, afresh: bool) -> bool:
-        """The service goes on at these, or begins; whether the recording has all that was before. Raises SettingsError
-        for one of another service's life.
+    def begin(self, positions: Mapping[LaneKey, int], topic_ids: Mapping[str, str], *, afresh: bool) -> bool:
+        """The service goes on at these, or begins; whether the recording has all that was before, which it has not
+        where a topic was created anew. Raises SettingsError for one of another service's life.
         """
         if not self._done:
             return afresh
+        if self._forget_former(topic_ids):
+            self._known = dict(self._done)
+            return False
         for lane, offset in positions.items():
             done = self._done.get(lane, 0)
             if afresh or offset > done:
@@ -40,18 +44,29 @@ class LiveRecording:
                     f"{'begins afresh' if afresh else f'goes on at {offset}'}: they do not fit together. Name an empty "
                     "folder for the recording."
                 )
+        self._known = dict(self._done)
         return True
+
+    def _forget_former(self, topic_ids: Mapping[str, str]) -> set[str]:
+        """Topics that were created anew: what was written of the former ones says nothing of their offsets."""
+        former = {topic for topic, id_ in topic_ids.items() if self._topic_ids.get(topic, id_) != id_}
+        self._done = {lane: offset for lane, offset in self._done.items() if lane[0] not in former}
+        self._topic_ids = dict(topic_ids)
+        return former
 
     def take(self, record: Polled) -> None:
         """One record, about to be taken. Raises WorldError."""
-        if record.offset >= self._done.get((record.topic, record.partition), 0):
+        lane = (record.topic, record.partition)
+        if record.offset >= self._known.get(lane, 0):
+            self._known.pop(lane, None)
             self._recording.append(record.value, record.record_time_us)
 
-    def settle(self, source: KafkaSource) -> None:
-        """All that was taken is safe on return. Raises WorldError."""
-        for lane, offset in source.positions().items():
+    def settle(self, positions: Mapping[LaneKey, int], topic_ids: Mapping[str, str]) -> None:
+        """All that was taken, up to these positions, is safe on return. Raises WorldError."""
+        self._forget_former(topic_ids)
+        for lane, offset in positions.items():
             self._done[lane] = max(self._done.get(lane, 0), offset)
-        if self._recording.rotate(named(self._done), source.topic_ids()) is not None:
+        if self._recording.rotate(named(self._done), topic_ids) is not None:
             carry(self._state, self._folder)
 
     def close(self) -> None:
