@@ -8,7 +8,7 @@ journaled before anything made of it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from stream_balance.edge.checkpoint.keeper import Snapshot
@@ -33,6 +33,26 @@ def lanes(named_positions: Mapping[str, int]) -> dict[LaneKey, int]:
     """
     split = ((key.rpartition("/"), offset) for key, offset in named_positions.items())
     return {(topic, int(partition)): offset for (topic, _, partition), offset in split}
+
+
+def as_lanes(plan: list[dict[str, int]]) -> Iterator[dict[LaneKey, int]]:
+    """Entries of a journal as the source knows them; `plan` is empty in the end, for there may be a million."""
+    known: dict[str, LaneKey] = {}  # each key once in memory
+    plan.reverse()
+    while plan:
+        entry = plan.pop()
+        for name in entry.keys() - known.keys():
+            known[name] = next(iter(lanes({name: 0})))
+        yield {known[name]: offset for name, offset in entry.items()}
+
+
+def _as_named(plan: list[Mapping[LaneKey, int]]) -> list[dict[str, int]]:
+    """The way back; each key once in memory."""
+    known: dict[LaneKey, str] = {}
+    for entry in plan:
+        for lane in entry.keys() - known.keys():
+            known[lane] = next(iter(named({lane: 0})))
+    return [{known[lane]: offset for lane, offset in entry.items()} for entry in plan]
 
 
 class LiveSaving:
@@ -79,7 +99,7 @@ class LiveSaving:
         if self._session.bad_share is not None:
             self._session.bad_share.restore(loaded.state.get("bad_share", ()))
         self._source.open(saved, loaded.header.position["topic_ids"])
-        self._follow([lanes(entry) for entry in (*loaded.state["plan"], *self._saving.plan)], saved)
+        self._follow([*as_lanes(loaded.state["plan"]), *as_lanes(self._saving.plan)], saved)
 
     def _follow(self, plan: list[dict[LaneKey, int]], saved: Mapping[LaneKey, int]) -> None:
         began = self._source.positions()
@@ -101,7 +121,7 @@ class LiveSaving:
         bad = self._session.bad_share
         state = {
             "pipeline": pipeline,
-            "plan": [named(entry) for entry in source.plan()],
+            "plan": _as_named(source.plan()),
             "bad_share": [] if bad is None else bad.state(),
         }
         position = {"offsets": named(source.positions()), "topic_ids": source.topic_ids()}

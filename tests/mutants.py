@@ -93,7 +93,7 @@ MUTANTS = (
     Mutant("the journal is not followed", "stream_balance/live_saving.py",
            "        self._source.follow(plan)\n", "        return\n", LIVES),
     Mutant("a checkpoint made while the journal is followed forgets the rest of it", "stream_balance/live_saving.py",
-           '"plan": [named(entry) for entry in source.plan()]', '"plan": []', LIVES),
+           '"plan": _as_named(source.plan())', '"plan": []', LIVES),
     Mutant("there is no checkpoint before the first event", "stream_balance/live_saving.py",
            "            self._keeper.finish(self._snapshot, self._session.serve, "
            "self._now_s() + self._saving.settings.write_max_s)\n", "", LIVES),

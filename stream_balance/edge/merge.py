@@ -25,6 +25,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from stream_balance.core import order
 from stream_balance.core.order import OrderKey
@@ -109,16 +110,21 @@ class Merge:
         self.runs_cut = 0
 
     def follow(self, plan: Iterable[Mapping[LaneKey, int]]) -> None:
-        """Take the order that was taken before: `plan` has the next offsets behind each decision, oldest first.
+        """Take the order that was taken before: `plan` has the next offsets behind each decision, oldest first; each
+        entry those that differ from the entry before.
 
-        A lane that an entry does not name was not there yet. Call it after `start_at`, before the first `feed`.
+        A lane that no entry has named yet was not there yet. Call it after `start_at`, before the first `feed`.
         """
         self._plan = deque(plan)
         self._next_entry()
 
     def plan(self) -> list[Mapping[LaneKey, int]]:
-        """What is left of the journal that is followed; empty when its end was reached."""
-        return list(self._plan)
+        """What is left of the journal that is followed, its first entry with all lanes; empty when its end was
+        reached.
+        """
+        if not self._plan:
+            return []
+        return [{lane.key: lane.limit or 0 for lane in self._lanes}, *islice(self._plan, 1, None)]
 
     def missing(self) -> list[tuple[LaneKey, int, int]]:
         """(lane, where it ends, offset in the journal) of lanes that have ended before what was once read of them."""
@@ -133,7 +139,7 @@ class Merge:
         while self._plan:
             entry = self._plan[0]
             for lane in self._lanes:
-                lane.limit = entry.get(lane.key, 0)
+                lane.limit = entry.get(lane.key, lane.limit or 0)
             if not all(lane.is_spent() for lane in self._lanes):
                 break
             self._plan.popleft()
