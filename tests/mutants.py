@@ -75,8 +75,6 @@ MUTANTS = (
            "            if any(", "            if False and any(", ENTRIES),
     Mutant("two journal entries that ran together are taken for an unfinished one", CHECKPOINT + "entries.py",
            "_LINES.finditer(content, read + 1)", "_LINES.finditer(content, read + len(line))", ENTRIES),
-    Mutant("journal entries lose what did not change", CHECKPOINT + "journal.py",
-           "positions = positions | orjson.loads(entry)", "positions = orjson.loads(entry)", KEEPER),
     Mutant("a segment begins with a difference to the one before", CHECKPOINT + "journal.py",
            "        self._number = number\n        self._last = {}\n", "        self._number = number\n", KEEPER),
     Mutant("a new life writes over the journal of the last", CHECKPOINT + "keeper.py",

@@ -46,8 +46,13 @@ class Life:
 
 
 def numbers(plan: list[dict[str, int]]) -> list[int]:
-    assert all(entry["p/0"] == 7 for entry in plan), plan
-    return [entry["s/0"] for entry in plan]
+    positions: dict[str, int] = {}
+    found = []
+    for entry in plan:  # what differs from the entry before
+        positions |= entry
+        assert positions["p/0"] == 7, plan
+        found.append(positions["s/0"])
+    return found
 
 
 def damage(folder: Path, sequence: int) -> None:
