@@ -9,6 +9,7 @@ journaled before anything made of it leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from stream_balance.edge.checkpoint.keeper import Snapshot
@@ -20,9 +21,18 @@ from stream_balance.saving import Saving
 from stream_balance.service import Session
 
 
+def _name(lane: LaneKey) -> str:
+    return f"{lane[0]}/{lane[1]}"
+
+
+def _lane(name: str) -> LaneKey:
+    topic, _, partition = name.rpartition("/")
+    return topic, int(partition)
+
+
 def named(positions: Mapping[LaneKey, int]) -> dict[str, int]:
     """Positions as a checkpoint keeps them."""
-    return {f"{topic}/{partition}": offset for (topic, partition), offset in positions.items()}
+    return {_name(lane): offset for lane, offset in positions.items()}
 
 
 def lanes(named_positions: Mapping[str, int]) -> dict[LaneKey, int]:
@@ -31,28 +41,21 @@ def lanes(named_positions: Mapping[str, int]) -> dict[LaneKey, int]:
     >>> lanes({"search-events/3": 7})
     {('search-events', 3): 7}
     """
-    split = ((key.rpartition("/"), offset) for key, offset in named_positions.items())
-    return {(topic, int(partition)): offset for (topic, _, partition), offset in split}
+    return {_lane(name): offset for name, offset in named_positions.items()}
 
 
 def as_lanes(plan: list[dict[str, int]]) -> Iterator[dict[LaneKey, int]]:
     """Entries of a journal as the source knows them; `plan` is empty in the end, for there may be a million."""
-    known: dict[str, LaneKey] = {}  # each key once in memory
+    lane_of = cache(_lane)  # each key once in memory
     plan.reverse()
     while plan:
-        entry = plan.pop()
-        for name in entry.keys() - known.keys():
-            known[name] = next(iter(lanes({name: 0})))
-        yield {known[name]: offset for name, offset in entry.items()}
+        yield {lane_of(name): offset for name, offset in plan.pop().items()}
 
 
 def _as_named(plan: list[Mapping[LaneKey, int]]) -> list[dict[str, int]]:
-    """The way back; each key once in memory."""
-    known: dict[LaneKey, str] = {}
-    for entry in plan:
-        for lane in entry.keys() - known.keys():
-            known[lane] = next(iter(named({lane: 0})))
-    return [{known[lane]: offset for lane, offset in entry.items()} for entry in plan]
+    """The way back."""
+    name_of = cache(_name)
+    return [{name_of(lane): offset for lane, offset in entry.items()} for entry in plan]
 
 
 class LiveSaving:

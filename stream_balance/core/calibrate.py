@@ -61,6 +61,15 @@ def _sigmoid(logit: Floats) -> Floats:
     return found
 
 
+def probability_of_one(logit: float) -> float:
+    """The way back from a log odds of any size; NaN stays NaN.
+
+    >>> probability_of_one(0.0), probability_of_one(-1e9)
+    (0.5, 0.0)
+    """
+    return 0.0 if logit < -_EXPONENT_MAX else 1.0 / (1.0 + math.exp(-logit))
+
+
 def unbend(probability: Floats, offset: Sequence[float] | Floats) -> Floats:
     """Probabilities (n, C-1) with the log multipliers of classes 1..C-1 (against class 0) taken out of the odds.
 
@@ -243,12 +252,12 @@ class Calibrator:
         if logit != logit:  # noqa: PLR0124  # the model abstains
             return self._rate.rates[0]
         if self._floats is None:
-            table = self._tabulated()[:, :, 0].T.tolist()
-            self._floats = [(*numbers, self._shapes[0].curve()) for numbers in table]
+            table, curve = self._tabulated()[:, :, 0].T.tolist(), self._shapes[0].curve()
+            self._floats = [(*numbers, curve) for numbers in table]
         slope, intercept, raw, bent, curve = self._floats[tier]
         lined = slope * logit + intercept
         served = lined + raw * (logit - lined) + bent * curve(lined)
-        return 1.0 / (1.0 + math.exp(min(max(-served, -_EXPONENT_MAX), _EXPONENT_MAX)))
+        return probability_of_one(served)
 
     def _tabulated(self) -> Floats:
         """(4, tiers, maps): slope and intercept, and the weights of the model's own word and of the shape."""

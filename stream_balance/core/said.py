@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.calibrate import logits
+from stream_balance.core.calibrate import logits, probability_of_one
 from stream_balance.core.records import Floats, Scored
 
 Singles = npt.NDArray[np.float32]
 _LOWEST = 1e-15
-_EXPONENT_MAX = 700.0  # its exponential is still a float
 
 
 def odds_of(probability: Floats) -> Floats:
@@ -39,8 +38,7 @@ def odds_of(probability: Floats) -> Floats:
 def probability_of(odds: Floats) -> Floats:
     """The way back; NaN stays NaN."""
     if odds.size == 1:
-        x = odds.item()
-        return np.array(1.0 / (1.0 + math.exp(-x)) if not x < -_EXPONENT_MAX else 0.0, ndmin=odds.ndim)
+        return np.array(probability_of_one(odds.item()), ndmin=odds.ndim)
     top = np.maximum(odds.max(axis=-1, keepdims=True), 0.0)
     raised = np.exp(odds - top)
     found: Floats = raised / (np.exp(-top) + raised.sum(axis=-1, keepdims=True))

@@ -19,6 +19,7 @@ from stream_balance.edge.checkpoint.compat import settings_hash
 from stream_balance.edge.checkpoint.disk import Disk, disk_error
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.journal import MergeJournal
+from stream_balance.edge.checkpoint.layout import layouts
 from stream_balance.edge.checkpoint.settings import CheckpointSettings
 from stream_balance.edge.checkpoint.store import Loaded, Store, Tell, temporary_name, untold
 from stream_balance.edge.checkpoint.writer import Outcome, Writer
@@ -100,6 +101,7 @@ class Keeper:
 
     def resume(self, loaded: Loaded | None) -> list[dict[str, int]]:
         """Go on after this checkpoint: the plan of merge decisions since then. Clears what killed writers left."""
+        layouts()  # they are remembered: the first time takes longer than a snapshot may stop the loop
         try:
             self._store.clear_temporary()
             since = loaded.header.sequence if loaded is not None else 0

@@ -93,7 +93,6 @@ class Store:
         self._migrations = migrations
         self.passed_over = 0
         self._damaged: set[int] = set()  # as far as they were met
-        layouts()  # they are remembered; the first time takes longer than a loop may stop
 
     # Reading
 
