@@ -1,4 +1,5 @@
-"""Quality: `auto` and each of its arms, as the service runs them, against River's ensembles and imblearn wrappers.
+"""Quality: `auto` and each of its arms, as the service runs them and as a River classifier (`AutoClassifier`), against
+River's ensembles and imblearn wrappers.
 
 Drifting streams, row by row, each label learned before the next row is scored (prequential), the same settings on all.
 Six streams (Agrawal, Hyperplane, RandomRBF at 1 % and 5 %, an abrupt drift in the middle) make the mean; `jump`, whose
@@ -20,19 +21,14 @@ import numpy as np
 from river import forest, imblearn, linear_model, optim, preprocessing, tree
 
 from benchmarks.streams import NAMES, SIX, Stream, make_stream
-from stream_balance.core.arms import make_model
-from stream_balance.core.arms.model import Model
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits
+from stream_balance import AutoClassifier
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.metrics_math import average_precision, calibration_error, grouped, roc_auc
-from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.pipeline import Pipeline, row_as_search
-from stream_balance.core.records import Columns, Floats, Samples
+from stream_balance.core.records import Floats
 from stream_balance.core.settings import CoreSettings
 
 FIGURES = ("auc", "ap", "ap_windows", "g_half", "g_tuned", "ece", "p/rate", "us/row")
-HEAD = b"\0"
-BLOCK = 64  # rows after which calibrators and weights move
 TABLE: dict[str, Any] = {"features": {"builtin": False, "state": False}}
 WINDOWS = 10
 
@@ -41,60 +37,6 @@ class Scorer(Protocol):
     """Says a probability, then learns the label."""
 
     def __call__(self, stream: Stream) -> Floats: ...
-
-
-class Auto:
-    """The default arms, each behind its calibrator, and their mixture in a plain loop without what a service does."""
-
-    def __init__(self, seed: int) -> None:
-        self.models: list[Model] = [make_model(arm.model, 2, seed) for arm in DEFAULT_ARMS]
-        self.calibrators = [Calibrator(CalibratorSettings()) for _ in self.models]
-        self.mixture = Mixture(MixtureSettings(), len(self.models))
-        self._said: list[tuple[Floats, Floats, int]] = []
-
-    def row(self, values: Floats, label: int, columns: Columns) -> float:
-        """The probability of one row, (1, d), whose label is learned then."""
-        n = len(self.models)
-        raw, said = np.full((n, 1, 1), np.nan), np.full((n, 1, 1), np.nan)
-        for i, model in enumerate(self.models):
-            if not self.mixture.running[i]:
-                continue
-            answer = model.predict(values, columns)
-            if not answer.abstained[0]:
-                raw[i] = logits(answer.probability)
-                said[i] = logits(self.calibrators[i].apply(raw[i], HEAD))
-        mixed = float(self.mixture.combine(said, HEAD)[0, 0])
-        self._said.append((raw, said, label))
-        if len(self._said) == BLOCK:
-            self._fold()
-        sample = Samples.of(values[0], label)
-        for i, model in enumerate(self.models):
-            if self.mixture.running[i]:
-                model.learn(sample, columns)
-        return 0.02 if math.isnan(mixed) else 1.0 / (1.0 + math.exp(-mixed))
-
-    def _fold(self) -> None:
-        raw = np.concatenate([each[0] for each in self._said], axis=1)
-        said = np.concatenate([each[1] for each in self._said], axis=1)[:, :, 0]
-        labels = [each[2] for each in self._said]
-        tiers = bytes(len(labels))
-        for i, calibrator in enumerate(self.calibrators):
-            calibrator.learn_many(raw[i], tiers, labels)
-        with np.errstate(invalid="ignore"):  # NaN where an arm says nothing
-            losses = np.logaddexp(0.0, np.where(np.array(labels) > 0, -said, said))
-        self.mixture.learn(losses, tiers)
-        self._said = []
-
-
-def bare(seed: int) -> Scorer:
-    """The mixture on the rows as matrices."""
-
-    def score(stream: Stream) -> Floats:
-        auto = Auto(seed)
-        rows, labels = stream.values, stream.labels.tolist()
-        return np.array([auto.row(rows[i : i + 1], label, stream.columns) for i, label in enumerate(labels)])
-
-    return score
 
 
 def of_service(rooms: dict[str, Any], seed: int) -> Scorer:
@@ -132,7 +74,7 @@ def learners(seed: int) -> dict[str, Scorer]:
     aim = {0: 0.8, 1: 0.2}
     return {
         "auto": of_service({"balance": {"strategy": "auto"}, "arms": {"references": False}}, seed),
-        "auto, bare loop": bare(seed),
+        "AutoClassifier": of_river(lambda: AutoClassifier(seed=seed)),
         **{arm.model: of_service({"arms": {"pairs": (arm.name,), "references": False}}, seed) for arm in DEFAULT_ARMS},
         "River logistic": of_river(logistic),
         "logistic over": of_river(lambda: imblearn.RandomOverSampler(logistic(), aim, seed=seed)),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stream_balance.library import BalancedClassifier
+    from stream_balance.library import AutoClassifier, BalancedClassifier
 
-__all__ = ["BalancedClassifier"]
+__all__ = ["AutoClassifier", "BalancedClassifier"]
 
 
 def __getattr__(name: str) -> Any:
     """What a library user wants is loaded when it is asked for: commands start without it."""
-    if name == "BalancedClassifier":
-        from stream_balance.library import BalancedClassifier  # noqa: PLC0415  # see above
+    if name in __all__:
+        from stream_balance import library  # noqa: PLC0415  # see above
 
-        return BalancedClassifier
+        return getattr(library, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,5 @@
-"""Library: balancing around any River classifier, in a plain loop. In: dicts and labels. Out: corrected probabilities.
+"""Library: balancing around any River classifier, and the default arms as one, in a plain loop. In: dicts and labels.
+Out: corrected probabilities.
 
 The same strategies, rates, windows and calibration as in the service, for a stream whose labels come at once.
 """
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 from river import base, linear_model, preprocessing
 
+from stream_balance.core.arms.classifiers import ArmClassifier
 from stream_balance.core.arms.dict_rows import DictRows
 from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection, logits, unbend
+from stream_balance.core.ensemble import Ensemble
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Floats, Samples
 from stream_balance.core.window import Window, WindowSettings
@@ -174,3 +177,39 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             return dict.fromkeys(self._classes, 1.0)
         outcomes = self._calibrator.apply(self._logits(self._raw(x)), ONE_TIER)[0].tolist()
         return dict(zip(self._classes, [max(1.0 - sum(outcomes), 0.0), *outcomes], strict=True))
+
+
+class AutoClassifier(ArmClassifier):
+    """The default arms behind their calibrators, mixed: what `--strategy auto` serves, as a River classifier.
+
+    A weighted logistic regression, networks that replay the windows, boosted trees fitted anew on the latest rows (in
+    this process) and a plain logistic regression learn side by side; an arm that says nothing worth is paused, and what
+    is out of date after a drift is forgotten. `learn_rows` and `predict_proba_rows` take many rows as one matrix, at a
+    fraction of the cost a row.
+
+    Parameters
+    ----------
+    forgets
+        Whether the arms forget what is older than a change that made them worse.
+    seed
+        Of all that is left to chance.
+
+    Examples
+    --------
+    >>> from river import datasets, metrics
+    >>> from stream_balance import AutoClassifier
+    >>> model, metric = AutoClassifier(seed=1), metrics.ROCAUC()
+    >>> for x, y in datasets.Phishing():
+    ...     metric.update(y, model.predict_proba_one(x).get(True, 0.0))
+    ...     model.learn_one(x, y)
+    >>> metric.get() > 0.95
+    True
+    """
+
+    def __init__(self, forgets: bool = True, seed: int = 0) -> None:
+        self.forgets = forgets
+        self.seed = seed
+        super().__init__()
+
+    def _make(self, classes: int) -> Ensemble:
+        return Ensemble(classes, self.seed, forgets=self.forgets)

@@ -57,6 +57,14 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.rates",
         "stream_balance.core.window",
     },
+    "core/ensemble.py": {
+        "stream_balance.core.arms",
+        "stream_balance.core.calibrate",
+        "stream_balance.core.drift",
+        "stream_balance.core.lineup",
+        "stream_balance.core.mixture",
+        "stream_balance.core.said",
+    },
     "core/calibrate.py": {"stream_balance.core.fading", "stream_balance.core.straighten"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {

@@ -49,11 +49,16 @@ def logits(probability: Floats) -> Floats:
     [0.0, 16.0]
     """
     if probability.size == 1:  # rows of a table come singly, and floats are several times as fast as arrays of one
-        p = min(max(probability.item(), _LOWEST), _HIGHEST)
-        return np.array(math.log(p / (1.0 - p)), ndmin=probability.ndim)
+        return np.array(logit_of_one(probability.item()), ndmin=probability.ndim)
     clipped = np.minimum(np.maximum(probability, _LOWEST), _HIGHEST)
     found: Floats = np.log(clipped / (1.0 - clipped))
     return found
+
+
+def logit_of_one(probability: float) -> float:
+    """The same of a float."""
+    p = min(max(probability, _LOWEST), _HIGHEST)
+    return math.log(p / (1.0 - p))
 
 
 def _sigmoid(logit: Floats) -> Floats:
@@ -230,7 +235,7 @@ class Calibrator:
     def apply(self, logits: Floats, tiers: bytes) -> Floats:
         """Served probabilities, (n, C-1), of logits of classes 1..C-1, each against the rest, (n, C-1)."""
         if len(tiers) == 1 and self.classes == 2:
-            return np.array([[self._apply_to_one(logits.item(), tiers[0])]])
+            return np.array([[self.apply_to_one(logits.item(), tiers[0])]])
         if self._table is None:
             self._table = self._tabulated()
         slope, intercept, raw, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
@@ -247,8 +252,8 @@ class Calibrator:
             found[absent] = self._rate.rates
         return found
 
-    def _apply_to_one(self, logit: float, tier: int) -> float:
-        """The same for a row of two classes."""
+    def apply_to_one(self, logit: float, tier: int) -> float:
+        """The served probability of a row's only logit, two classes."""
         if logit != logit:  # noqa: PLR0124  # the model abstains
             return self._rate.rates[0]
         if self._floats is None:

@@ -60,6 +60,10 @@ def losses_of(odds: Floats, labels: npt.NDArray[np.intp]) -> Floats:
     >>> losses_of(np.zeros((1, 2, 1)), np.array([0, 1])).round(4).tolist()
     [[0.6931, 0.6931]]
     """
+    if odds.shape[-1] == 1:
+        with np.errstate(invalid="ignore"):
+            single: Floats = np.logaddexp(0.0, odds[..., 0]) - np.where(labels > 0, odds[..., 0], 0.0)
+        return single
     of_label = np.concatenate([np.zeros_like(odds[..., :1]), odds], axis=-1)
     of_label = np.take_along_axis(of_label, np.broadcast_to(labels[:, None], (*odds.shape[:-1], 1)), axis=-1)[..., 0]
     with np.errstate(invalid="ignore"):  # NaN where nothing was said

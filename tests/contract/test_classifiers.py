@@ -9,6 +9,7 @@ import pytest
 from river import datasets, metrics, preprocessing
 from river.checks import yield_checks
 
+from stream_balance import AutoClassifier
 from stream_balance.core.arms.classifiers import (
     ArmClassifier,
     LinearClassifier,
@@ -16,7 +17,7 @@ from stream_balance.core.arms.classifiers import (
     WindowBoosterClassifier,
 )
 
-KINDS = [LinearClassifier, ReplayMLPClassifier, WindowBoosterClassifier]
+KINDS = [LinearClassifier, ReplayMLPClassifier, WindowBoosterClassifier, AutoClassifier]
 CHECKS = [(kind, check) for kind in KINDS for check in yield_checks(kind())]
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from river import base
@@ -24,13 +24,20 @@ from river import base
 from stream_balance.core.arms import linear, replay_mlp, window_booster
 from stream_balance.core.arms.dict_rows import DictRows
 from stream_balance.core.arms.learner import Learner
+from stream_balance.core.arms.model import Model
 from stream_balance.core.records import Samples
 
 
-class ArmClassifier(base.Classifier):
-    """What the three have in common: the columns and the classes met so far.
+class ModelOfClasses(Model, Protocol):
+    """A model that knows how many classes it has room for."""
 
-    A learner has room for 2, 4, 8, ... classes; one more than there is room for starts it afresh.
+    classes: int
+
+
+class ArmClassifier(base.Classifier):
+    """What all have in common: the columns and the classes met so far.
+
+    A model has room for 2, 4, 8, ... classes; one more than there is room for starts it afresh.
     """
 
     def __init__(self) -> None:
@@ -39,8 +46,8 @@ class ArmClassifier(base.Classifier):
         self._learner = self._make(2)
 
     @abstractmethod
-    def _make(self, classes: int) -> Learner:
-        """A learner that knows nothing."""
+    def _make(self, classes: int) -> ModelOfClasses:
+        """A model that knows nothing."""
 
     @property
     def _multiclass(self) -> bool:
@@ -76,12 +83,22 @@ class ArmClassifier(base.Classifier):
         if known < 2:
             return [dict.fromkeys(self._classes, 1.0) for _ in rows]
         outcomes = self._learner.predict(self._rows.matrix(rows), self._rows.columns).probability
+        if len(rows) == 1:  # floats are several times as fast as arrays of one row
+            return [self._named(outcomes[0].tolist(), known)]
         whole = np.concatenate([1.0 - outcomes.sum(axis=1, keepdims=True), outcomes], axis=1)[:, :known]
         whole = np.maximum(whole, 0.0)
         total = whole.sum(axis=1, keepdims=True)
         # Where nothing can be said yet, all classes are alike.
         whole = np.where(total > 0, whole / np.where(total > 0, total, 1.0), 1.0 / known)
         return [dict(zip(self._classes, row, strict=True)) for row in whole.tolist()]
+
+    def _named(self, outcomes: list[float], known: int) -> dict[base.typing.ClfTarget, float]:
+        """The same for one row."""
+        whole = [max(each, 0.0) for each in [1.0 - sum(outcomes), *outcomes][:known]]
+        total = sum(whole)
+        if not total > 0.0:
+            return dict.fromkeys(self._classes, 1.0 / known)
+        return {label: each / total for label, each in zip(self._classes, whole, strict=True)}
 
 
 class LinearClassifier(ArmClassifier):

@@ -118,17 +118,20 @@ class WindowBooster(Learner):
         """Remember the rows; ask for a fit, and let a result enter, where it is due."""
         if rows.shape[1] > self._rows.shape[1]:
             self._rows = fitted(self._rows, rows.shape[1])
-        done = 0
+        done, width = 0, rows.shape[1]
         while done < len(labels):
             due = self._next if self.request is None else self.request.enters_at
-            block = slice(done, min(len(labels), done + due - self.learned))
-            places = np.arange(self.learned, self.learned + block.stop - done) % len(self._rows)
-            self._rows[places, : rows.shape[1]] = rows[block]
-            self._rows[places, rows.shape[1] :] = np.nan
+            # As far as the next act, and not around the end of the ring.
+            start = self.learned % len(self._rows)
+            n = min(len(labels) - done, due - self.learned, len(self._rows) - start)
+            places, block = slice(start, start + n), slice(done, done + n)
+            self._rows[places, :width] = rows[block]
+            if width < self._rows.shape[1]:
+                self._rows[places, width:] = np.nan
             self._labels[places] = labels[block]
             self._current[places] = True
-            self.learned += len(places)
-            done = block.stop
+            self.learned += n
+            done += n
             if self.learned == due:
                 self._act(columns)
 

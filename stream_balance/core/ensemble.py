@@ -1,0 +1,174 @@
+"""Ensemble: the default arms behind their calibrators, and their mixture, as one model. In: samples, rows. Out: scores.
+
+What `auto` does with a stream whose labels come at once, without what a service does beside (tiers, references,
+figures, a trail). Rows are scored before they are learned: what was said of them is what calibrators, weights and drift
+watch learn from. Rows learned together were all scored before the first of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stream_balance.core.arms import make_model, share_encoder
+from stream_balance.core.arms.model import abstention
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logit_of_one, logits
+from stream_balance.core.drift import DriftSettings, DriftWatch
+from stream_balance.core.lineup import DEFAULT_ARMS
+from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
+from stream_balance.core.said import losses_of, odds_of, probability_of
+
+BLOCK_ROWS = 64  # after which calibrators and weights move
+MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned by then
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Of the rows with these bytes: the arms' own and calibrated log odds, (arms, n, C-1), NaN where an arm says
+    nothing, and the mixed ones, (n, C-1), those of the rate where none says anything.
+    """
+
+    rows: bytes
+    raw: Floats
+    odds: Floats
+    served: Floats
+
+
+class Ensemble:
+    """Arms of classes 0..C-1 that learn side by side, and one answer: a `Model`.
+
+    >>> ensemble, columns = Ensemble(), Columns()
+    >>> columns.add("x")
+    0
+    >>> for x in range(100):
+    ...     ensemble.learn(Samples.of(np.array([x % 2]), x % 2), columns)
+    >>> ensemble.predict(np.array([[0.0], [1.0]]), columns).probability.round().tolist()
+    [[0.0], [1.0]]
+    """
+
+    supports_offset = False
+    honours_weights = False
+
+    def __init__(self, classes: int = 2, seed: int = 0, *, forgets: bool = True) -> None:
+        self.classes = classes
+        self.models = [make_model(pair.model, classes, seed, one_vs_rest=True) for pair in DEFAULT_ARMS]
+        self.calibrators = [Calibrator(CalibratorSettings(), classes) for _ in self.models]
+        self.mixture = Mixture(MixtureSettings(), len(self.models))
+        self.learned = 0
+        self._encoder = share_encoder(self.models)
+        self._settings = DriftSettings(forget_on="loss_rose" if forgets else "never")
+        self._drift = DriftWatch(self._settings)
+        self._block: list[tuple[_Said, Sequence[int]]] = []
+        self._block_rows = 0
+        self._by_arm = [0] * len(self.models)  # rows learned
+        self._marks: deque[tuple[int, list[int]]] = deque([(0, list(self._by_arm))], MARKS_MAX)
+        self._latest: _Said | None = None  # until something is learned
+
+    # -- serving
+
+    def predict(self, values: Floats, columns: Columns) -> Scores:
+        """Probabilities of classes 1..C-1, (n, C-1), on the stream as it is."""
+        if not self.learned:
+            return abstention(len(values), self.classes)
+        served = probability_of(self._ask(values, columns).served)
+        return Scores(served, np.zeros(len(values), dtype=np.bool_))
+
+    def _ask(self, values: Floats, columns: Columns) -> _Said:
+        """All arms that run; rows that were asked about last, once more only after something was learned."""
+        rows = values.tobytes()
+        if self._latest is None or self._latest.rows != rows:
+            single = len(values) == 1 and self.classes == 2
+            raw, odds = self._words_of_one(values, columns) if single else self._words(values, columns)
+            tiers = bytes([HEAD]) * len(values)
+            served = self.mixture.combine(odds, tiers)
+            absent = np.isnan(served[:, 0])
+            if absent.any():
+                served[absent] = odds_of(np.array([self.calibrators[0].base_rates()]))
+            self._latest = _Said(rows, raw, odds, served)
+        return self._latest
+
+    def _words(self, values: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """Own and calibrated log odds of the arms that run."""
+        raw, odds = np.full((2, len(self.models), len(values), self.classes - 1), np.nan)
+        tiers = bytes([HEAD]) * len(values)
+        for i, (model, runs) in enumerate(zip(self.models, self.mixture.running, strict=True)):
+            if runs:
+                answer = model.predict(values, columns)
+                raw[i] = logits(answer.probability)
+                odds[i] = odds_of(self.calibrators[i].apply(raw[i], tiers))
+                odds[i, answer.abstained] = np.nan
+        return raw, odds
+
+    def _words_of_one(self, values: Floats, columns: Columns) -> tuple[Floats, Floats]:
+        """The same for one row of two classes: floats are several times as fast as arrays of one."""
+        raw, odds = [math.nan] * len(self.models), [math.nan] * len(self.models)
+        for i, (model, runs) in enumerate(zip(self.models, self.mixture.running, strict=True)):
+            if runs and not math.isnan(p := model.predict(values, columns).probability.item()):
+                raw[i] = logit_of_one(p)
+                odds[i] = logit_of_one(self.calibrators[i].apply_to_one(raw[i], HEAD))
+        found = np.array([raw, odds])[:, :, None, None]
+        return found[0], found[1]
+
+    # -- learning
+
+    def learn(self, samples: Samples, columns: Columns) -> None:
+        """Learn rows, each as often as it says; they are scored first."""
+        samples = samples.unrolled()
+        said, labels = self._ask(samples.rows, columns), samples.labels
+        self._block.append((said, labels))
+        self._block_rows += len(labels)
+        if self._block_rows >= BLOCK_ROWS:
+            self._fold()
+        self._watch(said, labels)
+        if self._encoder is not None:  # whoever is paused
+            self._encoder.learn(samples.rows, columns)
+        for i, (model, runs) in enumerate(zip(self.models, self.mixture.running, strict=True)):
+            if runs:
+                model.learn(samples, columns)
+                self._by_arm[i] += len(labels)
+        self.learned += len(labels)
+        self._latest = None
+
+    def _fold(self) -> None:
+        """Calibrators and weights learn from what was said of the latest rows."""
+        raw, odds = (
+            np.concatenate([getattr(said, name) for said, _ in self._block], axis=1) for name in ("raw", "odds")
+        )
+        labels = [label for _, several in self._block for label in several]
+        tiers = bytes([HEAD]) * len(labels)
+        for calibrator, mine in zip(self.calibrators, raw, strict=True):
+            calibrator.learn_many(mine, tiers, labels)
+        self.mixture.learn(losses_of(odds, np.array(labels)), tiers)
+        self._block, self._block_rows = [], 0
+        self._marks.append((self.learned, list(self._by_arm)))
+
+    def _watch(self, said: _Said, labels: Sequence[int]) -> None:
+        """At a drift alarm all arms run again, and what they keep of the time before the change is forgotten."""
+        losses = losses_of(said.served, np.array(labels))
+        changes = self._drift.observe(losses, labels, self.learned)
+        if not changes:
+            return
+        self.mixture.alarm()
+        for change in changes:
+            if self._drift.is_reason_to_forget(change):
+                self._forget(change.kept_rows)
+
+    def _forget(self, kept_rows: int) -> None:
+        before = next((by_arm for rows, by_arm in reversed(self._marks) if rows <= self.learned - kept_rows), None)
+        for i, model in enumerate(self.models):
+            forget = getattr(model, "forget", None)
+            if forget is not None and before is not None:
+                forget(self._by_arm[i] - before[i], self._settings.keep_min)
+
+    def digest_state(self) -> object:
+        """Every arm, its calibrator, and the mixture."""
+        return [
+            self.learned, [each.digest_state() for each in self.models],
+            [each.digest_state() for each in self.calibrators], self.mixture.digest_state(),
+            self._drift.digest_state(),
+        ]  # fmt: skip
