@@ -21,7 +21,7 @@ from stream_balance.core.drift import DriftSettings, DriftWatch
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
-from stream_balance.core.said import losses_of, odds_of, probability_of
+from stream_balance.core.said import loss_of_one, losses_of, odds_of, probability_of
 
 BLOCK_ROWS = 64  # after which calibrators and weights move
 MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned by then
@@ -149,7 +149,10 @@ class Ensemble:
 
     def _watch(self, said: _Said, labels: Sequence[int]) -> None:
         """At a drift alarm all arms run again, and what they keep of the time before the change is forgotten."""
-        losses = losses_of(said.served, np.array(labels))
+        if said.served.size == 1:
+            losses = np.array([loss_of_one(said.served.item(), labels[0])])
+        else:
+            losses = losses_of(said.served, np.array(labels))
         changes = self._drift.observe(losses, labels, self.learned)
         if not changes:
             return

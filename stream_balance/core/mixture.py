@@ -112,7 +112,9 @@ class Mixture:
     def _combined(self, logits: list[float], tiers: bytes) -> float:
         """The same for one row of two classes: floats are several times as fast as arrays of one."""
         total = whole = 0.0
-        for said, share in zip(logits, self._shares(tiers)[:, 0].tolist(), strict=True):
+        alone = self._settings.serve != "mixture"
+        shares = (self._shares(tiers)[:, 0] if alone else self._weights[tiers[0]]).tolist()
+        for said, share in zip(logits, shares, strict=True):
             if said == said:  # noqa: PLR0124  # not NaN
                 total += said * share
                 whole += share

@@ -71,6 +71,16 @@ def losses_of(odds: Floats, labels: npt.NDArray[np.intp]) -> Floats:
     return found
 
 
+def loss_of_one(odds: float, label: int) -> float:
+    """The same of one row of two classes.
+
+    >>> loss_of_one(0.0, 1) == math.log(2.0), loss_of_one(-1e4, 1)
+    (True, 10000.0)
+    """
+    against = -odds if label else odds
+    return max(against, 0.0) + math.log1p(math.exp(-abs(against)))
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Who is kept: of `members` members all, or all but the first if it is the only arm."""

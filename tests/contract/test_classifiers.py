@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_columns_and_levels_are_bounded() -> None:
         other.learn_one({"level": f"l{i}"}, bool(i % 2))
     assert len(other._rows.columns.levels[0]) == 1_000
     assert other._learner.encoder.width <= 64  # type: ignore[attr-defined]  # a linear one
+
+
+def test_a_row_asked_about_before_its_level_was_known_is_learned_with_it() -> None:
+    """The matrix of the row asked about last is kept, but not beyond what changes it."""
+    one, other = LinearClassifier(), LinearClassifier()
+    for model in (one, other):
+        model.learn_one({"level": "a", "x": 1.0}, True)
+        model.learn_one({"level": "a", "x": 2.0}, False)
+    for x, y in [({"level": "b", "x": 1.5}, True), ({"level": "b", "x": 1.5, "new": 1.0}, True), ({"x": 1}, False)]:
+        one.predict_proba_one(x)
+        for model in (one, other):
+            model.learn_one(x, y)
+    changed: dict[Any, Any] = {"level": "a", "x": 1.0}
+    one.predict_proba_one(changed)
+    changed["x"] = 7.0
+    for model in (one, other):
+        model.learn_one(changed, True)
+    assert pickle.dumps(one._learner.digest_state()) == pickle.dumps(other._learner.digest_state())  # type: ignore[attr-defined]
 
 
 def test_labels_must_match_rows() -> None:

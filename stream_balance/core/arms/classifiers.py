@@ -25,7 +25,7 @@ from stream_balance.core.arms import linear, replay_mlp, window_booster
 from stream_balance.core.arms.dict_rows import DictRows
 from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.model import Model
-from stream_balance.core.records import Samples
+from stream_balance.core.records import Floats, Samples
 
 
 class ModelOfClasses(Model, Protocol):
@@ -44,6 +44,7 @@ class ArmClassifier(base.Classifier):
         self._rows = DictRows()
         self._classes: dict[base.typing.ClfTarget, int] = {}
         self._learner = self._make(2)
+        self._asked: tuple[dict[Hashable, Any], Floats] | None = None
 
     @abstractmethod
     def _make(self, classes: int) -> ModelOfClasses:
@@ -71,10 +72,10 @@ class ArmClassifier(base.Classifier):
             self._classes.setdefault(label, len(self._classes))
         if len(self._classes) > self._learner.classes:
             self._learner = self._make(1 << (len(self._classes) - 1).bit_length())
-        self._rows.meet(rows)
+        values = self._matrix(rows, new=True)
         n, outcomes = len(rows), self._learner.classes - 1
         ids = [self._classes[label] for label in labels]
-        samples = Samples(self._rows.matrix(rows), ids, bytes(n), [1] * n, [(0.0,) * outcomes] * n)
+        samples = Samples(values, ids, bytes(n), [1] * n, [(0.0,) * outcomes] * n)
         self._learner.learn(samples, self._rows.columns)
 
     def predict_proba_rows(self, rows: Sequence[Mapping[Hashable, Any]]) -> list[dict[base.typing.ClfTarget, float]]:
@@ -82,7 +83,7 @@ class ArmClassifier(base.Classifier):
         known = len(self._classes)
         if known < 2:
             return [dict.fromkeys(self._classes, 1.0) for _ in rows]
-        outcomes = self._learner.predict(self._rows.matrix(rows), self._rows.columns).probability
+        outcomes = self._learner.predict(self._matrix(rows), self._rows.columns).probability
         if len(rows) == 1:  # floats are several times as fast as arrays of one row
             return [self._named(outcomes[0].tolist(), known)]
         whole = np.concatenate([1.0 - outcomes.sum(axis=1, keepdims=True), outcomes], axis=1)[:, :known]
@@ -91,6 +92,16 @@ class ArmClassifier(base.Classifier):
         # Where nothing can be said yet, all classes are alike.
         whole = np.where(total > 0, whole / np.where(total > 0, total, 1.0), 1.0 / known)
         return [dict(zip(self._classes, row, strict=True)) for row in whole.tolist()]
+
+    def _matrix(self, rows: Sequence[Mapping[Hashable, Any]], *, new: bool = False) -> Floats:
+        """The rows as a matrix. The row asked about last is mostly the one that is learned next: it is read once."""
+        if new and self._rows.meet(rows):
+            self._asked = None
+        if len(rows) > 1:
+            return self._rows.matrix(rows)
+        if self._asked is None or self._asked[0] != rows[0]:
+            self._asked = dict(rows[0]), self._rows.matrix(rows)
+        return self._asked[1]
 
     def _named(self, outcomes: list[float], known: int) -> dict[base.typing.ClfTarget, float]:
         """The same for one row."""

@@ -24,6 +24,7 @@ class DictRows:
 
     >>> rows = DictRows()
     >>> rows.meet([{"price": 2.5, "brand": "acme"}])
+    True
     >>> rows.columns.names, rows.matrix([{"brand": "acme"}]).tolist()
     (['brand', 'price'], [[0.0, nan]])
     """
@@ -33,8 +34,11 @@ class DictRows:
         self._places: dict[tuple[Hashable, bool], int] = {}
         self._keys: list[Hashable] = []  # by column
 
-    def meet(self, rows: Sequence[Row]) -> None:
-        """Columns and levels that are new get their places; those of one row in the order of their names."""
+    def meet(self, rows: Sequence[Row]) -> bool:
+        """Columns and levels that are new get their places, those of one row in the order of their names. Whether any
+        did.
+        """
+        met = False
         for row in rows:
             fresh = []
             for key, value in row.items():
@@ -43,29 +47,36 @@ class DictRows:
                 place = self._places.get((key, isinstance(value, str)))
                 if place is None:
                     fresh.append((key, isinstance(value, str), value))
-                elif isinstance(value, str):
-                    self._level(place, value)
+                elif isinstance(value, str) and value not in self.columns.levels[place]:
+                    met |= self._level(place, value)
             for key, nominal, value in sorted(fresh, key=lambda each: (str(each[0]), each[1])):
                 if len(self.columns) < COLUMNS_MAX:
+                    met = True
                     place = self._places[key, nominal] = self.columns.add(str(key), nominal=nominal)
                     self._keys.append(key)
                     if nominal:
                         self._level(place, value)
+        return met
 
-    def _level(self, place: int, name: str) -> None:
-        if len(self.columns.levels[place]) < LEVELS_MAX:
+    def _level(self, place: int, name: str) -> bool:
+        there = len(self.columns.levels[place]) < LEVELS_MAX
+        if there:
             self.columns.level(place, name)
+        return there
 
     def matrix(self, rows: Sequence[Row]) -> Floats:
         """The rows in the columns met so far, (n, d)."""
-        found = np.full((len(rows), len(self.columns)), np.nan)
-        for values, row in zip(found, rows, strict=True):
+        places, levels, absent = self._places, self.columns.levels, [math.nan] * len(self.columns)
+        found = []
+        for row in rows:
+            values = absent.copy()
             for key, value in row.items():
-                place = self._places.get((key, isinstance(value, str)))
-                if place is None or value is None:
-                    continue
-                values[place] = self.columns.levels[place].get(value, np.nan) if isinstance(value, str) else value
-        return found
+                nominal = isinstance(value, str)
+                place = places.get((key, nominal))
+                if place is not None and value is not None:
+                    values[place] = levels[place].get(value, math.nan) if nominal else value
+            found.append(values)
+        return np.array(found, dtype=np.float64).reshape(len(rows), len(absent))
 
     def dicts(self, values: Floats) -> list[dict[Hashable, Any]]:
         """Rows of a matrix, (n, d), as River reads them: without absent values, levels by their names."""

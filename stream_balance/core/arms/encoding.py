@@ -138,7 +138,7 @@ class Encoder:
         self._count += 1.0
         share = 1.0 / self._count
         moved = row - self._mean
-        if (self._count == 1.0).any():
+        if np.minimum.reduce(self._count) == 1.0:
             first = self._count == 1.0
             self._mean[first], moved[first] = row[first], 0.0
         step = share * moved
