@@ -133,9 +133,11 @@ class FastLogistic:
         mean_k = r + sum_j (x_j - r) / n_k and S_k = S_0 + sum_j (x_j - mean_(j-1)) (x_j - mean_j).
         Where there is no variance the deviation is exactly 0, so that a tiny divisor leaves it 0.
         """
+        difference = rows - self.mean
+        if len(rows) == 1 and not math.isnan(np.add.reduce(difference[0])):
+            return self._standardise_row(difference)
         absent = np.isnan(rows)
         ragged = bool(absent.any())
-        difference = rows - self.mean
         if ragged:
             difference[absent] = 0.0
             count = self.count + (~absent).cumsum(axis=0)
@@ -152,6 +154,18 @@ class FastLogistic:
         self.count = count[-1]
         self.mean = self.mean + moved[-1]
         self.variance = variance[-1]
+        now /= np.sqrt(np.maximum(variance, _TINY))
+        return now
+
+    def _standardise_row(self, difference: Floats) -> Floats:
+        """The same for one row without absent values."""
+        count = self.count + 1.0
+        moved = difference[0] / count
+        now: Floats = difference - moved
+        variance = self.variance * self.count
+        variance += difference[0] * now[0]
+        variance /= count
+        self.count, self.mean, self.variance = count, self.mean + moved, variance
         now /= np.sqrt(np.maximum(variance, _TINY))
         return now
 
@@ -175,14 +189,16 @@ class FastLogistic:
         importance: list[float] | None,
     ) -> None:
         """k steps: the logit of row i is that of the weights before, less each earlier step times rows i x j."""
-        products = scaled @ scaled.T
+        alone = len(signs) == 1  # no row before it
+        products = np.zeros((1, 0)) if alone else scaled @ scaled.T
         products += 1.0  # the intercept's
         before = scaled @ self.weight
         before += offsets
         before += self.intercept
         known: list[tuple[Floats, _Bools, _Indices]] = []
         for column, codes in places:
-            products += codes[:, None] == codes  # false where absent
+            if not alone:
+                products += codes[:, None] == codes  # false where absent
             present = ~np.isnan(codes)
             weights, levels = self.levels[column], codes[present].astype(np.intp)
             before[present] += weights[levels]
