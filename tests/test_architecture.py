@@ -37,6 +37,7 @@ EXTRA: dict[str, set[str]] = {
     },
     "core/panel.py": {
         "stream_balance.core.arm",
+        "stream_balance.core.calibrate",
         "stream_balance.core.digest",
         "stream_balance.core.lineup",
         "stream_balance.core.rates",

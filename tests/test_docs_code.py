@@ -37,4 +37,4 @@ def test_the_code_of_a_page_prints_what_stands_below_it(page: str) -> None:
             found, shown = ([float(number) for number in NUMBER.findall(each)] for each in (printed, text))
             assert found == pytest.approx(shown, rel=0.02, abs=0.011)
             compared += 1
-    assert compared == 2
+    assert compared == 3

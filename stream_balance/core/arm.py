@@ -213,14 +213,3 @@ class Arm:
 def share_encoding(arms: Sequence[Arm]) -> SharedEncoder | None:
     """One encoder for the models that learn every row as it is; see `share_encoder`."""
     return share_encoder(arm.model for arm in arms if arm.pair.strategy == NONE)
-
-
-def losses(probability: Floats, labels: Sequence[int]) -> Floats:
-    """Natural log-loss of each row."""
-    of_label = 1.0 - (probability[:, 0] if probability.shape[1] == 1 else probability.sum(axis=1))
-    if any(labels):
-        for i, label in enumerate(labels):
-            if label:
-                of_label[i] = probability[i, label - 1]
-    found: Floats = -np.log(np.maximum(of_label, 1e-15))
-    return found

@@ -21,7 +21,7 @@ from stream_balance.core.drift import DriftSettings, DriftWatch
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
-from stream_balance.core.said import loss_of_one, losses_of, odds_of, probability_of
+from stream_balance.core.said import losses_at, losses_of, odds_of, probability_of
 
 BLOCK_ROWS = 64  # after which calibrators and weights move
 MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned by then
@@ -30,12 +30,13 @@ MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned b
 @dataclass(frozen=True, slots=True)
 class _Said:
     """Of the rows with these bytes: the arms' own and calibrated log odds, (arms, n, C-1), NaN where an arm says
-    nothing, and the mixed ones, (n, C-1), those of the rate where none says anything.
+    nothing, the mixed ones, (n, C-1), and the probabilities that are served, (n, C-1).
     """
 
     rows: bytes
     raw: Floats
     odds: Floats
+    mixed: Floats
     served: Floats
 
 
@@ -58,6 +59,7 @@ class Ensemble:
         self.classes = classes
         self.models = [make_model(pair.model, classes, seed, one_vs_rest=True) for pair in DEFAULT_ARMS]
         self.calibrators = [Calibrator(CalibratorSettings(), classes) for _ in self.models]
+        self.calibrator = Calibrator(CalibratorSettings(), classes)  # the last word, see `core/panel`
         self.mixture = Mixture(MixtureSettings(), len(self.models))
         self.learned = 0
         self._encoder = share_encoder(self.models)
@@ -75,8 +77,7 @@ class Ensemble:
         """Probabilities of classes 1..C-1, (n, C-1), on the stream as it is."""
         if not self.learned:
             return abstention(len(values), self.classes)
-        served = probability_of(self._ask(values, columns).served)
-        return Scores(served, np.zeros(len(values), dtype=np.bool_))
+        return Scores(self._ask(values, columns).served, np.zeros(len(values), dtype=np.bool_))
 
     def _ask(self, values: Floats, columns: Columns) -> _Said:
         """All arms that run; rows that were asked about last, once more only after something was learned."""
@@ -85,11 +86,8 @@ class Ensemble:
             single = len(values) == 1 and self.classes == 2
             raw, odds = self._words_of_one(values, columns) if single else self._words(values, columns)
             tiers = bytes([HEAD]) * len(values)
-            served = self.mixture.combine(odds, tiers)
-            absent = np.isnan(served[:, 0])
-            if absent.any():
-                served[absent] = odds_of(np.array([self.calibrators[0].base_rates()]))
-            self._latest = _Said(rows, raw, odds, served)
+            mixed = logits(probability_of(self.mixture.combine(odds, tiers)))
+            self._latest = _Said(rows, raw, odds, mixed, self.calibrator.apply(mixed, tiers))
         return self._latest
 
     def _words(self, values: Floats, columns: Columns) -> tuple[Floats, Floats]:
@@ -136,23 +134,20 @@ class Ensemble:
 
     def _fold(self) -> None:
         """Calibrators and weights learn from what was said of the latest rows."""
-        raw, odds = (
-            np.concatenate([getattr(said, name) for said, _ in self._block], axis=1) for name in ("raw", "odds")
-        )
+        said = [each for each, _ in self._block]
+        raw, odds = (np.concatenate(several, axis=1) for several in zip(*((s.raw, s.odds) for s in said), strict=True))
         labels = [label for _, several in self._block for label in several]
         tiers = bytes([HEAD]) * len(labels)
         for calibrator, mine in zip(self.calibrators, raw, strict=True):
             calibrator.learn_many(mine, tiers, labels)
+        self.calibrator.learn_many(np.concatenate([each.mixed for each in said]), tiers, labels)
         self.mixture.learn(losses_of(odds, np.array(labels)), tiers)
         self._block, self._block_rows = [], 0
         self._marks.append((self.learned, list(self._by_arm)))
 
     def _watch(self, said: _Said, labels: Sequence[int]) -> None:
         """At a drift alarm all arms run again, and what they keep of the time before the change is forgotten."""
-        if said.served.size == 1:
-            losses = np.array([loss_of_one(said.served.item(), labels[0])])
-        else:
-            losses = losses_of(said.served, np.array(labels))
+        losses = losses_at(said.served, labels)
         changes = self._drift.observe(losses, labels, self.learned)
         if not changes:
             return
@@ -172,6 +167,6 @@ class Ensemble:
         """Every arm, its calibrator, and the mixture."""
         return [
             self.learned, [each.digest_state() for each in self.models],
-            [each.digest_state() for each in self.calibrators], self.mixture.digest_state(),
+            [each.digest_state() for each in (*self.calibrators, self.calibrator)], self.mixture.digest_state(),
             self._drift.digest_state(),
         ]  # fmt: skip

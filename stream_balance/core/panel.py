@@ -1,7 +1,9 @@
 """Panel: arms side by side, and one answer. In: rows to score, matured examples. Out: what is served.
 
-Several arms: the weighted mean of their calibrated log odds (or the champion's) is served. One arm: what it says, as
-if there were no panel. References are asked and taught like arms, but nothing of them is served: `none`, the same
+Several arms: the weighted mean of their calibrated log odds (or the champion's), calibrated once more, is served: where
+the arms disagree, a mean of log odds is below the mean of what they say, so too low for rare outcomes (and too little
+sure of itself: Ranjan & Gneiting, "Combining probability forecasts", 2010). One arm: what it says, as if there were no
+panel. References are asked and taught like arms, but nothing of them is served: `none`, the same
 models without balancing, and River's plain logistic regression. All learn the same rows, of which one window is kept;
 each is calibrated, weighed and measured by what it said when the search arrived.
 """
@@ -15,13 +17,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stream_balance.core.arm import Arm, Recent, losses, share_encoding
+from stream_balance.core.arm import Arm, Recent, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
+from stream_balance.core.calibrate import Calibrator, logits
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
-from stream_balance.core.said import Layout, odds_of, probability_of
+from stream_balance.core.said import Layout, losses_at, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.standings import Standings
 from stream_balance.core.threshold import Threshold
@@ -82,6 +85,9 @@ class Panel:
         self._encoder = share_encoding(self.members)
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
         self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
+        # The last word on what a mixture says: that of the arms, that of `none`.
+        mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
+        self._last = [Calibrator(settings.calibrate, classes) for _ in range(mixtures)]
         self.version = 0
         self.abstentions = 0
         self.examples = 0
@@ -109,16 +115,18 @@ class Panel:
     def score(self, values: Floats, tiers: bytes, columns: Columns) -> Answer:
         """What is said of n rows now, by all; abstentions count."""
         raw, own = self._ask(len(self.members), values, tiers, columns)
-        odds = self._odds(raw, own, len(tiers)) if len(self.members) > 1 else None
-        answer = self._answer(raw, own, odds, tiers)
+        answer = self._answer(raw, own, tiers)
         self.abstentions += int(np.count_nonzero(np.isnan(answer.raw[:, 0])))
         return answer
 
     def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
         """Served probabilities, (n, C-1), and thresholds, (n,), of rows as they would be now; nothing is counted."""
         raw, own = self._ask(self.arms, values, tiers, columns)
-        odds = self._odds(raw, own, len(tiers)) if self.arms > 1 else None
-        return self._served(own, odds, tiers), self._thresholds(tiers)
+        if self.arms == 1:
+            assert own[0] is not None, "an only arm is never paused"
+            return own[0], self._thresholds(tiers)
+        word = self._mixed(self._odds(raw, own, len(tiers)), tiers)
+        return self._last[0].apply(word, tiers), self._thresholds(tiers)
 
     def _ask(
         self, members: int, values: Floats, tiers: bytes, columns: Columns
@@ -150,33 +158,30 @@ class Panel:
                 found[place][np.isnan(word)] = np.nan
         return found
 
-    def _answer(self, raw: list[Floats | None], own: list[Floats | None], odds: Floats | None, tiers: bytes) -> Answer:
-        said, word = b"", raw[0]
-        if odds is not None:
-            mixture = self.standings.none_mixture
-            none = None if mixture is None else mixture.combine(odds[self._unbalanced], tiers)
-            said = self._layout.kept(raw, odds, none)
-        if self.arms > 1:
-            word = self._mixed_words(raw, tiers)
+    def _answer(self, raw: list[Floats | None], own: list[Floats | None], tiers: bytes) -> Answer:
+        said, word, probability, mixtures = b"", raw[0], own[0], list[Floats]()
+        if len(self.members) > 1:
+            odds = self._odds(raw, own, len(tiers))
+            if self.standings.none_mixture is not None:
+                none = logits(probability_of(self.standings.none_mixture.combine(odds[self._unbalanced], tiers)))
+                mixtures = [odds_of(self._last[-1].apply(none, tiers)), none]
+            if self.arms > 1:
+                mixed = self._mixed(odds, tiers)
+                mixtures.insert(len(mixtures) // 2, mixed)
+                word, probability = self._mixed_words(raw, tiers), self._last[0].apply(mixed, tiers)
+            said = self._layout.kept(raw, odds, mixtures)
         assert word is not None, "an only arm is never paused"
-        return Answer(word, self._served(own, odds, tiers), self._thresholds(tiers), said)
+        assert probability is not None, "an only arm is never paused"
+        return Answer(word, probability, self._thresholds(tiers), said)
+
+    def _mixed(self, odds: Floats, tiers: bytes) -> Floats:
+        """What the arms say together, before the last calibration: log odds against the rest; NaN where none speaks."""
+        return logits(probability_of(self.standings.mixture.combine(odds[: self.arms], tiers)))
 
     def _thresholds(self, tiers: bytes) -> Floats:
         by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
         found: Floats = by_tier[np.frombuffer(tiers, dtype=np.uint8)]
         return found
-
-    def _served(self, own: list[Floats | None], odds: Floats | None, tiers: bytes) -> Floats:
-        """The calibrated probabilities, mixed if there are several arms; where none speaks, the rate."""
-        if self.arms == 1:
-            assert own[0] is not None, "an only arm is never paused"
-            return own[0]
-        assert odds is not None, "several arms have log odds to mix"
-        probability = probability_of(self.standings.mixture.combine(odds[: self.arms], tiers))
-        absent = np.isnan(probability[:, 0])
-        if absent.any():
-            probability[absent] = self.members[0].calibrator.base_rates()
-        return probability
 
     def _mixed_words(self, raw: list[Floats | None], tiers: bytes) -> Floats:
         """The arms' own words, uncalibrated, mixed in the same way; where none speaks, NaN."""
@@ -203,6 +208,8 @@ class Panel:
         if scored.said:
             for member, word in zip(self.members[first:], self._layout.words(scored), strict=True):
                 member.calibrate(word, tiers, labels, as_logits=True)
+        for last, word in zip(self._last, self._layout.mixtures(scored) if self._last else (), strict=False):
+            last.learn_many(word.astype(np.float64), tiers, labels)
         probability = scored.probability
         self.threshold.observe(probability, labels, tiers)
         arrivals = Arrivals(scored.values, labels, tiers, probability)
@@ -217,7 +224,7 @@ class Panel:
                 between()
         self.recent.observe(examples)
         self.examples += len(labels)
-        return losses(probability, labels)
+        return losses_at(probability, labels)
 
     def measure(self, examples: Examples, *, measured: bool, learned: bool) -> None:
         """Weigh and measure a matured search; move the target if what came out asks for it."""
@@ -273,5 +280,5 @@ class Panel:
             self.recent.rates.digest_state(), [each.digest_state() for each in self.recent.tiers],
             self.recent.window.digest_state(), self.threshold.digest_state(),
             self.version, self.abstentions, self.examples, [member.digest_state() for member in self.members],
-            self.standings.digest_state(),
+            self.standings.digest_state(), [last.digest_state() for last in self._last],
         ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Said: what each member of a panel said of a search, as it is kept with it. In: probabilities. Out: float32 bytes, and
-log odds back. `Scored.said` is (2 x members kept + 1 if `none` is a mixture, n, C-1): each one's own log odds (a class
-against the rest), each one's calibrated log odds (a class against class 0), and those of the reference `none`.
+log odds back. `Scored.said` is (rows, n, C-1): each member's own log odds (a class against the rest), each one's
+calibrated log odds (a class against class 0) and those of the reference `none`, if it is a mixture; then what the
+mixtures said before the last calibration, that of the arms (if there are several) and that of `none`.
 
 The word of an only arm stands in the search's block, at full precision, and is not kept twice.
 """
@@ -71,14 +72,15 @@ def losses_of(odds: Floats, labels: npt.NDArray[np.intp]) -> Floats:
     return found
 
 
-def loss_of_one(odds: float, label: int) -> float:
-    """The same of one row of two classes.
-
-    >>> loss_of_one(0.0, 1) == math.log(2.0), loss_of_one(-1e4, 1)
-    (True, 10000.0)
-    """
-    against = -odds if label else odds
-    return max(against, 0.0) + math.log1p(math.exp(-abs(against)))
+def losses_at(probability: Floats, labels: Sequence[int]) -> Floats:
+    """Natural log-loss, (n,), of served probabilities, (n, C-1)."""
+    of_label = 1.0 - (probability[:, 0] if probability.shape[1] == 1 else probability.sum(axis=1))
+    if any(labels):
+        for i, label in enumerate(labels):
+            if label:
+                of_label[i] = probability[i, label - 1]
+    found: Floats = -np.log(np.maximum(of_label, 1e-15))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +97,33 @@ class Layout:
         """Place of the first member that is kept."""
         return 1 if self.alone else 0
 
-    def kept(self, words: Sequence[Floats | None], odds: Floats, none: Floats | None) -> bytes:
-        """Own probabilities by member, (n, C-1) or None; calibrated log odds, (members, n, C-1); those of `none`."""
+    def kept(self, words: Sequence[Floats | None], odds: Floats, mixtures: Sequence[Floats]) -> bytes:
+        """Own probabilities by member, (n, C-1) or None; calibrated log odds, (members, n, C-1); the mixtures', from
+        the calibrated ones of `none` on.
+        """
         shape = odds.shape[1:]
         parts = [np.full(shape, np.nan) if each is None else logits(each) for each in words[self.first :]]
-        parts += list(odds[self.first :])
-        if none is not None:
-            parts.append(none)
+        parts += [*odds[self.first :], *mixtures]
         return np.array(parts, dtype=np.float32).tobytes() if parts else b""
 
     def words(self, scored: Scored) -> Singles:
         """Own log odds of the members that are kept, (members kept, n, C-1)."""
         return self._table(scored)[: self.members - self.first]
 
+    def mixtures(self, scored: Scored) -> Singles:
+        """Log odds before the last calibration: of the arms if there are several, of `none` if it mixes. None of a
+        search that was scored before there was a last calibration, and came with a checkpoint.
+        """
+        return self._table(scored)[2 * (self.members - self.first) + self.none_mixes :]
+
     def odds(self, scored: Scored) -> Floats:
         """Calibrated log odds of all, (members, n, C-1), then of `none` if it mixes; NaN: nothing was said."""
-        table = self._table(scored)[self.members - self.first :].astype(np.float64)
+        kept = self.members - self.first
+        table = self._table(scored)[kept : 2 * kept + self.none_mixes].astype(np.float64)
         if not self.alone:
             return table
         own = np.where(np.isnan(scored.raw), np.nan, odds_of(scored.probability))
         return np.concatenate([own[None], table])
 
     def _table(self, scored: Scored) -> Singles:
-        rows = 2 * (self.members - self.first) + self.none_mixes
-        return np.frombuffer(scored.said, dtype=np.float32).reshape(rows, len(scored), self.classes - 1)
+        return np.frombuffer(scored.said, dtype=np.float32).reshape(-1, len(scored), self.classes - 1)

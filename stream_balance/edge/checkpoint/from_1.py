@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from stream_balance.core.arm import MARKS_MAX, Arm
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
+from stream_balance.core.calibrate import Calibrator
 from stream_balance.core.drift import Change
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
@@ -112,8 +113,12 @@ def _mixture(mixture: Any) -> None:
 
 
 def _pipeline(pipeline: Any) -> None:
-    """The drift watch takes its settings from here; the alarms that it keeps say more now."""
-    drift = pipeline.drift
+    """The drift watch takes its settings from here; the alarms that it keeps say more now. The last calibration of what
+    a mixture says begins as one that knows nothing.
+    """
+    drift, panel = pipeline.drift, pipeline.panel
+    mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
+    _begin(panel, _last=[Calibrator(pipeline.settings.calibrate, panel.classes) for _ in range(mixtures)])
     _begin(drift, _settings=pipeline.settings.drift)
     drift._alarms = deque(
         (
