@@ -1,4 +1,4 @@
-"""The command line: gathers the commands, turns our errors into one message and the documented exit code.
+"""The command line: finds the command, turns our errors into one message and the documented exit code.
 
 Exit codes: 0 done; 1 the world let us down (broker, disk, port); 2 settings, flags or input named by them are wrong.
 """
@@ -6,22 +6,46 @@ Exit codes: 0 done; 1 the world let us down (broker, disk, port); 2 settings, fl
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from stream_balance.commands import checkpoint, config, dlq, gan
-from stream_balance.commands.compare import compare
-from stream_balance.commands.demo import demo
-from stream_balance.commands.generate import generate
-from stream_balance.commands.produce import produce
-from stream_balance.commands.record import record
-from stream_balance.commands.replay import replay
-from stream_balance.commands.run import run
 from stream_balance.errors import StreamBalanceError
 
+# Each in the module of its name below `commands`: a function, or an app of its own. The order is that of --help.
+COMMANDS = ("demo", "generate", "replay", "compare", "run", "produce", "record", "checkpoint", "dlq", "gan", "config")
+
+
+def _load(name: str) -> Any:
+    module, loaded = import_module(f"stream_balance.commands.{name}"), typer.Typer(add_completion=False)
+    if hasattr(module, "app"):
+        loaded.add_typer(module.app, name=name)
+    else:
+        loaded.command(name)(getattr(module, name))
+    return get_group(loaded).commands[name]
+
+
+class Commands(TyperGroup):
+    """A command is loaded when it is asked for: it starts without what only others need, which is most of the time."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        """All, for --help and completion."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
+        """The command; None where there is none of that name, and all are loaded then, to suggest a near one."""
+        for name in (cmd_name,) if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                self.commands[name] = _load(name)
+        return self.commands.get(cmd_name)
+
+
 app = typer.Typer(
+    cls=Commands,
     name="stream-balance",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -45,19 +69,6 @@ def _main(
 
     Exit codes: 0 done, 1 the world let us down (broker, disk, port), 2 settings or input are wrong.
     """
-
-
-app.command()(demo)
-app.command()(generate)
-app.command()(replay)
-app.command()(compare)
-app.command()(run)
-app.command()(produce)
-app.command()(record)
-app.add_typer(checkpoint.app, name="checkpoint")
-app.add_typer(dlq.app, name="dlq")
-app.add_typer(gan.app, name="gan")
-app.add_typer(config.app, name="config")
 
 
 def main() -> None:

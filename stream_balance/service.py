@@ -10,8 +10,7 @@ import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -26,13 +25,10 @@ from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.codec import Codec
-from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.fits import ChildFits, check_privacy, make_trainer, makes_gan_rows
-from stream_balance.edge.http import HttpServer
 from stream_balance.edge.log import Log, silent_log
 from stream_balance.edge.logfile import LogRecord
 from stream_balance.edge.pace import Pace
-from stream_balance.edge.pauses import handing_over
 from stream_balance.edge.privacy import user_hasher
 from stream_balance.edge.scoring import Scoring
 from stream_balance.edge.telemetry import Telemetry
@@ -298,16 +294,3 @@ def rate_pace(per_s: float, stop: threading.Event) -> Callable[[Record], None]:
     """Holds records back to `per_s` a second: a stream of one recorded second each, at that speed."""
     pace, numbers = Pace(per_s, time.monotonic, stop.wait), count()
     return lambda _: pace.wait_for(next(numbers))
-
-
-@contextmanager
-def serving(board: Board, settings: Settings) -> Iterator[HttpServer]:
-    """The HTTP thread, for as long as the block runs."""
-    registry = make_exposition(board, versions())
-    server = HttpServer(board, lambda: render(registry), settings.http, settings.wire)
-    server.start()
-    try:
-        with handing_over(settings.http.switch_s):
-            yield server
-    finally:
-        server.stop()

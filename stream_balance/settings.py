@@ -21,9 +21,9 @@ from stream_balance.edge.bad_share import BadShareSettings
 from stream_balance.edge.checkpoint import CheckpointSettings
 from stream_balance.edge.codec import WireSettings
 from stream_balance.edge.fits import WorkersSettings
-from stream_balance.edge.http import HttpSettings
+from stream_balance.edge.http_settings import HttpSettings
 from stream_balance.edge.kafka import KafkaSettings
-from stream_balance.edge.log import LogSettings
+from stream_balance.edge.log_settings import LogSettings
 from stream_balance.edge.privacy import PrivacySettings
 from stream_balance.edge.recording import RecordSettings
 from stream_balance.errors import SettingsError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -126,9 +127,11 @@ ALLOWED_IN_CORE = {
 }  # fmt: skip
 
 
-def modules() -> Iterator[tuple[str, ast.AST]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+@cache
+def modules() -> list[tuple[str, list[tuple[str, int]]]]:
+    """Each of ours, and what it imports."""
+    paths = sorted(ROOT.rglob("*.py"))
+    return [(path.relative_to(ROOT).as_posix(), list(imports(ast.parse(path.read_text())))) for path in paths]
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -156,11 +159,11 @@ def below(name: str, prefixes: set[str]) -> bool:
 
 def test_the_core_imports_only_what_the_table_allows() -> None:
     breaches = []
-    for name, tree in modules():
+    for name, imported_at in modules():
         if not name.startswith("core/"):
             continue
         allowed = FOUNDATION.union(*(extra for place, extra in EXTRA.items() if name.startswith(place)))
-        for imported, line in imports(tree):
+        for imported, line in imported_at:
             if imported.startswith("stream_balance") and not below(imported, allowed):
                 breaches.append(f"stream_balance/{name}:{line} imports {imported}")
     assert not breaches, "\n".join(breaches)
@@ -169,9 +172,9 @@ def test_the_core_imports_only_what_the_table_allows() -> None:
 def test_the_core_is_pure() -> None:
     breaches = [
         f"stream_balance/{name}:{line} imports {imported}"
-        for name, tree in modules()
+        for name, imported_at in modules()
         if name.startswith("core/")
-        for imported, line in imports(tree)
+        for imported, line in imported_at
         if imported.split(".")[0] in FORBIDDEN_IN_CORE
         and (name, imported.split(".")[0]) not in ALLOWED_IN_CORE
         # a type for what is handed in
@@ -184,8 +187,8 @@ def test_the_core_is_pure() -> None:
 def test_a_library_is_imported_only_in_its_room(library: str) -> None:
     breaches = [
         f"stream_balance/{name}:{line} imports {imported}"
-        for name, tree in modules()
-        for imported, line in imports(tree)
+        for name, imported_at in modules()
+        for imported, line in imported_at
         if imported.split(".")[0] == library and not name.startswith(LIBRARIES[library])
     ]
     assert not breaches, "\n".join(breaches)
@@ -195,9 +198,9 @@ def test_nothing_below_the_shell_imports_the_shell() -> None:
     shell = {"stream_balance.cli", "stream_balance.service", "stream_balance.commands"}
     breaches = [
         f"stream_balance/{name}:{line} imports {imported}"
-        for name, tree in modules()
+        for name, imported_at in modules()
         if name.startswith(("core/", "edge/", "simulation/", "gan/"))
-        for imported, line in imports(tree)
+        for imported, line in imported_at
         if below(imported, shell)
     ]
     assert not breaches, "\n".join(breaches)

@@ -34,7 +34,8 @@ from stream_balance.edge.codec import Codec
 from stream_balance.edge.console import render_report
 from stream_balance.edge.logfile import read_lines
 from stream_balance.errors import SettingsError
-from stream_balance.service import Session, drive, make_codec, make_pipeline, rate_pace, serving
+from stream_balance.service import Session, drive, make_codec, make_pipeline, rate_pace
+from stream_balance.serving import serving
 from stream_balance.simulation.shop import Rank, Shop
 
 

@@ -23,7 +23,6 @@ from stream_balance.commands.options import (
     listed,
 )
 from stream_balance.commands.output import dead_letter_file, tell, write_report
-from stream_balance.commands.produce import publish_log
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
@@ -188,6 +187,8 @@ def replay(
     if to_kafka:
         if rows:
             raise SettingsError("--to-kafka takes a log of events; --rows is a table.")
+        from stream_balance.commands.produce import publish_log  # noqa: PLC0415  # loads the Kafka library
+
         publish_log(log, gather(config, assignments, kafka__bootstrap=bootstrap), speed=speed, quiet=quiet)
         return
     if event is not None:

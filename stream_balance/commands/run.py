@@ -34,12 +34,14 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
-from stream_balance.edge.log import Log, LogSettings, make_log
+from stream_balance.edge.log import Log, make_log
+from stream_balance.edge.log_settings import LogSettings
 from stream_balance.errors import SettingsError, StreamBalanceError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
 from stream_balance.live_recording import LiveRecording
 from stream_balance.saving import Saving, saving
-from stream_balance.service import Session, make_codec, make_pipeline, serving
+from stream_balance.service import Session, make_codec, make_pipeline
+from stream_balance.serving import serving
 from stream_balance.settings import Settings
 
 LEAVE_S = 1.5  # after what a clean stop may take

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
-from river.drift import ADWIN
 
 from stream_balance.core.records import Floats, RoomSettings
 from stream_balance.core.report import Alarm, Drift, DriftCounts
@@ -54,6 +53,9 @@ class _Watch:
     """One detector, fed in runs: it can only raise an alarm at every `check_rows`-th of its rows."""
 
     def __init__(self, settings: DriftSettings) -> None:
+        # River loads its data sets, scikit-learn and SciPy along with it: only where rows are watched.
+        from river.drift import ADWIN  # noqa: PLC0415
+
         detector: Any = ADWIN  # untyped
         self.detector = detector(delta=settings.delta, clock=settings.check_rows)
         self._check_rows = settings.check_rows

@@ -8,35 +8,17 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
-from pydantic import Field
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from stream_balance.core.records import RoomSettings
 from stream_balance.edge.api import make_app
 from stream_balance.edge.board import Board
 from stream_balance.edge.codec import WireSettings
 from stream_balance.edge.guard import read_token
+from stream_balance.edge.http_settings import HttpSettings
 from stream_balance.edge.turn import Turn
 from stream_balance.errors import SettingsError, WorldError
-
-
-class HttpSettings(RoomSettings):
-    """Where the HTTP thread listens. Port 0 takes a free one."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    report_wait_s: float = Field(default=10.0, gt=0)  # how long /report.json waits for the loop to make a fresh one
-    refresh_s: float = Field(default=2.0, gt=0)  # age at which the pinned report is made anew
-    stall_s: float = Field(default=30.0, gt=0)  # /health turns 503 when the loop has not turned for so long
-    score_wait_s: float = Field(default=0.25, gt=0)  # how long /score waits for its turn before it answers 503
-    switch_s: float = Field(default=0.0001, gt=0)  # how soon a busy loop lets the HTTP thread have the interpreter
-    aside_s: float = Field(default=0.005, ge=0)  # how long the loop stands aside for a request to score, at most
-    token_file: Path | None = None  # asked for as bearer token, by all but /health and /ready; None = open to all
-    connections_max: int = Field(default=128, ge=8)  # beyond it 503
-    streams_max: int = Field(default=32, ge=1)  # live pages open at once
 
 
 def knocking(board: Board) -> type[H11Protocol]:

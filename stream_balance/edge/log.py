@@ -7,22 +7,15 @@ that carries a field of such a name is an error of ours.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import structlog
 
-from stream_balance.core.records import RoomSettings
+from stream_balance.edge.log_settings import LogSettings
 
 Log = structlog.typing.FilteringBoundLogger
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 NEVER = frozenset({"user", "user_id", "password", "token", "secret", "key", "value", "query", "session_id"})
-
-
-class LogSettings(RoomSettings):
-    """How log lines look, and which are written."""
-
-    format: Literal["console", "json"] = "console"
-    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def _refuse_private(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -25,7 +25,8 @@ from stream_balance.core.settings import ModelSettings
 from stream_balance.edge.api import HEADERS
 from stream_balance.edge.board import Board
 from stream_balance.edge.guard import read_token
-from stream_balance.edge.http import HttpServer, HttpSettings
+from stream_balance.edge.http import HttpServer
+from stream_balance.edge.http_settings import HttpSettings
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.wire import WireSettings
 from stream_balance.errors import SettingsError

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from stream_balance.edge.board import Board
-from stream_balance.edge.log import NEVER, LogSettings, make_log, silent_log
+from stream_balance.edge.log import NEVER, make_log, silent_log
+from stream_balance.edge.log_settings import LogSettings
 from stream_balance.edge.logfile import LogRecord, read_events
 from stream_balance.edge.watch import BEHIND_S, CAUGHT_UP_S, Change, Watch
 from stream_balance.service import Session, drive, make_codec, make_pipeline

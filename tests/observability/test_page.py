@@ -21,7 +21,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from stream_balance.core.arm_report import Difference, Lift
 from stream_balance.core.gan_report import Gan, GanOutcome, GanPool
 from stream_balance.edge.board import Board
-from stream_balance.edge.http import HttpServer, HttpSettings
+from stream_balance.edge.http import HttpServer
+from stream_balance.edge.http_settings import HttpSettings
 from stream_balance.edge.logfile import LogRecord, read_events
 from stream_balance.edge.page import asset
 from stream_balance.edge.wire import WireSettings

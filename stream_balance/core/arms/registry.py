@@ -1,24 +1,25 @@
-"""Registry: models by the names that settings and flags use."""
+"""Registry: models by the names that settings and flags use. River is large: a model that is made of it loads it."""
+
+# ruff: noqa: PLC0415  # as said above
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
-
-from river import base, ensemble
+from typing import TYPE_CHECKING, Any
 
 from stream_balance.core.arms.fast_logistic import FastLogistic
 from stream_balance.core.arms.linear import Linear
 from stream_balance.core.arms.model import Model
 from stream_balance.core.arms.one_vs_rest import OneVsRest
-from stream_balance.core.arms.quick_trees import QuickAdaptiveTree, QuickForest, QuickTree
 from stream_balance.core.arms.replay_mlp import ReplayMLP
-from stream_balance.core.arms.river_models import NamedModel, RiverLinear, RiverModel, RiverNaiveBayes
 from stream_balance.core.arms.tail import TailLinear, TailReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.errors import SettingsError
+
+if TYPE_CHECKING:
+    from river import base
 
 
 def _fast_logistic(classes: int, seed: int) -> Model:
@@ -26,26 +27,43 @@ def _fast_logistic(classes: int, seed: int) -> Model:
 
 
 def _river_logistic(classes: int, seed: int) -> Model:
+    from stream_balance.core.arms.river_models import RiverLinear
+
     return RiverLinear("log")
 
 
 def _linear_svm(classes: int, seed: int) -> Model:
+    from stream_balance.core.arms.river_models import RiverLinear
+
     return RiverLinear("hinge")
 
 
 def _hoeffding_adaptive_tree(classes: int, seed: int) -> Model:
+    from stream_balance.core.arms.quick_trees import QuickAdaptiveTree
+    from stream_balance.core.arms.river_models import RiverModel
+
     return RiverModel(QuickAdaptiveTree(seed=seed), classes)
 
 
 def _adaptive_random_forest(classes: int, seed: int) -> Model:
+    from stream_balance.core.arms.quick_trees import QuickForest
+    from stream_balance.core.arms.river_models import RiverModel
+
     return RiverModel(QuickForest(seed=seed), classes)
 
 
 def _leveraging_bagging(classes: int, seed: int) -> Model:
+    from river import ensemble
+
+    from stream_balance.core.arms.quick_trees import QuickTree
+    from stream_balance.core.arms.river_models import RiverModel
+
     return RiverModel(ensemble.LeveragingBaggingClassifier(QuickTree(), seed=seed), classes)
 
 
 def _naive_bayes(classes: int, seed: int) -> Model:
+    from stream_balance.core.arms.river_models import RiverNaiveBayes
+
     return RiverNaiveBayes(classes)
 
 
@@ -109,6 +127,8 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
     if name in MODELS:
         maker, multiclass = MODELS[name]
     elif ":" in name:
+        from stream_balance.core.arms.river_models import NamedModel
+
         factory = _imported(name)
         multiclass = bool(_made(name, factory)._multiclass)
 
@@ -156,6 +176,8 @@ def _imported(name: str) -> Callable[[], Any]:
 
 def _made(name: str, factory: Callable[[], Any]) -> base.Classifier:
     """What the factory makes; a pipeline that ends in a classifier is one too."""
+    from river import base
+
     try:
         classifier = factory()
     # As above: code that is not ours.
