@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stream_balance.edge.carried import carry
+from stream_balance.edge.checkpoint.disk import Disk
 from stream_balance.edge.merge import LaneKey, Polled
 from stream_balance.edge.recording import Recording, RecordSettings
 from stream_balance.edge.segments import TAKEN
@@ -19,8 +20,7 @@ from stream_balance.live_saving import lanes, named
 class LiveRecording:
     """Writes to `folder`; `state` is the checkpoint folder, whose journal of fits goes along."""
 
-    def __init__(self, folder: Path, settings: RecordSettings, state: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | Disk, settings: RecordSettings, state: Disk) -> None:
         self._state = state
         self._recording = Recording(folder, settings, order=TAKEN)
         self._done = lanes(self._recording.positions)
@@ -40,7 +40,7 @@ class LiveRecording:
             done = self._done.get(lane, 0)
             if afresh or offset > done:
                 raise SettingsError(
-                    f"recording {str(self._folder)!r} ends at {lane[0]}[{lane[1]}]@{done}, the service "
+                    f"recording {self._recording.disk.where!r} ends at {lane[0]}[{lane[1]}]@{done}, the service "
                     f"{'begins afresh' if afresh else f'goes on at {offset}'}: they do not fit together. Name an empty "
                     "folder for the recording."
                 )
@@ -67,7 +67,7 @@ class LiveRecording:
         for lane, offset in positions.items():
             self._done[lane] = max(self._done.get(lane, 0), offset)
         if self._recording.rotate(named(self._done), topic_ids) is not None:
-            carry(self._state, self._folder)
+            carry(self._state, self._recording.disk)
 
     def close(self) -> None:
         """Leave the folder; what was not settled is taken again."""

@@ -62,7 +62,8 @@ def test_a_journal_that_lost_a_line_in_its_middle_is_neither_followed_nor_carrie
     night = tmp_path / "night"
     night.mkdir()
     for read in (
-        lambda: FitJournal(LocalDisk(tmp_path)), lambda: carry(tmp_path, night), lambda: followed([tmp_path], None),
+        lambda: FitJournal(LocalDisk(tmp_path)), lambda: carry(LocalDisk(tmp_path), LocalDisk(night)),
+        lambda: followed([tmp_path], None),
         lambda: followed([], tmp_path / FILE),
     ):  # fmt: skip
         with pytest.raises(WorldError, match=r"is damaged: its entry 2 is not whole.*Restore the file"):
@@ -148,12 +149,12 @@ def test_a_journal_goes_along_with_a_recording_and_is_followed(tmp_path: Path) -
     state, night = tmp_path / "state", tmp_path / "night"
     night.mkdir()
     state.mkdir()
-    assert (carry(state, night), followed([night], None)) == (0, {})
+    assert (carry(LocalDisk(state), LocalDisk(night)), followed([night], None)) == (0, {})
     journal = FitJournal(LocalDisk(state))
     journal.enter("gan", b"a", 70, b"rows")
     with (state / FILE).open("ab") as file:
         file.write(b"0000 half a li")
-    assert carry(state, night) == 1
+    assert carry(LocalDisk(state), LocalDisk(night)) == 1
     found = followed([night], None)
     assert found == followed([tmp_path / "log.jsonl"], state) == followed([], state / FILE)
     own = FitJournal(LocalDisk(tmp_path / "own"), found)

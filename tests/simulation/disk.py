@@ -88,6 +88,9 @@ class SimulatedDisk:
         if moment is not None:
             self._fate.ends()
 
+    def room(self) -> int | None:
+        return None
+
     # The world's side
 
     def power_fails(self) -> None:
