@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream_balance.edge.checkpoint.fit_journal import FILE
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.simulation.shop import generate
@@ -182,7 +183,8 @@ def kill_often(
         del arguments[arguments.index("--record") :]
         whole = report_of(*arguments, "--until-caught-up")
     else:
-        whole = report_of("replay", log, *ARMS[arms], "--journal", str(state))
+        journal = ["--journal", str(state)] if (state / FILE).exists() else []
+        whole = report_of("replay", log, *ARMS[arms], *journal)
     told = report_of("replay", recording, *ARMS[arms])
     kills.recorded = comparable(told) == comparable(final)
     if not kills.recorded:
@@ -215,7 +217,7 @@ def keep_the_first(state: Path, folder: Path) -> int:
     """A folder with the first checkpoint alone and the whole journals; how many entries that of the merge has."""
     folder.mkdir()
     shutil.copy(min(state.glob("*.sbc")), folder)
-    for fits in state.glob("fits.jsonl"):  # a refusal is the world's: it is not asked again
+    for fits in state.glob(FILE):  # a refusal is the world's: it is not asked again
         shutil.copy(fits, folder)
     entries = 0
     for segment in state.glob("journal-*"):
