@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.carried import carry
 from stream_balance.edge.checkpoint.disk import Disk
 from stream_balance.edge.merge import LaneKey, Polled
@@ -15,6 +16,11 @@ from stream_balance.edge.recording import Recording, RecordSettings
 from stream_balance.edge.segments import TAKEN
 from stream_balance.errors import SettingsError
 from stream_balance.live_saving import lanes, named
+
+
+def records_in(pipeline: Pipeline) -> int:
+    """How many records are in a pipeline's state, those included that it holds back."""
+    return sum(pipeline.events.values()) + sum(pipeline.bad.values()) + len(pipeline.reorder)
 
 
 class LiveRecording:
@@ -27,12 +33,14 @@ class LiveRecording:
         self._topic_ids = self._recording.topic_ids
         self._known: dict[LaneKey, int] = {}  # where that was taken before ends; as long as it is taken again
 
-    def begin(self, positions: Mapping[LaneKey, int], topic_ids: Mapping[str, str], *, afresh: bool) -> bool:
-        """The service goes on at these, or begins; whether the recording has all that was before, which it has not
-        where a topic was created anew. Raises SettingsError for one of another service's life.
+    def begin(
+        self, positions: Mapping[LaneKey, int], topic_ids: Mapping[str, str], *, afresh: bool, taken: int
+    ) -> bool:
+        """The service goes on at these after so many records, or begins afresh; whether the recording has all of them,
+        which it has not where a topic was created anew. Raises SettingsError for one of another service's life.
         """
         if not self._done:
-            return afresh
+            return taken == 0
         if self._forget_former(topic_ids):
             self._known = dict(self._done)
             return False

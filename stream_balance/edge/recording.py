@@ -104,8 +104,17 @@ class Recording:
         )
 
     def rotate(self, positions: Mapping[str, int], topic_ids: Mapping[str, str]) -> str | None:
-        """Close the open segment: after this its records are safe. Returns its name; None if there was none."""
+        """Close the open segment: after this its records are safe. Returns its name; None if there was none.
+
+        Positions that moved without a record (gaps, a transaction's end) are noted all the same.
+        """
         if not self.is_open or self._file is None:
+            if self._manifest["segments"] and dict(positions) != self._manifest["positions"]:
+                self._manifest |= {"positions": dict(positions), "topic_ids": dict(topic_ids)}
+                try:
+                    self._write_manifest()
+                except OSError as error:
+                    raise self._cannot(MANIFEST, error) from error
             return None
         name = f"events-{self._manifest['next']:06d}.jsonl.zst"
         doing = self._part()
