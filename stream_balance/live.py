@@ -18,7 +18,7 @@ from stream_balance.edge.merge import LaneKey, Polled
 from stream_balance.edge.portion import Portion
 from stream_balance.edge.telemetry import LagClock
 from stream_balance.errors import BadRecord, WorldError
-from stream_balance.live_recording import LiveRecording
+from stream_balance.live_recording import LiveRecording, records_in
 from stream_balance.live_saving import LiveSaving
 from stream_balance.saving import Saving
 from stream_balance.service import Session
@@ -184,8 +184,9 @@ class LiveLoop:
 
     def _begin_recording(self) -> None:
         if self._recorded is not None and self._saving is not None:
-            afresh = self._saving.afresh
-            if not self._recorded.begin(self._source.positions(), self._source.topic_ids(), afresh=afresh):
+            afresh, taken = self._saving.afresh, records_in(self._session.pipeline)
+            positions, ids = self._source.positions(), self._source.topic_ids()
+            if not self._recorded.begin(positions, ids, afresh=afresh, taken=taken):
                 self._session.log.warning("recording begins late", so="a replay of it does not come to this state")
 
     def _settle_recording(self) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.carried import carry
+from stream_balance.edge.checkpoint.disk import Disk
 from stream_balance.edge.merge import LaneKey, Polled
 from stream_balance.edge.recording import Recording, RecordSettings
 from stream_balance.edge.segments import TAKEN
@@ -16,23 +18,29 @@ from stream_balance.errors import SettingsError
 from stream_balance.live_saving import lanes, named
 
 
+def records_in(pipeline: Pipeline) -> int:
+    """How many records are in a pipeline's state, those included that it holds back."""
+    return sum(pipeline.events.values()) + sum(pipeline.bad.values()) + len(pipeline.reorder)
+
+
 class LiveRecording:
     """Writes to `folder`; `state` is the checkpoint folder, whose journal of fits goes along."""
 
-    def __init__(self, folder: Path, settings: RecordSettings, state: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | Disk, settings: RecordSettings, state: Disk) -> None:
         self._state = state
         self._recording = Recording(folder, settings, order=TAKEN)
         self._done = lanes(self._recording.positions)
         self._topic_ids = self._recording.topic_ids
         self._known: dict[LaneKey, int] = {}  # where that was taken before ends; as long as it is taken again
 
-    def begin(self, positions: Mapping[LaneKey, int], topic_ids: Mapping[str, str], *, afresh: bool) -> bool:
-        """The service goes on at these, or begins; whether the recording has all that was before, which it has not
-        where a topic was created anew. Raises SettingsError for one of another service's life.
+    def begin(
+        self, positions: Mapping[LaneKey, int], topic_ids: Mapping[str, str], *, afresh: bool, taken: int
+    ) -> bool:
+        """The service goes on at these after so many records, or begins afresh; whether the recording has all of them,
+        which it has not where a topic was created anew. Raises SettingsError for one of another service's life.
         """
         if not self._done:
-            return afresh
+            return taken == 0
         if self._forget_former(topic_ids):
             self._known = dict(self._done)
             return False
@@ -40,7 +48,7 @@ class LiveRecording:
             done = self._done.get(lane, 0)
             if afresh or offset > done:
                 raise SettingsError(
-                    f"recording {str(self._folder)!r} ends at {lane[0]}[{lane[1]}]@{done}, the service "
+                    f"recording {self._recording.disk.where!r} ends at {lane[0]}[{lane[1]}]@{done}, the service "
                     f"{'begins afresh' if afresh else f'goes on at {offset}'}: they do not fit together. Name an empty "
                     "folder for the recording."
                 )
@@ -67,7 +75,7 @@ class LiveRecording:
         for lane, offset in positions.items():
             self._done[lane] = max(self._done.get(lane, 0), offset)
         if self._recording.rotate(named(self._done), topic_ids) is not None:
-            carry(self._state, self._folder)
+            carry(self._state, self._recording.disk)
 
     def close(self) -> None:
         """Leave the folder; what was not settled is taken again."""

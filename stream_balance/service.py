@@ -32,6 +32,7 @@ from stream_balance.edge.pace import Pace
 from stream_balance.edge.privacy import user_hasher
 from stream_balance.edge.scoring import Scoring
 from stream_balance.edge.telemetry import Telemetry
+from stream_balance.edge.trainer import Trainer
 from stream_balance.edge.turn import Turn
 from stream_balance.edge.watch import Watch
 from stream_balance.errors import BadRecord, SettingsError
@@ -130,13 +131,14 @@ class Session:
         bad_share: BadShare | None = None,
         journal: FitJournal | None = None,
         early: bool = False,
+        trainer: Trainer | None = None,
     ) -> None:
         if pipeline.retrain is not None:
             check_privacy(settings.gan.privacy.on)
             _check_model(pipeline.retrain.model, settings)
         self.pipeline = pipeline
         self.fits = ChildFits(
-            make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit
+            trainer or make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit
         )
         pipeline.attach(self.fits)
         self.settings = settings

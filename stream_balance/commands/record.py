@@ -15,6 +15,7 @@ from stream_balance.commands.options import Config, Set, gather
 from stream_balance.commands.output import STDERR
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.edge.carried import carry
+from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.edge.log import make_log
@@ -56,6 +57,7 @@ def record(
     settings = gather(config, assignments, kafka__bootstrap=bootstrap, record__segments_max=segments_max)
     log = make_log(settings.log, sys.stderr)
     recording = Recording(folder, settings.record)
+    state = None if journal is None else LocalDisk(journal if journal.is_dir() else journal.parent, make=False)
     lock = FolderLock(folder)
     source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning)
     try:
@@ -65,12 +67,14 @@ def record(
             log.info("recording", dir=str(folder), next_offsets=named(source.positions()))
 
             def closed(name: str) -> None:
-                carried = {} if journal is None else {"journaled": carry(journal, folder)}
+                carried = (
+                    {} if journal is None else {"journaled": carry(LocalDisk(journal, make=False), recording.disk)}
+                )
                 log.info("segment closed", name=name, records_so_far=recording.records, **carried)
 
             _follow(source, recording, stop, closed, until_caught_up=until_caught_up)
-            if journal is not None:
-                carry(journal, folder)
+            if state is not None:
+                carry(state, recording.disk)
     finally:
         source.close()
         recording.abandon()

@@ -31,6 +31,7 @@ from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import Stopped, sleep_until, stop_on_signals
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
+from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.lock import FolderLock
 from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
@@ -84,7 +85,7 @@ def recording(folder: Path | None, settings: Settings) -> Iterator[LiveRecording
         raise SettingsError(f"--record {str(folder)!r} cannot be made a folder: {error.strerror}.") from error
     lock = FolderLock(folder)
     try:
-        recorded = LiveRecording(folder, settings.record, settings.checkpoint.dir)
+        recorded = LiveRecording(folder, settings.record, LocalDisk(settings.checkpoint.dir))
         try:
             yield recorded
         finally:

@@ -9,31 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from stream_balance.edge.checkpoint.disk import LocalDisk
+from stream_balance.edge.checkpoint.disk import Disk, disk_error
 from stream_balance.edge.checkpoint.fit_journal import FILE, FRESH, Entry, entries
+from stream_balance.edge.recording import cannot_write
 from stream_balance.errors import SettingsError, WorldError
 
 
-def carry(source: Path, folder: Path) -> int:
+def carry(source: Disk, target: Disk) -> int:
     """Copy the journal of a service's folder into a recording's, safe on return; how many requests it speaks of.
 
     Raises WorldError. A service that has journaled nothing yet has none: then nothing is copied.
     """
-    found = _content(source)
-    requests = len(entries(found, str(source)))
+    try:
+        with source.open(FILE) as file:
+            found = _whole_lines(file.read())
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise disk_error(source, f"{FILE} cannot be read", error) from error
+    requests = len(entries(found, source.where))
     try:
         if found:
-            disk = LocalDisk(folder)
-            file = disk.create(FRESH)
+            copy = target.create(FRESH)
             try:
-                file.write(found)
-                file.sync()
+                copy.write(found)
+                copy.sync()
             finally:
-                file.close()
-            disk.rename(FRESH, FILE)
-            disk.sync_names()
+                copy.close()
+            target.rename(FRESH, FILE)
+            target.sync_names()
     except OSError as error:
-        raise WorldError(f"{str(folder)!r} cannot be written: {error.strerror}.") from error
+        raise cannot_write(target, FILE, error, f"it has {len(found):,} bytes") from error
     return requests
 
 
@@ -65,4 +71,8 @@ def _content(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise WorldError(f"{str(file)!r} cannot be read: {error.strerror}.") from error
+    return _whole_lines(content)
+
+
+def _whole_lines(content: bytes) -> bytes:
     return content[: content.rfind(b"\n") + 1]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from stream_balance.core.records import RoomSettings
-from stream_balance.edge.checkpoint.fit_journal import FitJournal
+from stream_balance.edge.checkpoint.fit_journal import Entry, FitJournal
 from stream_balance.edge.trainer import Job, Refusal, Tally, Trained, Trainer, Worker, WorkerSettings
-from stream_balance.errors import SettingsError
+from stream_balance.errors import SettingsError, WorldError
 
 KIND = "booster"
 WORKER = Worker(
@@ -87,8 +87,9 @@ class ChildFits:
         known = self._journal.early(kind, request)
         if known.position is not None:
             return events >= known.position
-        # One refused without a position entered at its time.
-        if not self._early or known.reason is not None or events <= known.not_by:
+        # One refused, or with a result, without a position entered at its time.
+        at_its_time = known.reason is not None or known.result is not None
+        if not self._early or at_its_time or events <= known.not_by:
             return False
         if not ticket.done():
             self._journal.wait(kind, request, events)
@@ -98,19 +99,31 @@ class ChildFits:
         return True
 
     def take(self, ticket: Job) -> bytes | None:
-        """The result; None for a refusal, which the trainer's tally has counted, and which a restart will follow."""
+        """The result; None for a refusal, which the trainer's tally has counted, and which a restart will follow.
+
+        Raises WorldError where there is none of a fit that has entered before: what was made of it has left.
+        """
         outcome = self._trainer.wait(ticket, self._turn)
         journal, kind, request = self._journal, ticket.kind, ticket.request
+        known = Entry(kind) if journal is None else journal.early(kind, request)
         if isinstance(outcome, Trained):
-            known = None if journal is None else journal.early(kind, request).result
-            if known is not None and known != hashlib.sha256(outcome.result).hexdigest():
+            if known.result is None and journal is not None:
+                journal.serve(kind, request, outcome.result)
+            elif known.result is not None and known.result != hashlib.sha256(outcome.result).hexdigest():
                 self._tell(
                     f"{kind}: a result is another one than that which once entered: other libraries, or another CPU"
                 )
             return outcome.result
         self._tell(f"no result: {outcome.message}")
-        if journal is not None and journal.why(kind, request) is None:
-            journal.refuse(kind, request, outcome.reason)
+        if journal is None or known.reason is not None:
+            return None
+        if known.result is not None and journal.is_kept:
+            raise WorldError(
+                f"{outcome.message}: this fit had a result before a restart, and what it predicted has left, so it is "
+                "not left out now. Start again, and it is asked again. If it goes on, raise "
+                f"workers.{kind}.timeout_s or workers.{kind}.memory_mb."
+            )
+        journal.refuse(kind, request, outcome.reason)
         return None
 
     def why(self, ticket: Job) -> str:

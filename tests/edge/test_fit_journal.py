@@ -62,7 +62,8 @@ def test_a_journal_that_lost_a_line_in_its_middle_is_neither_followed_nor_carrie
     night = tmp_path / "night"
     night.mkdir()
     for read in (
-        lambda: FitJournal(LocalDisk(tmp_path)), lambda: carry(tmp_path, night), lambda: followed([tmp_path], None),
+        lambda: FitJournal(LocalDisk(tmp_path)), lambda: carry(LocalDisk(tmp_path), LocalDisk(night)),
+        lambda: followed([tmp_path], None),
         lambda: followed([], tmp_path / FILE),
     ):  # fmt: skip
         with pytest.raises(WorldError, match=r"is damaged: its entry 2 is not whole.*Restore the file"):
@@ -134,6 +135,20 @@ def test_a_refusal_that_entered_at_its_time_does_so_again(tmp_path: Path) -> Non
     assert not child.enters(child.submit("gan", b"a"), 10)
 
 
+def test_a_fit_that_served_once_is_not_left_out_after_a_restart(tmp_path: Path) -> None:
+    with Trainer({"gan": Worker("tests.edge.children:echo")}) as trainer:
+        child = ChildFits(trainer, FitJournal(LocalDisk(tmp_path)))
+        assert child.take(child.submit("gan", b"ab")) == b"ba"
+    again = fits(FitJournal(LocalDisk(tmp_path)), early=True)
+    assert not again.enters(refused(b"ab"), 10), "it entered at its time"
+    with pytest.raises(WorldError, match=r"had a result before a restart.*it goes on, raise workers\.gan\.timeout_s"):
+        again.take(refused(b"ab"))
+    assert FitJournal(LocalDisk(tmp_path)).why("gan", b"ab") is None
+    # Nothing left because of a replay that keeps nothing.
+    followed_only = fits(FitJournal(None, followed([], tmp_path)), early=False)
+    assert followed_only.take(refused(b"ab")) is None
+
+
 def test_a_result_that_differs_from_the_one_journaled_is_told(tmp_path: Path) -> None:
     journal, told = FitJournal(LocalDisk(tmp_path)), list[str]()
     journal.enter("gan", b"ab", 10, b"other")
@@ -148,12 +163,12 @@ def test_a_journal_goes_along_with_a_recording_and_is_followed(tmp_path: Path) -
     state, night = tmp_path / "state", tmp_path / "night"
     night.mkdir()
     state.mkdir()
-    assert (carry(state, night), followed([night], None)) == (0, {})
+    assert (carry(LocalDisk(state), LocalDisk(night)), followed([night], None)) == (0, {})
     journal = FitJournal(LocalDisk(state))
     journal.enter("gan", b"a", 70, b"rows")
     with (state / FILE).open("ab") as file:
         file.write(b"0000 half a li")
-    assert carry(state, night) == 1
+    assert carry(LocalDisk(state), LocalDisk(night)) == 1
     found = followed([night], None)
     assert found == followed([tmp_path / "log.jsonl"], state) == followed([], state / FILE)
     own = FitJournal(LocalDisk(tmp_path / "own"), found)
@@ -175,7 +190,7 @@ def test_what_is_journaled_is_safe_from_a_power_failure() -> None:
             lambda name: journal.refuse("gan", name, "killed"),
         ):
             write(b"%d" % number)
-            assert not disk.unsafe("checkpoint")
+            assert not disk.unsafe("fits")
     disk.power_fails()
     assert FitJournal(disk).why("gan", b"2") == "killed"
 

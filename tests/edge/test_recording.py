@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.merge import Polled
@@ -89,15 +90,16 @@ def test_a_live_recording_fits_its_service_or_is_refused(tmp_path: Path) -> None
     night, state = tmp_path / "night", tmp_path / "state"
     state.mkdir()
     lane = ("s", 0)
-    assert LiveRecording(night, RecordSettings(), state).begin({lane: 5}, {}, afresh=True)
-    assert not LiveRecording(night, RecordSettings(), state).begin({lane: 5}, {}, afresh=False)
+    for afresh in (True, False):
+        assert LiveRecording(night, RecordSettings(), LocalDisk(state)).begin({lane: 5}, {}, afresh=afresh, taken=0)
+    assert not LiveRecording(night, RecordSettings(), LocalDisk(state)).begin({lane: 5}, {}, afresh=False, taken=5)
     before = Recording(night, RecordSettings(), order=TAKEN)
     before.append(line(0), TIME_US)
     before.rotate({"s/0": 6}, {})
-    assert LiveRecording(night, RecordSettings(), state).begin({lane: 5}, {}, afresh=False)
+    assert LiveRecording(night, RecordSettings(), LocalDisk(state)).begin({lane: 5}, {}, afresh=False, taken=5)
     for positions, afresh in (({lane: 7}, False), ({lane: 0}, True), ({lane: 6, ("s", 1): 1}, False)):
         with pytest.raises(SettingsError, match="they do not fit together"):
-            LiveRecording(night, RecordSettings(), state).begin(positions, {}, afresh=afresh)
+            LiveRecording(night, RecordSettings(), LocalDisk(state)).begin(positions, {}, afresh=afresh, taken=5)
 
 
 @pytest.mark.parametrize("when", ["across a restart", "while it runs"])
@@ -108,26 +110,38 @@ def test_of_a_topic_created_anew_all_is_recorded_and_the_gap_is_told(when: str, 
     def take(recording: LiveRecording, offset: int, number: int) -> None:
         recording.take(Polled(*lane, offset, TIME_US + number * 1000, line(number)))
 
-    recording = LiveRecording(night, RecordSettings(), state)
-    assert recording.begin({lane: 0}, {"s": "old"}, afresh=True)
+    recording = LiveRecording(night, RecordSettings(), LocalDisk(state))
+    assert recording.begin({lane: 0}, {"s": "old"}, afresh=True, taken=0)
     for offset in range(5):
         take(recording, offset, offset)
     recording.settle({lane: 5}, {"s": "old"})
     if when == "across a restart":
         recording.close()
-        recording = LiveRecording(night, RecordSettings(), state)
-        assert not recording.begin({lane: 0}, {"s": "new"}, afresh=False)
+        recording = LiveRecording(night, RecordSettings(), LocalDisk(state))
+        assert not recording.begin({lane: 0}, {"s": "new"}, afresh=False, taken=5)
     for offset in range(3):
         take(recording, offset, 5 + offset)
     recording.settle({lane: 3}, {"s": "new"})
     recording.close()
     assert values(night) == [line(number) for number in range(8)]
-    again = LiveRecording(night, RecordSettings(), state)
-    assert again.begin({lane: 2}, {"s": "new"}, afresh=False)
+    again = LiveRecording(night, RecordSettings(), LocalDisk(state))
+    assert again.begin({lane: 2}, {"s": "new"}, afresh=False, taken=5)
     take(again, 2, 7)  # known
     take(again, 3, 8)
     again.settle({lane: 4}, {"s": "new"})
     assert values(night) == [line(number) for number in range(9)]
+
+
+def test_positions_that_moved_without_a_record_are_noted(tmp_path: Path) -> None:
+    night, lane = tmp_path / "night", ("s", 0)
+    first = LiveRecording(night, RecordSettings(), LocalDisk(tmp_path))
+    first.settle({lane: 0}, {})
+    assert not (night / MANIFEST).exists()
+    first.take(Polled(*lane, 0, TIME_US, line(0)))
+    first.settle({lane: 1}, {})
+    first.settle({lane: 2}, {})  # a transaction's end
+    first.close()
+    assert LiveRecording(night, RecordSettings(), LocalDisk(tmp_path)).begin({lane: 2}, {}, afresh=False, taken=1)
 
 
 def test_only_the_latest_segments_are_kept(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
     python -m tests.integration.kill --times 100 --seed 1        # needs KAFKA_HOME and java, or --bootstrap
 
-The topics are complete, or grow while it runs (`--growing`). The service learns one arm, or three, with the GAN and
-the booster among them (`--children`: their fits run in processes of their own). A life ends at a moment drawn from its
-start-up or from its work; whether a checkpoint was being written then is seen from its temporary file, whether a GAN
-was trained from the processes there are. Compared are the report and the state digest: of complete topics with a replay
-of their log; of growing ones, whose order depends on when they were read, with one life without a break that begins at
-the first checkpoint, before any event, and follows the whole merge journal. And every prediction published twice, by
-that life too, must be the same to the last bit. The service records what it takes (`run --record`) over all its lives;
-a replay of that must come to the same as well.
+The topics are complete, or grow while it runs (`--growing`). The service learns what `--arms` says: `one` arm; `auto`,
+the default arms, whose booster is fitted in a process of its own; `children`, with the GAN too. A life ends at a moment
+drawn from its start-up or from its work; where there are children, every other one while a child works. Whether a
+checkpoint was being written then is seen from its temporary file, what was fitted from the processes there are.
+
+Compared are the report and the state digest: of complete topics with a replay of their log; of growing ones, whose
+order depends on when they were read, with one life without a break that begins at the first checkpoint, before any
+event, and follows the whole merge journal. And every prediction published twice, by that life too, must be the same to
+the last bit. The service records what it takes (`run --record`) over all its lives; a replay of that must come to the
+same as well.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -31,15 +34,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream_balance.edge.checkpoint.fit_journal import FILE
 from stream_balance.edge.codec import Codec, WireSettings
 from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.simulation.shop import generate
 from tests.integration.conftest import kafka_home, kafka_of
-from tests.integration.test_run import ONE_ARM, comparable, flags, produce, read_all
+from tests.integration.processes import children_at_work, end_of
+from tests.integration.test_run import ONE_ARM, comparable, flags, read_all
 
 PATIENCE_S = 300.0
-WHOLE_S = 1_800.0
 LIFE_S = 1.2  # from when it reads, at most
+AIM_S = 60.0  # how long a child's work is waited for to fall into it
+INTO_S = {"gan.worker": 4.0, "booster_fit": 0.3}  # how far into it, at most
 FEED_S = 6.0  # a kill, of growing topics
 # Fits every few hundred rows, a training every 300 events that takes seconds; its rows are taken whatever they are.
 CHILDREN = (
@@ -53,6 +59,8 @@ CHILDREN = (
         "gan.errors=100.0", "gan.on_drift=false",
     ) for part in ("--set", each)),
 )  # fmt: skip
+AUTO = ("--set", "features.warm_s=0", "--set", "join.window_s=300")  # the default arms, learning early
+ARMS = {"one": ONE_ARM, "auto": AUTO, "children": CHILDREN}
 ALL = 1_000_000  # checkpoints; with them the whole journal stays
 
 
@@ -64,7 +72,7 @@ class Kills:
     starting: int = 0  # killed before the service said where it goes on
     writing: int = 0  # killed while a checkpoint was being written
     training: int = 0  # killed while a GAN was being trained
-    fitting: int = 0  # killed with the booster's child there
+    fitting: int = 0  # killed while the booster was fitted
     lives_that_saved: int = 0  # a new checkpoint came into place
     predictions: int = 0
     repeated: int = 0  # searches whose prediction left more than once
@@ -75,8 +83,10 @@ class Kills:
     reasons: list[str] = field(default_factory=list)
 
 
-def life(command: list[str], folder: Path, rng: random.Random, kills: Kills, life_s: float) -> bool:
-    """Start the service and kill it; False if it had come to its end before."""
+def life(
+    command: list[str], folder: Path, rng: random.Random, kills: Kills, life_s: float, *, aim: bool = False
+) -> bool:
+    """Start the service and kill it, with `aim` while a child works; False if it had come to its end before."""
     before = {path.name for path in folder.glob("*.sbc")}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -92,15 +102,15 @@ def life(command: list[str], folder: Path, rng: random.Random, kills: Kills, lif
 
     reader = threading.Thread(target=read)
     reader.start()
-    if rng.random() < 0.15:
+    if not aim and rng.random() < 0.15:
         wait_s = rng.uniform(0.0, 3.0)
     else:
         working.wait(PATIENCE_S)
-        wait_s = rng.uniform(0.0, life_s)
+        wait_s = rng.uniform(0.0, life_s) if not aim else _until_a_child_works(process, rng)
     with suppress(subprocess.TimeoutExpired):
         process.wait(wait_s)
     ended = process.poll()
-    children = " ".join(_commands_below(process.pid))
+    at_work = children_at_work(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     reader.join()
@@ -112,25 +122,26 @@ def life(command: list[str], folder: Path, rng: random.Random, kills: Kills, lif
     kills.times += 1
     kills.starting += not any("reading" in line for line in told)
     kills.writing += bool(list(folder.glob("checkpoint-*.tmp")))
-    kills.training += "gan.worker" in children
-    kills.fitting += "booster_fit" in children
+    kills.training += "gan.worker" in at_work
+    kills.fitting += "booster_fit" in at_work
     kills.lives_that_saved += {path.name for path in folder.glob("*.sbc")} != before
     return True
 
 
-def _commands_below(pid: int) -> list[str]:
-    """The command lines of a process's children."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in task.read_text().split():
-                found.append(Path(f"/proc/{child}/cmdline").read_text())
-    return found
+def _until_a_child_works(process: subprocess.Popen[str], rng: random.Random) -> float:
+    """Return when one does, with how long to let it."""
+    end = time.monotonic() + AIM_S
+    while time.monotonic() < end and process.poll() is None:
+        for kind in children_at_work(process.pid):
+            return rng.uniform(0.0, INTO_S[kind])
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    return 0.0
 
 
 def kill_often(
     times: int, seed: int, settings: KafkaSettings, folder: Path, *, events: int, growing: bool = False,
-    arms: tuple[str, ...] = ONE_ARM, life_s: float = LIFE_S, feed_s: float = FEED_S,
+    arms: str = "one", life_s: float = LIFE_S, feed_s: float = FEED_S,
 ) -> Kills:  # fmt: skip
     """Produce a log, run the service over it through so many kills, then to its end."""
     rng, kills = random.Random(seed), Kills()
@@ -138,7 +149,7 @@ def kill_often(
     log.write_bytes(b"".join(line + b"\n" for line in generate(events, seed=seed)))
     recording = folder / "recording"
     arguments = [
-        "run", *arms, *flags(settings), "--port", "0", "--checkpoint-dir", str(state),
+        "run", *ARMS[arms], *flags(settings), "--port", "0", "--checkpoint-dir", str(state),
         "--set", "checkpoint.interval_s=0.15", "--record", str(recording),
     ]  # fmt: skip
     if growing:
@@ -151,16 +162,16 @@ def kill_often(
         first, rest = folder / "first.jsonl", folder / "rest.jsonl"
         first.write_bytes(b"".join(lines[: events // 10]))
         rest.write_bytes(b"".join(lines[events // 10 :]))
-        assert produce(first, settings).returncode == 0
+        send(first, settings)
         speed = ["--speed", str(_span_s(lines) / (times * feed_s))]
         feeder = subprocess.Popen(
             [sys.executable, "-m", "stream_balance", "produce", str(rest), *flags(settings), *speed],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     else:
-        assert produce(log, settings).returncode == 0
+        send(log, settings)
     while kills.times < times:
-        if not life(command, state, rng, kills, life_s):
+        if not life(command, state, rng, kills, life_s, aim=arms != "one" and rng.random() < 0.5):
             break
     if feeder is not None and feeder.wait() != 0:
         kills.reasons.append("the producer failed")
@@ -172,8 +183,9 @@ def kill_often(
         del arguments[arguments.index("--record") :]
         whole = report_of(*arguments, "--until-caught-up")
     else:
-        whole = report_of("replay", log, *arms)
-    told = report_of("replay", recording, *arms)
+        journal = ["--journal", str(state)] if (state / FILE).exists() else []
+        whole = report_of("replay", log, *ARMS[arms], *journal)
+    told = report_of("replay", recording, *ARMS[arms])
     kills.recorded = comparable(told) == comparable(final)
     if not kills.recorded:
         kills.reasons.append(f"after kills: {_summary(final)}; a replay of its recording: {_summary(told)}")
@@ -202,9 +214,11 @@ def _look_at_predictions(settings: KafkaSettings, final: dict[str, Any], kills: 
 
 
 def keep_the_first(state: Path, folder: Path) -> int:
-    """A folder with the first checkpoint alone and the whole journal; how many entries that has."""
+    """A folder with the first checkpoint alone and the whole journals; how many entries that of the merge has."""
     folder.mkdir()
     shutil.copy(min(state.glob("*.sbc")), folder)
+    for fits in state.glob(FILE):  # a refusal is the world's: it is not asked again
+        shutil.copy(fits, folder)
     entries = 0
     for segment in state.glob("journal-*"):
         shutil.copy(segment, folder)
@@ -212,12 +226,15 @@ def keep_the_first(state: Path, folder: Path) -> int:
     return entries
 
 
+def send(log: Path, settings: KafkaSettings) -> None:
+    """The log into topics of its own."""
+    arguments = ["produce", str(log), *flags(settings), "--create-topics", "--partitions", "4"]
+    end_of([sys.executable, "-m", "stream_balance", *arguments])
+
+
 def report_of(*arguments: str | Path) -> dict[str, Any]:
     """Of a run or replay in one piece; children may take their time."""
-    whole = [sys.executable, "-m", "stream_balance", *map(str, arguments), "--report", "-"]
-    done = subprocess.run(whole, capture_output=True, text=True, check=False, timeout=WHOLE_S)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(end_of([sys.executable, "-m", "stream_balance", *map(str, arguments), "--report", "-"])))
 
 
 def _summary(report: dict[str, Any]) -> str:
@@ -238,7 +255,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--growing", action="store_true")
-    parser.add_argument("--children", action="store_true", help="with the booster and the GAN")
+    parser.add_argument("--arms", choices=ARMS, default="one", help="auto: the default ones; children: with the GAN")
     parser.add_argument("--life-s", type=float, default=LIFE_S, help="from when it reads to its end, at most")
     parser.add_argument("--feed-s", type=float, default=FEED_S, help="how long growing topics grow, a kill")
     parser.add_argument("--bootstrap", default=None)
@@ -257,7 +274,7 @@ def main() -> None:
         try:
             kills = kill_often(
                 asked.times, asked.seed, topics_of(bootstrap), folder, events=asked.events, growing=asked.growing,
-                arms=CHILDREN if asked.children else ONE_ARM, life_s=asked.life_s, feed_s=asked.feed_s,
+                arms=asked.arms, life_s=asked.life_s, feed_s=asked.feed_s,
             )  # fmt: skip
         finally:
             if broker is not None:

@@ -190,6 +190,27 @@ def test_while_checkpoints_fail_it_leaves_with_1_and_goes_on_from_the_last_good_
         assert service.to_the_end()["state_digest"] == digest
 
 
+def test_a_recording_without_room_ends_the_service_and_says_what_to_do(
+    kafka: KafkaSettings, digest: str, tmp_path: Path
+) -> None:
+    folder, night = tmp_path / "state", tmp_path / "night"
+    trouble = Limited(folder)
+    with Service(kafka, folder, *SLOW, "--record", str(night), pause_s=PAUSE_S) as service:
+        service.hear("reading")
+        service.until(lambda: service.metric("checkpoints_total") >= 3)
+        trouble.begin(service)
+        assert service.end() == 1
+        assert f"recording {str(night)!r}: " in service.words
+        assert "cannot be written: File too large" in service.words
+        assert "bytes are free there" in service.words
+        assert "Make room or keep fewer segments (record.segments_max), and start again" in service.words
+        assert "Traceback" not in service.words
+        assert Store(LocalDisk(folder), AllowList([slow_model.__name__])).newest() is not None
+        assert service.to_the_end()["state_digest"] == digest
+    settings = load(flags={"model": {"name": slow_model.NAME}, "join": {"window_s": 30}})
+    assert replay_events([night], settings, threading.Event())["state_digest"] == digest
+
+
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 def test_a_folder_that_goes_away_ends_the_service(replaced: bool, kafka: KafkaSettings, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "state", tmp_path / "elsewhere"

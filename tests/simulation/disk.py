@@ -24,7 +24,7 @@ class Inode:
 
 
 class SimulatedDisk:
-    """The folder of one service, over all its lives."""
+    """A folder of one service, over all its lives."""
 
     where = "the simulated disk"
 
@@ -88,6 +88,9 @@ class SimulatedDisk:
         if moment is not None:
             self._fate.ends()
 
+    def room(self) -> int | None:
+        return None
+
     # The world's side
 
     def power_fails(self) -> None:
@@ -100,7 +103,7 @@ class SimulatedDisk:
                     names.pop(name, None)
                 elif inode is not None:
                     names[name] = inode
-        for inode in set(names.values()):
+        for inode in dict.fromkeys(names.values()):  # in an order that is the same each time
             kept = rng.randint(inode.safe, len(inode.data))
             torn = min(rng.choice((0, 0, 1, 7)), kept - inode.safe)
             inode.data[kept:] = b""
@@ -184,7 +187,12 @@ class SimulatedFile:
 
 
 def kind(name: str) -> str:
-    """Temporary, checkpoint or journal: what crash points are named by."""
+    """Temporary, checkpoint or journal, of merge or fits; of a recording segment or manifest: what crash points are
+    named by.
+    """
+    for beginning in ("fits", "events", "recording"):
+        if name.startswith(beginning):
+            return beginning
     if name.endswith(".tmp"):
         return "temporary"
     return "journal" if name.startswith("journal") else "checkpoint"

@@ -7,6 +7,11 @@ left behind are covered by a checkpoint that no power failure can take; everythi
 left twice is the same to the last bit. At the end: the report and digest equal those of a pipeline that was fed the
 same records in the same order, without a break; where the topics were complete from the start, those of a service that
 was never disturbed.
+
+A `whole` history has child processes too, whose answers are late, refused, lost with their process and asked for again,
+and may enter early; and the service records what it takes. What the world decided about fits is safe in its journal
+whenever the loop comes round; the pipeline that is fed without a break, and the service that is never disturbed, follow
+it. What was recorded is what was taken, in that order, and covers every safe checkpoint.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from typing import Any
 
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.allow import AllowList
+from stream_balance.edge.checkpoint.fit_journal import FILE as FITS
+from stream_balance.edge.checkpoint.fit_journal import Entry, FitJournal, entries
 from stream_balance.edge.checkpoint.format import Damaged
 from stream_balance.edge.checkpoint.store import Store, file_name
 from stream_balance.edge.codec import Codec
@@ -26,14 +33,16 @@ from stream_balance.edge.kafka.sink import KafkaSink
 from stream_balance.edge.kafka.source import KafkaSource
 from stream_balance.errors import WorldError
 from stream_balance.live import KafkaDeadLetters, LiveLoop, prediction_publisher
+from stream_balance.live_recording import LiveRecording, records_in
 from stream_balance.saving import begin
 from stream_balance.service import Session, make_pipeline
 from stream_balance.settings import Settings
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.checks import Checks
+from tests.simulation.children import SimulatedTrainer
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.fate import MOMENTS, Crash, Fate, Moment, ProcessEnds
-from tests.simulation.watched import LateWriter, Recording, Turns, taken_by
+from tests.simulation.watched import LateWriter, Recording, Turns
 from tests.simulation.world import Logs, Place, logs_of, settings_of
 
 LIVES_MAX = 8
@@ -62,17 +71,20 @@ class History:
     growing: bool = False
     crashes: tuple[Crash, ...] = ()  # lives' ends in this order, and no others; () = by chance
     disturbed: bool = True
+    whole: bool = False  # with children, and a recording
+    follow: dict[str, Entry] = field(default_factory=dict)  # what the world decided of fits, elsewhere
     fate: Fate = field(init=False)
 
     def __post_init__(self) -> None:
         setup = random.Random(self.seed)
-        self.settings = settings_of(setup)
-        self.logs = logs_of(setup, self.searches, growing=self.growing)
+        self.settings = settings_of(setup, whole=self.whole)
+        self.logs = logs_of(setup, self.searches, growing=self.growing, items_max=12 if self.whole else 4)
         self.fate = Fate(setup.randrange(2**62))
         self.disk = SimulatedDisk(self.fate)
+        self.night = SimulatedDisk(self.fate) if self.whole else None
         self.broker = SimulatedBroker(self.fate, self.logs)
         self.order: list[Place] = []
-        self.checks = Checks(self.settings, self.logs, self.disk, self.broker, self.order)
+        self.checks = Checks(self.settings, self.logs, self.disk, self.broker, self.order, self.night)
         self.broker.on_commit = self.checks.commit
         self.known: list[Place] = []
         self.unforced = 0
@@ -94,13 +106,16 @@ class History:
                 self.fate.live(None if last else self._next_end())
                 self._faults = not last
                 if last:
-                    self.broker.away_until_s = self.disk.full_until_s = -1.0
+                    self.broker.away_until_s = -1.0
+                    for disk in self._disks():
+                        disk.full_until_s = -1.0
                 stop_at = self.fate.rng.choice((None, None, self.fate.rng.randrange(1, 60))) if not last else None
                 try:
                     report = self._live(stop_at)
                 except ProcessEnds as end:
                     if end.power:
-                        self.disk.power_fails()
+                        for disk in self._disks():
+                            disk.power_fails()
                 except WorldError:
                     assert not last, "nothing disturbs the last life"
                 else:
@@ -110,7 +125,11 @@ class History:
                 self.checks.kept()
                 self._rot()
         self.checks.outputs()
+        self.checks.recording()
         return Ended(report, self.order, lives, self.unforced, self.fate.ended_at, self.turns, self.rotten)
+
+    def _disks(self) -> list[SimulatedDisk]:
+        return [self.disk] if self.night is None else [self.disk, self.night]
 
     def _next_end(self) -> Crash | None:
         if self.crashes:
@@ -125,22 +144,25 @@ class History:
         fate, settings = self.fate, self.settings
         store = Store(self.disk, AllowList())
         clocks: dict[str, Any] = {"now_s": fate.now_s, "sleep": fate.sleep, "now": self._now}
-        saved = begin(settings, "kafka", self.disk, store, LateWriter(fate), **clocks)
+        saved = begin(settings, "kafka", self.disk, store, LateWriter(fate), follow=self.follow, **clocks)
         assert saved.loaded is None or saved.pipeline is not None
         pipeline = saved.pipeline or make_pipeline(settings)
-        del self.order[taken_by(pipeline) :]
+        del self.order[records_in(pipeline) :]
         source = KafkaSource(settings.kafka, Codec(settings.wire), now_s=fate.now_s, sleep=fate.sleep)
         sink = KafkaSink(settings.kafka, now_s=fate.now_s, sleep=fate.sleep)
         session = Recording(
             pipeline, settings, dead_letters=KafkaDeadLetters(sink, fate.now_s),
             publish=prediction_publisher(sink, settings.wire.classes), journal=saved.journal,
+            early=settings.workers.early and self.disturbed, trainer=SimulatedTrainer(fate, fails=self._faults),
         )  # fmt: skip
+        recorded = None if self.night is None else LiveRecording(self.night, settings.record, self.disk)
         session.order, session.known = self.order, self.known
         session.decided = lambda: (source.unforced, saved.keeper.journal.entries)
         turns: Any = Turns(self, stop_at)
         loop = LiveLoop(
-            source, sink, session, turns, saving=saved, flush_max_s=settings.kafka.outage_max_s, now_s=fate.now_s
-        )
+            source, sink, session, turns, saving=saved, recorded=recorded, flush_max_s=settings.kafka.outage_max_s,
+            now_s=fate.now_s,
+        )  # fmt: skip
         self._source, self._pipeline = source, pipeline
         is_killed = False
         try:
@@ -151,6 +173,8 @@ class History:
         finally:
             if not is_killed:
                 saved.keeper.close()
+                if recorded is not None:
+                    recorded.close()
             self.unforced += source.unforced
         loop.close()
         return session.report()
@@ -162,8 +186,9 @@ class History:
         """A turn of the world: connections are lost, the disk is full, each for a while."""
         if self._faults and self.fate.rng.random() < 0.01:
             self.broker.away_until_s = self.fate.now_s() + self.fate.rng.choice((0.5, 3.0, 30.0))
-        if self._faults and self.fate.rng.random() < 0.01:
-            self.disk.full_until_s = self.fate.now_s() + self.fate.rng.choice((0.5, 3.0, 30.0))
+        for disk in self._disks():
+            if self._faults and self.fate.rng.random() < 0.01:
+                disk.full_until_s = self.fate.now_s() + self.fate.rng.choice((0.5, 3.0, 30.0))
 
     def is_read(self) -> bool:
         """Everything that will ever be there has been handed out."""
@@ -178,6 +203,13 @@ class History:
         assert self._pipeline is not None
         self.turns += 1
         self.checks.turn(self._source, self._pipeline)
+
+    def decided_of_fits(self) -> dict[str, Entry]:
+        """What the journal that went along with the recording says, where there is one."""
+        if self.night is None or FITS not in self.night.names():
+            return {}
+        with self.night.open(FITS) as source:
+            return entries(source.read())
 
     def _rot(self) -> None:
         """By chance the newest checkpoints are damaged; a whole one stays, and the journal since then with it."""
@@ -196,10 +228,11 @@ class History:
         return True
 
 
-def in_one_piece(settings: Settings, logs: Logs, order: list[Place]) -> dict[str, Any]:
-    """The report of a pipeline that takes these records in this order."""
+def in_one_piece(settings: Settings, logs: Logs, order: list[Place], follow: dict[str, Entry]) -> dict[str, Any]:
+    """The report of a pipeline that takes these records in this order, and does with fits as was done."""
     pipeline, codec = make_pipeline(settings), Codec(settings.wire)
-    session = Session(pipeline, settings)
+    trainer = SimulatedTrainer(Fate(0), fails=False)
+    session = Session(pipeline, settings, journal=FitJournal(None, follow), trainer=trainer)
     by_place = {(record.topic, record.partition, record.offset): record for log in logs.values() for record in log}
     for place in order:
         polled = decode(by_place[place], codec)
@@ -212,10 +245,12 @@ def check_seed(seed: int, **more: Any) -> Ended:
     growing = more.pop("growing", seed % 2 == 1)
     history = History(seed, growing=growing, **more)
     ended = history.run()
-    whole = in_one_piece(history.settings, history.logs, ended.order)
-    _equal(ended.report, whole, "a pipeline that took the same order without a break")
+    follow = history.decided_of_fits()
+    piece = in_one_piece(history.settings, history.logs, ended.order, follow)
+    _equal(ended.report, piece, "a pipeline that took the same order without a break")
     if not growing:
-        calm = History(seed, growing=False, disturbed=False, searches=history.searches).run()
+        alike = {"searches": history.searches, "whole": history.whole, "follow": follow}
+        calm = History(seed, growing=False, disturbed=False, **alike).run()
         assert ended.order == calm.order, "complete topics were taken in another order"
         _equal(ended.report, calm.report, "a service that was never disturbed")
     return ended

@@ -19,6 +19,14 @@ POINTS = (
     "disk.remove:temporary", "disk.rename:checkpoint", "disk.sync:journal", "disk.sync:temporary",
     "disk.sync_file:journal", "disk.sync_names", "disk.write:journal", "disk.write:temporary",
 )  # fmt: skip
+# And where there are children, and a recording.
+MORE_POINTS = (
+    "child.answer:booster", "child.answer:gan", "child.submit:booster", "child.submit:gan",
+    "disk.create:events", "disk.create:fits", "disk.create:recording", "disk.remove:events", "disk.rename:events",
+    "disk.rename:fits", "disk.rename:recording", "disk.sync:events", "disk.sync:fits", "disk.sync:recording",
+    "disk.sync_file:fits", "disk.write:events", "disk.write:fits", "disk.write:recording",
+)  # fmt: skip
+WHOLE_SEEDS = (4, 7)
 # Passed only by a life that comes after one which ended there.
 BEFORE = {
     "disk.remove:temporary": Crash("disk.sync:temporary", 2, "within", power=False),
@@ -31,6 +39,11 @@ def test_a_service_that_is_disturbed_comes_to_the_same(seed: int) -> None:
     check_seed(seed, searches=40)
 
 
+@pytest.mark.parametrize("seed", WHOLE_SEEDS)
+def test_a_disturbed_service_with_children_that_records_itself_comes_to_the_same(seed: int) -> None:
+    check_seed(seed, searches=50, whole=True)
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_crash_at_every_point_costs_nothing(point: str, moment: Moment) -> None:
@@ -40,6 +53,15 @@ def test_a_crash_at_every_point_costs_nothing(point: str, moment: Moment) -> Non
         ended = check_seed(3, searches=12, growing=True, crashes=crashes)
         assert ended.ended_at == [(crash.name, crash.moment) for crash in crashes]
         assert ended.lives > len(crashes)
+
+
+@pytest.mark.parametrize(
+    ("point", "moment"),
+    [("child.answer:gan", "within"), ("disk.sync:fits", "within"), ("disk.rename:recording", "after")],
+)
+def test_a_crash_among_fits_and_recording_costs_nothing(point: str, moment: Moment) -> None:
+    crash = Crash(point, 2, moment, power=True)
+    assert check_seed(1, searches=40, whole=True, crashes=(crash,)).ended_at == [(point, moment)]
 
 
 def test_a_checkpoint_made_while_the_journal_is_followed_keeps_the_rest_of_it() -> None:
@@ -56,6 +78,13 @@ def test_the_points_are_all_there_are() -> None:
         history.run()
         seen |= set(history.fate.seen)
     assert sorted(seen) == sorted(POINTS)
+    early = 0
+    for seed in WHOLE_SEEDS:
+        history = History(seed, searches=50, growing=bool(seed % 2), whole=True)
+        early += sum(each["early"] for each in history.run().report["gan"]["history"])
+        seen |= set(history.fate.seen)
+    assert sorted(seen) == sorted((*POINTS, *MORE_POINTS))
+    assert early > 0
 
 
 def test_a_seed_is_the_same_history_each_time() -> None:

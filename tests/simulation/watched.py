@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.writer import InlineWriter, Outcome
 from stream_balance.service import Session
 from tests.simulation.fate import Fate
@@ -63,11 +62,6 @@ class Recording(Session):
             assert self.known[index] == place, f"event {index} was {self.known[index]} before, is {place} now"
         self.order.append(place)
         super().take(record, content)
-
-
-def taken_by(pipeline: Pipeline) -> int:
-    """Records that are in a pipeline's state, those included that it holds back."""
-    return sum(pipeline.events.values()) + sum(pipeline.bad.values()) + len(pipeline.reorder)
 
 
 class World(Protocol):

@@ -18,8 +18,20 @@ Place = tuple[str, int, int]
 Logs = dict[LaneKey, list[Kept]]
 
 
-def settings_of(rng: random.Random) -> Settings:
-    """Small bounds, so that what is rare comes often; waits of one tick, so that their jitter cannot be seen."""
+# Fits in children every few dozen rows and events; their rows are taken.
+CHILDREN = {
+    "arms": {"pairs": ("logistic:gan", "window_booster:none"), "references": False},
+    "features": {"warm_s": 0.0},
+    "gan": {
+        "swap_after_events": 30, "retrain_events": 40, "check_events": 10, "copula_rows_min": 3, "release_rows": 20,
+    },
+}  # fmt: skip
+
+
+def settings_of(rng: random.Random, *, whole: bool = False) -> Settings:
+    """Small bounds, so that what is rare comes often; waits of one tick, so that their jitter cannot be seen. With
+    `whole` there are children.
+    """
     backoff = {"backoff_min_s": TICK_S, "backoff_max_s": TICK_S, "probe_every_s": 1.0}
     return Settings.model_validate(
         {
@@ -37,20 +49,21 @@ def settings_of(rng: random.Random) -> Settings:
                 "journal_bytes_max": rng.choice((4_000, 64_000_000)),
             },
             "bad": {"share_max": 1.0},
+            **(CHILDREN | {"workers": {"early": rng.random() < 0.5}} if whole else {}),
         }
     )  # fmt: skip
 
 
-def logs_of(rng: random.Random, searches: int, *, growing: bool) -> Logs:
-    """Searches and their purchases over two partitions each: a little out of order, some twice, some not readable, some
-    equal in time; there from the start, or as time passes.
+def logs_of(rng: random.Random, searches: int, *, growing: bool, items_max: int = 4) -> Logs:
+    """Searches of so many items and their purchases over two partitions each: a little out of order, some twice, some
+    not readable, some equal in time; there from the start, or as time passes.
     """
     codec = Codec(WireSettings())
     events: list[tuple[int, LaneKey, bytes]] = []
     for index in range(searches):
         at_s = index * 2.0 + rng.choice((0.0, 0.0, rng.random()))
         user = rng.randrange(12)
-        items = rng.sample(range(30), rng.randint(1, 4))
+        items = rng.sample(range(30), rng.randint(1, items_max))
         search = make_search(
             f"s{index}", ts=START_MS / 1000 + at_s, user_id=f"u{user}", items=[f"i{item}" for item in items],
             prices=[float(item) for item in items], item_features=[{"x": rng.gauss(item % 3, 1)} for item in items],

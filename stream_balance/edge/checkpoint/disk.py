@@ -50,13 +50,16 @@ class Disk(Protocol):
 
     def sync_names(self) -> None: ...
 
+    def room(self) -> int | None:
+        """Bytes that are free; None where nobody can say."""
+
 
 class LocalFile:
     """A file of a local folder, unbuffered: whoever writes small pieces gathers them first."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o600) -> None:
         self._path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """All of it."""
@@ -79,10 +82,13 @@ class LocalFile:
 
 
 class LocalDisk:
-    """A local folder; made if it is missing."""
+    """A local folder; made if it is missing, unless there is no `make`. Its files have `mode`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, make: bool = True, mode: int = 0o600) -> None:
         self.folder = folder
+        self._mode = mode
+        if not make:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -104,7 +110,7 @@ class LocalDisk:
         return (self.folder / name).open("rb")
 
     def create(self, name: str) -> LocalFile:
-        return LocalFile(self.folder / name)
+        return LocalFile(self.folder / name, self._mode)
 
     def sync_file(self, name: str) -> None:
         with _opened(self.folder / name) as fd:
@@ -120,6 +126,13 @@ class LocalDisk:
     def sync_names(self) -> None:
         with _opened(self.folder) as fd:
             os.fsync(fd)
+
+    def room(self) -> int | None:
+        try:
+            found = os.statvfs(self.folder)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Fit journal: what the world decided about fits in child processes, so that a restart and a replay decide the same.
 
-A fit's result is a function of its request. That there is none (killed, too slow, no memory), and at which event it
-entered where it need not wait for its time, is the world's doing and nobody's to repeat. So a refusal, an early entry,
-and that at some event it had not entered yet, are appended here by the SHA-256 of the request, and synced before they
-have an effect. A line that is not whole was never relied upon. Bounded: the latest `entries_max` requests.
+A fit's result is a function of its request. Whether there is one (killed, too slow, no memory), and at which event it
+entered where it need not wait for its time, is the world's doing and nobody's to repeat. So a refusal, a result that
+entered, and that at some event it had not entered yet, are appended here by the SHA-256 of the request, and synced
+before they have an effect. A line that is not whole was never relied upon. Bounded: the latest `entries_max` requests.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ENTRIES_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one request. `reason`: why it was refused. `position`: at how many events it entered early;
-    `result`: the SHA-256 of what entered; `not_by`: up to there it had not entered early.
+    """What is known of one request. `reason`: why it was refused. `result`: the SHA-256 of what entered, at its time
+    or, early, at `position` events; `not_by`: up to there it had not entered early.
     """
 
     kind: str
@@ -69,8 +69,13 @@ class FitJournal:
         """The reason for which this request was refused; None if it was not."""
         return self._of(kind, request).reason
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a folder: what effects had may then be out in the world."""
+        return self._disk is not None
+
     def early(self, kind: str, request: bytes) -> Entry:
-        """What is known of a request's early entry."""
+        """What is known of a request's entry."""
         return self._of(kind, request)
 
     def _of(self, kind: str, request: bytes) -> Entry:
@@ -87,6 +92,11 @@ class FitJournal:
             entry = replace(entry, reason=outcome)
         else:
             entry = replace(entry, result=hashlib.sha256(outcome).hexdigest())
+        self._change(kind, request, entry)
+
+    def serve(self, kind: str, request: bytes, result: bytes) -> None:
+        """A result enters at its time; safe on return. Raises WorldError."""
+        entry = replace(self._of(kind, request), result=hashlib.sha256(result).hexdigest())
         self._change(kind, request, entry)
 
     def wait(self, kind: str, request: bytes, position: int) -> None:
@@ -106,8 +116,7 @@ class FitJournal:
             if self._file is None or self._lines >= 2 * self._entries_max:
                 self._begin(self._disk)
             else:
-                for name in names:
-                    self._write(self._file, name)
+                self._write(self._file, names)
                 self._file.sync()
         except OSError as error:
             did = f"{FILE} cannot be written, and must not be lost"
@@ -120,15 +129,15 @@ class FitJournal:
         self._known = kept
         self.close()
         self._file, self._lines = disk.create(FRESH), 0
-        for name in self._known:
-            self._write(self._file, name)
+        self._write(self._file, self._known)
         self._file.sync()
         disk.rename(FRESH, FILE)
         disk.sync_names()
 
-    def _write(self, file: Output, name: str) -> None:
-        self._lines += 1
-        file.write(line_of(orjson.dumps({"request": name, **asdict(self._known[name])})))
+    def _write(self, file: Output, names: Iterable[str]) -> None:
+        lines = [line_of(orjson.dumps({"request": name, **asdict(self._known[name])})) for name in names]
+        self._lines += len(lines)
+        file.write(b"".join(lines))
 
     def close(self) -> None:
         """Close the file."""
