@@ -22,7 +22,7 @@ from stream_balance.core.lineup import chosen
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
 from stream_balance.edge.bad_share import BadShare
-from stream_balance.edge.board import Board
+from stream_balance.edge.board import Board, Pinned
 from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.fits import ChildFits, check_privacy, make_trainer, makes_gan_rows
@@ -155,6 +155,8 @@ class Session:
             board.scoring = Scoring(
                 self._turn, make_codec(settings), settings.wire.classes, pipeline.look, pipeline.reached
             )
+            if any(pipeline.events.values()):
+                board.base = Pinned(pipeline.report(digest=False).document(), pipeline.vitals())
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish

@@ -234,6 +234,6 @@ def gauge(name: str, text: str, read: Reader, *labels: str) -> Metric:
     return Metric(name, "gauge", text, labels, read)
 
 
-def histogram(name: str, text: str) -> Metric:
-    """A histogram of the loop's telemetry, by its name there."""
-    return Metric(name, "histogram", text, (), at(f"state:telemetry.{name}"))
+def histogram(name: str, text: str, place: str = "state:telemetry.") -> Metric:
+    """A histogram of the loop's telemetry, or of what else `place` names, by its name there."""
+    return Metric(name, "histogram", text, (), at(place + name))

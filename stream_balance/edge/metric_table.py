@@ -76,6 +76,10 @@ SERVICE: tuple[Metric, ...] = (
               "the age of the log while an old one is replayed."),
     histogram("label_to_learn_seconds", "From the moment an impression's label was due to when it was learned, by the "
               "wall clock; the age of the log while an old one is replayed."),
+    counter("score_requests", "Answers to POST /score: scored, refused (the request was wrong), busy (no turn within "
+            "http.score_wait_s).", each("pulse:score_requests"), "answer"),
+    histogram("score_request_seconds", "From the first byte of a POST /score to the last of its answer.", "pulse:"),
+    gauge("live_pages", "Live pages that are open.", at("pulse:live_pages")),
     counter("predictions_published", "Searches whose predictions were handed to the producer.",
             at("state:predictions_published")),
     counter("dead_letters", "Records sent to a dead-letter topic.", at("state:dead_letters")),
@@ -230,7 +234,7 @@ CHILDREN: tuple[Metric, ...] = (
           each_field("gan.pool", "age_s"), "class"),
     gauge("gan_release_share", "Share of all samples that the release's rows may have, by class.",
           each_field("gan.pool", "share"), "class"),
-    counter("gan_rows_drawn", "Rows learned of the release in use, by class; begins again with each release.",
+    gauge("gan_release_rows_drawn", "Rows learned of the release in use, by class.",
             each_field("gan.pool", "drawn"), "class"),
     gauge("gan_c2st", "AUC of a forest between made and real rows, at the last vetting; .5 = it cannot tell.",
           vetted("c2st"), "maker"),
@@ -267,7 +271,8 @@ def document() -> str:
         "figure that is undefined is left out, never 0. What each figure means is told at length in "
         "[report.md](report.md).",
         "Beside these there are the standard `process_*`, `python_info` and `python_gc_*` metrics of the Prometheus "
-        "client. Counters begin at 0 with each start of the process.",
+        "client. Counters begin at 0 with each start of the process, also where it goes on from a checkpoint: what the "
+        "state has counted in all its lives is in `/report.json`.",
     ]
     for title, section in SECTIONS.items():
         lines += ["", f"## {title}", "", "| metric | kind | labels | is |", "|---|---|---|---|"]
