@@ -90,7 +90,7 @@ SERVICE: list[Panel] = [
           ("stream_balance_held_bytes", "held impressions"),
           unit="bytes", runbook="dropping"),
     graph("Bad records", "A second, by reason; each is kept in a dead-letter topic.",
-          (f"sum by (reason) (rate(stream_balance_bad_records_total[{RATE}])) or vector(0)", "{{reason}}"),
+          (f"sum by (reason) (rate(stream_balance_bad_records_total[{RATE}])) > 0 or vector(0)", "{{reason}}"),
           unit="eps", runbook="dead-letters"),
     graph("Labels", "Impressions labelled a second, and those among them with an outcome.",
           (f"rate(stream_balance_examples_matured_total[{RATE}])", "labelled"),

@@ -22,6 +22,7 @@ from stream_balance.edge.metric_read import (
     decided,
     each,
     each_field,
+    each_of,
     each_within,
     gauge,
     histogram,
@@ -33,6 +34,7 @@ from stream_balance.edge.metric_read import (
     scoped,
     vetted,
 )
+from stream_balance.edge.wire import REASONS
 
 _SCOPED = {
     "rows": "Impressions measured (faded: a sum of weights).",
@@ -117,7 +119,7 @@ SERVICE: tuple[Metric, ...] = (
 
 STREAM: tuple[Metric, ...] = (
     counter("events", "Events taken, by type.", each("events", "search", "purchase"), "type"),
-    counter("bad_records", "Records that could not be read, by reason.", each("events.bad"), "reason"),
+    counter("bad_records", "Records that could not be read, by reason.", each_of("events.bad", REASONS), "reason"),
     gauge("held_impressions", "Impressions that wait for a label.", at("examples.held")),
     gauge("held_bytes", "Estimate of their memory, without shared strings.", at("state:held_bytes")),
     gauge("reorder_held_events", "Events held back to mend the log's disorder.", at("state:reorder_held")),
@@ -177,8 +179,13 @@ LEARNING: tuple[Metric, ...] = (
     counter("drift_alarms", "Changes that a detector reported, by what it watches.", each("drift.counts"), "watched"),
     gauge("drift_mean", "Mean that a detector holds for current, by what it watches.",
           picked(log_loss="drift.log_loss_mean", label_rate="drift.label_rate_mean"), "watched"),
-    gauge("oracle_roc_auc", "Area under the ROC curve of a simulated log's true probabilities.", at("oracle.roc_auc")),
-    gauge("oracle_log_loss", "Log-loss of a simulated log's true probabilities.", at("oracle.log_loss")),
+    *(gauge(f"oracle_{field}", text, at(f"oracle.{field}")) for field, text in (
+        ("rows", "Measured impressions whose true probability a simulated log carries."),
+        ("roc_auc", "Area under the ROC curve of a simulated log's true probabilities."),
+        ("average_precision", "Average precision of a simulated log's true probabilities."),
+        ("log_loss", "Log-loss of a simulated log's true probabilities."),
+        ("absolute_error", "Mean absolute difference of ours to a simulated log's true probabilities."),
+        ("logit_error", "Mean absolute difference of ours to them, in log odds."))),
 )  # fmt: skip
 
 BALANCING: tuple[Metric, ...] = (

@@ -23,7 +23,7 @@ from stream_balance.edge.telemetry import Telemetry
 from tests.conftest import ROOT
 
 # Sections whose every figure must be shown; the others are documents about the run.
-SHOWN = ("events", "examples", "metrics", "ranking", "exposure", "training", "threshold", "drift")
+SHOWN = ("events", "examples", "metrics", "ranking", "exposure", "training", "threshold", "drift", "oracle")
 STATE: dict[str, Any] = {
     "lag": {"search-events/0": 3, "a/b/11": 4}, "lag_s": {"search-events/0": 1.5}, "watermark_us": 2_000_000,
     "watermark_delay_s": 7.5, "held_bytes": 10, "reorder_held": 1, "feature_columns": 3, "features_withheld": 0,
@@ -125,6 +125,7 @@ def test_what_the_gan_and_the_children_do_is_shown() -> None:
 def test_an_undefined_figure_is_left_out() -> None:
     text = exposition(Report().document(), {})
     assert "stream_balance_metric_rows" in text
+    assert 'stream_balance_bad_records_total{reason="not_json"} 0.0' in text, "or the first ones would not be seen"
     assert "stream_balance_metric_roc_auc" not in text
     assert "NaN" not in text
     assert "None" not in text

@@ -37,7 +37,7 @@ function drawTiles({ report, state, pulse }) {
     tile("Labels", number(report.examples.matured), `${number(report.examples.positive)} with an outcome`),
     tile("Behind", lagS === null ? "–" : span(lagS), lagS === null ? "no topics here" : "oldest unread record", level(lagS, 10, 60)),
     tile("Time to score", count ? span(spent.sum / count) : "–", "mean of a search"),
-    tile("Bad records", number(bad), Object.keys(report.events.bad).length ? "kept as dead letters" : "none", bad / Math.max(1, report.events.search) > 0.02 ? "warn" : null),
+    tile("Bad records", number(bad), !bad ? "none" : missing(state.dead_letters) ? "by reason below" : "kept as dead letters", bad / Math.max(1, report.events.search) > 0.02 ? "warn" : null),
     tile("Loop", pulse.healthy ? "moving" : "stalled", `idle ${span(pulse.idle_s)}`, pulse.healthy ? "good" : "bad"));
 }
 
