@@ -137,15 +137,15 @@ class Session:
             check_privacy(settings.gan.privacy.on)
             _check_model(pipeline.retrain.model, settings)
         self.pipeline = pipeline
+        self.log = silent_log() if log is None else log
         self.fits = ChildFits(
-            trainer or make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit
+            trainer or make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self.log.warning
         )
         pipeline.attach(self.fits)
         self.settings = settings
         self.board = board
         self.meter = Meter()
         self.telemetry = Telemetry()
-        self.log = silent_log() if log is None else log
         if pipeline.retrain is not None and not makes_gan_rows():
             self.log.warning("no torch", so="a copula makes the generated rows", do="pip install 'stream-balance[gan]'")
         self._watch = Watch()
@@ -209,9 +209,6 @@ class Session:
             self.board.beat()
         self._turn.offer()
 
-    def _tell_fit(self, words: str) -> None:
-        self.log.warning(words)
-
     def _look(self, fresh: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Report and state for the board, and a log line for each change since the last look."""
         report, state = self.report(digest=fresh), self.service_state()
@@ -237,13 +234,15 @@ class Session:
     def report(self, *, digest: bool = True) -> dict[str, Any]:
         """The report as a document. The digest costs a walk over all held state."""
         examples = self.pipeline.examples_in
-        return self.pipeline.report(
+        report = self.pipeline.report(
             digest=digest,
             settings=self.settings.model_dump(mode="json"),
             versions=self._versions,
             throughput=self.meter.throughput(examples),
             between=self._turn.offer,
-        ).document()
+        )
+        self._turn.offer()
+        return report.document()
 
     def end(self) -> dict[str, Any]:
         """The final report, pinned for the HTTP thread. Ends the child processes."""
