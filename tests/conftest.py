@@ -21,6 +21,14 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile("fixed")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the suite, files that wait for brokers and services come first: one of them begun
+    last is all that runs in the end. Needs `--no-loadscope-reorder`.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name in ("core", "contract", "edge"))
+
+
 @pytest.fixture(scope="session")
 def shop_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """4,000 events of the simulated shop, broken ones included, as a log."""
