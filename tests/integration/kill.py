@@ -11,7 +11,7 @@ Compared are the report and the state digest: of complete topics with a replay o
 order depends on when they were read, with one life without a break that begins at the first checkpoint, before any
 event, and follows the whole merge journal. And every prediction published twice, by that life too, must be the same to
 the last bit. The service records what it takes (`run --record`) over all its lives; a replay of that must come to the
-same as well.
+same as well. With an odd seed checkpoints and journals are signed.
 """
 
 from __future__ import annotations
@@ -154,6 +154,10 @@ def kill_often(
     ]  # fmt: skip
     if growing:
         arguments += ["--set", f"checkpoint.keep={ALL}"]
+    if seed % 2:
+        key = folder / "key"
+        key.write_text("0123456789abcdef\n")
+        arguments += ["--set", f"checkpoint.hmac_key_file={key}"]
     command = [sys.executable, "-m", "stream_balance", *arguments, "--set", "log.level=info"]
     feeder = None
     if growing:

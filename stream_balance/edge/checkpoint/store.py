@@ -63,6 +63,11 @@ def temporary_name(sequence: int) -> str:
     return f"checkpoint-{sequence:010d}.tmp"
 
 
+def numbers(disk: Disk) -> list[int]:
+    """The checkpoints of a folder, oldest first. Raises OSError."""
+    return [int(match[1]) for name in disk.names() if (match := _CHECKPOINT.fullmatch(name))]
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A checkpoint read back."""
@@ -88,7 +93,7 @@ class Store:
     ) -> None:
         self._disk = disk
         self._allowed = allowed
-        self._key = key
+        self.key = key
         self._tell = tell
         self._migrations = migrations
         self.passed_over = 0
@@ -99,7 +104,7 @@ class Store:
     def sequences(self) -> list[int]:
         """The numbers of the checkpoints there are, oldest first."""
         with self._words("cannot be listed"):
-            return [int(match[1]) for name in self._disk.names() if (match := _CHECKPOINT.fullmatch(name))]
+            return numbers(self._disk)
 
     def header(self, sequence: int) -> tuple[Header, int]:
         """Header and size in bytes, unchecked. Raises Damaged."""
@@ -112,7 +117,7 @@ class Store:
         name = file_name(sequence)
         with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
             try:
-                trailer = fmt.check(source, self._disk.size(name), name, self._key)
+                trailer = fmt.check(source, self._disk.size(name), name, self.key)
             except Damaged:
                 self._damaged.add(sequence)
                 raise
@@ -189,7 +194,7 @@ class Store:
 
         It may be called in a forked child: what takes locks is done before.
         """
-        name, target = temporary_name(header.sequence), Summing(self._key)
+        name, target = temporary_name(header.sequence), Summing(self.key)
 
         def run() -> int:
             output = self._disk.create(name)
