@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Scored
 from stream_balance.edge.checkpoint.allow import AllowList
 from stream_balance.edge.checkpoint.disk import LocalDisk
@@ -27,23 +28,32 @@ from stream_balance.settings import Settings
 from stream_balance.testing import make_search
 
 COLUMNS = 20
+SHOP = [f"item-{i}" for i in range(5_000)]
+
+
+def holding(held: int, items: int = 20) -> Pipeline:
+    """A pipeline that holds so many impressions, in searches of so many items."""
+    pipeline = make_pipeline(Settings())
+    rng, n = np.random.default_rng(0), items
+    users, positions = [f"user-{i}" for i in range(50_000)], tuple(range(1, n + 1))
+    for i in range(held // n):
+        block = Scored.sealed(rng.random((n, COLUMNS + 3)).tobytes(), i * 1_000)
+        shown = tuple(SHOP[k] for k in rng.integers(0, len(SHOP), n))
+        pipeline.joiner.hold(Scored(f"held-{i:09d}", users[i % len(users)], shown, positions, bytes(n), COLUMNS, block))
+    return pipeline
 
 
 def main() -> None:
-    """Build, save beside a loop that goes on scoring, restore; print the figures."""
+    """Build, save beside a loop that goes on scoring, restore, stop; print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--items", type=int, default=20)
     parser.add_argument("--held", type=int, default=1_000_000)
     asked = parser.parse_args()
-    pipeline = make_pipeline(Settings())
-    rng, n = np.random.default_rng(0), asked.items
-    items, users = [f"item-{i}" for i in range(5_000)], [f"user-{i}" for i in range(50_000)]
-    positions = tuple(range(1, n + 1))
-    for i in range(asked.held // n):
-        block = Scored.sealed(rng.random((n, COLUMNS + 3)).tobytes(), i * 1_000)
-        shown = tuple(items[k] for k in rng.integers(0, len(items), n))
-        pipeline.joiner.hold(Scored(f"held-{i:09d}", users[i % len(users)], shown, positions, bytes(n), COLUMNS, block))
+    n = asked.items
+    pipeline = holding(asked.held, n)
+    began = time.perf_counter()
     digest = pipeline.state_digest()
+    digest_s = time.perf_counter() - began
     threading.Thread(target=threading.Event().wait, daemon=True).start()  # as beside the client's and HTTP threads
     with tempfile.TemporaryDirectory() as name:
         store = Store(LocalDisk(Path(name)), AllowList())
@@ -57,7 +67,7 @@ def main() -> None:
         while outcome is None:
             began_turn = time.perf_counter()
             at = asked.held // n + len(turns)
-            pipeline.push(make_search(f"live-{at}", ts=at / 1000, items=items[:20]))
+            pipeline.push(make_search(f"live-{at}", ts=at / 1000, items=SHOP[:20]))
             outcome = writer.poll()
             turns.append(time.perf_counter() - began_turn)
         assert outcome.error is None, outcome.error
@@ -76,6 +86,7 @@ def main() -> None:
     print(f"loop stood still {stop_s * 1000:.1f} ms; while it was written a turn took {slow[0]:.2f} ms in the median,")
     print(f"{slow[1]:.2f} ms in 99 %, {slow[2]:.1f} ms at most ({len(turns)} turns)")
     print(f"written in {outcome.seconds:.2f} s beside the loop; verified and restored in {restore_s:.2f} s")
+    print(f"a stop takes {outcome.seconds + digest_s:.2f} s: that, and the final report's digest, {digest_s:.2f} s")
     print(f"memory: service {rss_mb:.0f} MB, writing process {child_mb:.0f} MB at most")
 
 
