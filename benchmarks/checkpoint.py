@@ -23,6 +23,8 @@ from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.format import Header
 from stream_balance.edge.checkpoint.store import Store
 from stream_balance.edge.checkpoint.writer import ForkWriter
+from stream_balance.edge.http_settings import HttpSettings
+from stream_balance.edge.pauses import handing_over
 from stream_balance.service import make_pipeline
 from stream_balance.settings import Settings
 from stream_balance.testing import make_search
@@ -55,7 +57,7 @@ def main() -> None:
     digest = pipeline.state_digest()
     digest_s = time.perf_counter() - began
     threading.Thread(target=threading.Event().wait, daemon=True).start()  # as beside the client's and HTTP threads
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, handing_over(HttpSettings().switch_s):  # as the service does
         store = Store(LocalDisk(Path(name)), AllowList())
         header = Header(1, "", "kafka", {}, {}, "", {})
         writer = ForkWriter(600.0)
