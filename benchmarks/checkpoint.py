@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import shutil
 import tempfile
 import threading
 import time
@@ -21,7 +22,7 @@ from stream_balance.core.records import Scored
 from stream_balance.edge.checkpoint.allow import AllowList
 from stream_balance.edge.checkpoint.disk import LocalDisk
 from stream_balance.edge.checkpoint.format import Header
-from stream_balance.edge.checkpoint.store import Store
+from stream_balance.edge.checkpoint.store import Store, file_name, temporary_name
 from stream_balance.edge.checkpoint.writer import ForkWriter
 from stream_balance.edge.http_settings import HttpSettings
 from stream_balance.edge.pauses import handing_over
@@ -73,7 +74,11 @@ def main() -> None:
             outcome = writer.poll()
             turns.append(time.perf_counter() - began_turn)
         assert outcome.error is None, outcome.error
+        shutil.copy(Path(name) / temporary_name(1), Path(name) / file_name(0))  # one that is too much afterwards
+        began = time.perf_counter()
         store.install(1)
+        store.prune(1)
+        place_s = time.perf_counter() - began
         rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         child_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         del pipeline
@@ -85,7 +90,8 @@ def main() -> None:
         assert loaded.state["pipeline"].state_digest() == digest, "the restored state is another"
     slow = np.quantile(turns, (0.5, 0.99, 1.0)) * 1000
     print(f"held {asked.held:,} impressions in searches of {n}, {COLUMNS} columns; {outcome.bytes / 1e6:.0f} MB")
-    print(f"loop stood still {stop_s * 1000:.1f} ms; while it was written a turn took {slow[0]:.2f} ms in the median,")
+    print(f"loop stood still {stop_s * 1000:.1f} ms, and {place_s * 1000:.1f} ms to put it in place and prune;")
+    print(f"while it was written a turn took {slow[0]:.2f} ms in the median,")
     print(f"{slow[1]:.2f} ms in 99 %, {slow[2]:.1f} ms at most ({len(turns)} turns)")
     print(f"written in {outcome.seconds:.2f} s beside the loop; verified and restored in {restore_s:.2f} s")
     print(f"a stop takes {outcome.seconds + digest_s:.2f} s: that, and the final report's digest, {digest_s:.2f} s")
