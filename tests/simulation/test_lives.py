@@ -40,7 +40,7 @@ def test_a_service_that_is_disturbed_comes_to_the_same(seed: int) -> None:
     check_seed(seed, searches=40)
 
 
-@pytest.mark.parametrize("seed", WHOLE_SEEDS)
+@pytest.mark.parametrize("seed", [*WHOLE_SEEDS, 9])  # the last one under a key
 def test_a_disturbed_service_with_children_that_records_itself_comes_to_the_same(seed: int) -> None:
     check_seed(seed, searches=50, whole=True)
 
