@@ -169,6 +169,8 @@ class LiveLoop:
         within_s = STOP_COMMIT_S if self._stop.is_set() else None
         if self._saving is None:
             self.settle(within_s)
+            if self._unsettled:
+                self._session.log.warning("offsets not committed", so="what came since the last commit is read again")
             return
         until_s = self._now_s() + self._write_max_s
         if self._stop.is_set():
