@@ -73,7 +73,8 @@ def prefer(process: subprocess.Popen[Any]) -> Iterator[None]:
                 for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
                     for child in children.read_text().split():
                         for task in os.listdir(f"/proc/{child}/task"):
-                            os.sched_setscheduler(int(task), os.SCHED_RR, os.sched_param(1))
+                            os.sched_setscheduler(int(task), os.SCHED_OTHER, os.sched_param(0))
+                            os.setpriority(os.PRIO_PROCESS, int(task), -20)
 
     thread = threading.Thread(target=look)
     if os.sched_getscheduler(0) == os.SCHED_RR:

@@ -22,7 +22,7 @@ from stream_balance.core.lineup import chosen
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Scored
 from stream_balance.edge.bad_share import BadShare
-from stream_balance.edge.board import Board
+from stream_balance.edge.board import Board, Pinned
 from stream_balance.edge.checkpoint.fit_journal import FitJournal
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.fits import ChildFits, check_privacy, make_trainer, makes_gan_rows
@@ -137,15 +137,15 @@ class Session:
             check_privacy(settings.gan.privacy.on)
             _check_model(pipeline.retrain.model, settings)
         self.pipeline = pipeline
+        self.log = silent_log() if log is None else log
         self.fits = ChildFits(
-            trainer or make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self._tell_fit
+            trainer or make_trainer(settings.workers), journal, early=early, turn=self._beat, tell=self.log.warning
         )
         pipeline.attach(self.fits)
         self.settings = settings
         self.board = board
         self.meter = Meter()
         self.telemetry = Telemetry()
-        self.log = silent_log() if log is None else log
         if pipeline.retrain is not None and not makes_gan_rows():
             self.log.warning("no torch", so="a copula makes the generated rows", do="pip install 'stream-balance[gan]'")
         self._watch = Watch()
@@ -155,6 +155,8 @@ class Session:
             board.scoring = Scoring(
                 self._turn, make_codec(settings), settings.wire.classes, pipeline.look, pipeline.reached
             )
+            if any(pipeline.events.values()):
+                board.base = Pinned(pipeline.report(digest=False).document(), pipeline.vitals())
         self.state: dict[str, Any] = {}
         self._dead_letters = dead_letters
         self._publish = publish
@@ -207,9 +209,6 @@ class Session:
             self.board.beat()
         self._turn.offer()
 
-    def _tell_fit(self, words: str) -> None:
-        self.log.warning(words)
-
     def _look(self, fresh: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Report and state for the board, and a log line for each change since the last look."""
         report, state = self.report(digest=fresh), self.service_state()
@@ -235,13 +234,15 @@ class Session:
     def report(self, *, digest: bool = True) -> dict[str, Any]:
         """The report as a document. The digest costs a walk over all held state."""
         examples = self.pipeline.examples_in
-        return self.pipeline.report(
+        report = self.pipeline.report(
             digest=digest,
             settings=self.settings.model_dump(mode="json"),
             versions=self._versions,
             throughput=self.meter.throughput(examples),
             between=self._turn.offer,
-        ).document()
+        )
+        self._turn.offer()
+        return report.document()
 
     def end(self) -> dict[str, Any]:
         """The final report, pinned for the HTTP thread. Ends the child processes."""

@@ -58,9 +58,16 @@ def test_an_alert_is_tested_both_ways_and_told(rule: dict[str, Any]) -> None:
     assert any(firing < services for firing, services in told), "no story in which it stays silent"
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert rule["annotations"]["summary"].endswith(".")
-    assert rule["annotations"]["runbook"] in SECTIONS
+    assert section_of(rule) in SECTIONS
     assert f"`{rule['alert']}`" in (ROOT / "docs" / "runbook.md").read_text()
     assert names_in(rule["expr"]) <= known_names()
+
+
+def section_of(rule: dict[str, Any]) -> str:
+    """The place in the runbook that the alert names."""
+    document, _, anchor = rule["annotations"]["runbook"].partition("#")
+    assert (ROOT / document).is_file()
+    return str(anchor)
 
 
 def watched(story: dict[str, Any]) -> int:
@@ -69,7 +76,7 @@ def watched(story: dict[str, Any]) -> int:
 
 
 def test_every_section_of_the_runbook_belongs_to_an_alert() -> None:
-    assert {rule["annotations"]["runbook"] for rule in RULES} == SECTIONS
+    assert {section_of(rule) for rule in RULES} == SECTIONS
 
 
 def test_links_within_the_runbook_lead_somewhere() -> None:
@@ -100,3 +107,11 @@ def test_a_dashboard_asks_for_what_there_is_and_links_to_the_runbook(path: Any) 
     assert anchors <= SECTIONS
     assert len(document["panels"]) <= 15, "few panels"
     assert all(panel["description"] for panel in document["panels"])
+    alarming = [panel for panel in document["panels"] if {"red", "orange"} & {step["color"] for step in steps(panel)}]
+    assert alarming
+    assert [panel["title"] for panel in alarming if not panel["links"]] == [], "a colour that alarms says what to do"
+
+
+def steps(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    return found

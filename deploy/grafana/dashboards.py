@@ -40,7 +40,7 @@ class Panel:
     low: float | None = 0.0
     high: float | None = None
     stack: bool = False
-    runbook: str | None = None
+    runbook: str | None = None  # its section; empty: the page as a whole
     words: dict[str, str] = field(default_factory=dict)  # stat: value -> text
 
 
@@ -56,7 +56,7 @@ SERVICE: list[Panel] = [
     stat("Ready", "stream_balance_ready", "Connected, and takes events.", ((RED, None), (GREEN, 1)),
          words={"0": "no", "1": "yes"}, runbook="down"),
     stat("Alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)', "Each has its place in the runbook.",
-         ((GREEN, None), (RED, 1))),
+         ((GREEN, None), (RED, 1)), runbook=""),
     stat("Loop idle", "stream_balance_loop_idle_seconds", "Since the learning loop last turned; /health fails at 30 s.",
          ((GREEN, None), (ORANGE, 5), (RED, 30)), unit="s", runbook="loop-stalled"),
     stat("Lag", "max(stream_balance_consumer_lag_seconds)", "How long the oldest unread record has waited.",
@@ -71,23 +71,26 @@ SERVICE: list[Panel] = [
     graph("Lag by topic", "Seconds that the oldest unread record of a topic has waited. Growing: too slow.",
           ("max by (topic) (stream_balance_consumer_lag_seconds)", "{{topic}}"), unit="s",
           steps=((GREEN, None), (RED, 60)), runbook="lag-growing"),
-    graph("Time to score a search", "From taking it to its score, learning of due labels included.",
-          (f"histogram_quantile(0.5, rate(stream_balance_score_seconds_bucket[{RATE}]))", "median"),
-          (f"histogram_quantile(0.99, rate(stream_balance_score_seconds_bucket[{RATE}]))", "99 %"), unit="s"),
+    graph("Time to score", "A search of the stream, from taking it to its score, due labels learned meanwhile; and a "
+          "POST /score, from its first byte to the last of the answer.",
+          (f"histogram_quantile(0.5, rate(stream_balance_score_seconds_bucket[{RATE}]))", "stream, median"),
+          (f"histogram_quantile(0.99, rate(stream_balance_score_seconds_bucket[{RATE}]))", "stream, 99 %"),
+          (f"histogram_quantile(0.99, rate(stream_balance_score_request_seconds_bucket[{RATE}]))", "/score, 99 %"),
+          unit="s", runbook="scores-busy"),
     graph("Event to score", "From a search's Kafka timestamp to its prediction sent. Old logs show their age.",
           (f"histogram_quantile(0.5, rate(stream_balance_event_to_score_seconds_bucket[{RATE}]))", "median"),
           (f"histogram_quantile(0.99, rate(stream_balance_event_to_score_seconds_bucket[{RATE}]))", "99 %"),
-          unit="s"),
+          unit="s", runbook="lag-growing"),
     graph("What the loop does", "Share of its time. Much work and a lag: at the end of its strength. Much flush: the "
           "broker is slow to acknowledge.",
           (f"rate(stream_balance_loop_seconds_total[{RATE}])", "{{activity}}"),
-          unit="percentunit", stack=True, high=1.0),
+          unit="percentunit", stack=True, high=1.0, runbook="lag-growing"),
     graph("Memory", "Of the process, and of the impressions that wait for a label.",
           ('process_resident_memory_bytes{job="stream-balance"}', "process"),
           ("stream_balance_held_bytes", "held impressions"),
           unit="bytes", runbook="dropping"),
     graph("Bad records", "A second, by reason; each is kept in a dead-letter topic.",
-          (f"sum by (reason) (rate(stream_balance_bad_records_total[{RATE}])) or vector(0)", "{{reason}}"),
+          (f"sum by (reason) (rate(stream_balance_bad_records_total[{RATE}])) > 0 or vector(0)", "{{reason}}"),
           unit="eps", runbook="dead-letters"),
     graph("Labels", "Impressions labelled a second, and those among them with an outcome.",
           (f"rate(stream_balance_examples_matured_total[{RATE}])", "labelled"),
@@ -106,17 +109,19 @@ LEARNING = [
          "standard error is about .02.", ((RED, None), (ORANGE, 0.55), (GREEN, 0.6)), runbook="auc-drop"),
     stat("Average precision, times the rate", 'stream_balance_metric_average_precision{scope="window"} / '
          '(stream_balance_metric_positives{scope="window"} / stream_balance_metric_rows{scope="window"})',
-         "1 is what guessing has.", ((RED, None), (ORANGE, 1.1), (GREEN, 1.5))),
+         "1 is what guessing has.", ((RED, None), (ORANGE, 1.1), (GREEN, 1.5)), runbook="auc-drop"),
     stat("Probability over rate", 'stream_balance_metric_mean_probability_over_rate{scope="window"}',
          "1 is right on average; 2 promises twice as much as happens.",
          ((RED, None), (ORANGE, 0.7), (GREEN, 0.85), (ORANGE, 1.2), (RED, 1.4)), runbook="calibration-off"),
     stat("Normalised entropy", 'stream_balance_metric_normalised_entropy{scope="window"}',
-         "Log-loss against always saying the rate; below 1 is better than that.", ((GREEN, None), (RED, 1.0))),
+         "Log-loss against always saying the rate; below 1 is better than that.", ((GREEN, None), (RED, 1.0)),
+         runbook="calibration-off"),
     stat("Positives in the window", 'stream_balance_metric_positives{scope="window"}',
          "Below 100 no figure here is worth a decision.", ((RED, None), (ORANGE, 50), (GREEN, 100)),
          runbook="no-positives"),
     stat("Drift alarms, last day", "sum(increase(stream_balance_drift_alarms_total[1d]))",
-         "Changes of the loss or of the label rate that the detectors reported.", ((GREEN, None), (ORANGE, 5))),
+         "Changes of the loss or of the label rate that the detectors reported.", ((GREEN, None), (ORANGE, 5)),
+         runbook="auc-drop"),
     graph("ROC AUC", "By scope: window follows, lifetime remembers.",
           ('stream_balance_metric_roc_auc{scope=~"window|lifetime"}', "{{scope}}"), low=0.4, high=1.0,
           runbook="auc-drop"),
@@ -150,9 +155,10 @@ BALANCING = [
          ((GREEN, None),), unit="percentunit"),
     stat("Aimed at", "stream_balance_training_target_share", "After clamps.", ((GREEN, None),), unit="percentunit"),
     stat("Missed by", "abs(stream_balance_training_positive_share - stream_balance_training_target_share)",
-         "Difference of the two.", ((GREEN, None), (ORANGE, 0.05), (RED, 0.1)), unit="percentunit"),
+         "Difference of the two.", ((GREEN, None), (ORANGE, 0.05), (RED, 0.1)), unit="percentunit",
+         runbook="calibration-off"),
     stat("Samples per impression", "stream_balance_samples_per_impression", "What balancing costs or saves.",
-         ((GREEN, None), (ORANGE, 3))),
+         ((GREEN, None), (ORANGE, 3)), runbook="lag-growing"),
     stat("Impressions dropped", "sum(stream_balance_examples_dropped_total) or vector(0)",
          "Given up before their label: a bound is too small.", ((GREEN, None), (RED, 1)), runbook="dropping"),
     graph("Share of positives", "Real, learned, aimed at.",
@@ -231,8 +237,8 @@ def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
         else []
     )
     links = []
-    if panel.runbook:
-        links.append(_link("Runbook", "doc", f"${{service}}/runbook#{panel.runbook}", new_tab=True))
+    if panel.runbook is not None:
+        links.append(_link("Runbook", "doc", f"${{service}}/runbook#{panel.runbook}".rstrip("#"), new_tab=True))
     return {
         "id": number,
         "type": panel.kind,

@@ -196,8 +196,8 @@ class Panel:
     ) -> Floats:
         """Learn from one matured search; return the log-loss of each served probability, (n,).
 
-        `between` is called before the first and after each member has learned: each can be asked then, and `version`
-        tells how far they are.
+        `between` is called after each member has been calibrated, and after each has learned: each can be asked then,
+        and `version` tells how far they are.
         The encoder that some share has seen the search before all of them, so who has not learned it yet reads a row
         by moments one search newer than its weights.
         """
@@ -208,6 +208,7 @@ class Panel:
         if scored.said:
             for member, word in zip(self.members[first:], self._layout.words(scored), strict=True):
                 member.calibrate(word, tiers, labels, as_logits=True)
+                between()
         for last, word in zip(self._last, self._layout.mixtures(scored) if self._last else (), strict=False):
             last.learn_many(word.astype(np.float64), tiers, labels)
         probability = scored.probability

@@ -230,8 +230,8 @@ class Retrain:
     # -- telling
 
     def metrics(self, now_us: int) -> Gan:
-        """The report's `gan` at this event time."""
-        request, names = self.request, self._class_names
+        """The report's `gan` at this event time, or that of the last look if it is later: a table has no watermark."""
+        request, names, now_us = self.request, self._class_names, max(now_us, self._now_us)
         return Gan(
             requests=self.requests, releases=self.releases, refusals=dict(sorted(self.refusals.items())),
             expired=self.pool.expired, pool=self.pool.metrics(now_us, names), history=tuple(self.history),

@@ -277,17 +277,16 @@ class Scorecard:
             abstained += self._add(whole, faded, raw)
         between()
         faded.divide(self._scale * float(self._growth[self._filled]) * self._settings.fade)  # the newest row weighs 1
-        names, bins = self._names, self._settings.ece_bins
-        head, tail = (_scope(whole.summary(slice(tier, tier + 1)), bins, names) for tier in range(len(TIERS)))
-        lifetime = _scope(whole.summary(slice(None)), bins, names)
-        between()
-        window = _scope(_exact(self._window(), self._classes), bins, names)
-        between()
+
+        def figures(summary: _Summary, *, weighted: bool = False) -> Scope:
+            between()
+            return _scope(summary, self._settings.ece_bins, self._names, whole=not weighted)
+
         return Metrics(
-            lifetime=lifetime,
-            window=window,
-            faded=_scope(faded.summary(slice(None)), bins, names, whole=False),
-            tiers=TierScopes(head=head, tail=tail),
+            lifetime=figures(whole.summary(slice(None))),
+            window=figures(_exact(self._window(), self._classes)),
+            faded=figures(faded.summary(slice(None)), weighted=True),
+            tiers=TierScopes(head=figures(whole.summary(slice(0, 1))), tail=figures(whole.summary(slice(1, 2)))),
             raw=_raw_figures(raw, abstained),
         )
 

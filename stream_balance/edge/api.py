@@ -154,24 +154,27 @@ def _add_score(app: FastAPI, board: Board, wait_s: float, limits: Any) -> None:
         if scoring is None:
             return problem(503, "not_ready", "the model is not there yet; try again in a second")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            scoring.tally.count("refused")
             return problem(415, "wrong_content_type", "send the search as application/json")
         try:
             search = scoring.read(await read_body(request.stream(), scoring.body_bytes_max))
-            return as_json(await scoring.answer(search, wait_s))
+            answer = as_json(await scoring.answer(search, wait_s))
+            scoring.tally.count("scored")
+            return answer
         except Refused as refused:
+            scoring.tally.count("refused")
             return problem(refused.status, refused.reason, str(refused))
         except BadRecord as bad:
-            scoring.refused += 1
+            scoring.tally.count("refused")
             return problem(400 if bad.reason in ("not_json", "not_utf8") else 422, bad.reason, str(bad))
         except Busy:
+            scoring.tally.count("busy")
             return problem(503, "busy", f"the loop did not give a turn within {wait_s:g} s; try again")
 
 
 def _add_stream(app: FastAPI, board: Board, streams_max: int) -> None:
-    open_streams: set[object] = set()
-
     @app.get("/events", include_in_schema=False)
     async def events() -> Response:
-        if len(open_streams) >= streams_max:
+        if len(board.open_pages) >= streams_max:
             return problem(503, "too_many_streams", f"{streams_max} pages are open already (http.streams_max)")
-        return StreamingResponse(follow(board, open_streams), media_type="text/event-stream")
+        return StreamingResponse(follow(board), media_type="text/event-stream")

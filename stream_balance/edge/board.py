@@ -46,9 +46,11 @@ class Board:
         self._stall_s = stall_s
         self._condition = threading.Condition()
         self._pinned: Pinned | None = None
+        self.base = Pinned({})  # what had been counted when this process began: of a state that was saved
         self._wanted = False
         self._beat_at = now()
         self.ready = False
+        self.open_pages: set[object] = set()  # live pages that listen; the HTTP thread's
         self.scoring: Scoring | None = None  # set once there is a model to ask
         self.ended = False
         self.trouble: str | None = None  # what is the matter outside, in a sentence; the loop turns all the same

@@ -2,6 +2,9 @@
 
 What is shown stands in the metric table; here it only becomes the client's families. The process's own metrics come
 from the client.
+
+A saved state brings its counts along, and after a kill they are those of the last checkpoint: a counter that went back
+from 500 to 400 would be read as begun again and risen by 400. So counters are shown since the start of the process.
 """
 
 from __future__ import annotations
@@ -48,19 +51,22 @@ class ReportCollector(Collector):
             "idle_s": self._board.stalled_s(),
             "ready": self._board.ready,
             "report_age_s": self._board.age_s(),
+            "live_pages": len(self._board.open_pages),
         }
+        if self._board.scoring is not None:
+            pulse |= self._board.scoring.tally.snapshot()
         return View(pinned.document if pinned else {}, pinned.state if pinned else {}, pulse)
 
     def collect(self) -> Iterator[Metric]:
         """All families that have a figure."""
-        view = self.view()
+        view, base = self.view(), View(self._board.base.document, self._board.base.state, {})
         for metric in metric_table.metrics():
-            family = _family(metric, view)
+            family = _family(metric, view, base)
             if family.samples:
                 yield family
 
 
-def _family(metric: metric_read.Metric, view: View) -> Metric:
+def _family(metric: metric_read.Metric, view: View, base: View) -> Metric:
     name = PREFIX + metric.name
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(name, metric.text, labels=metric.labels)
@@ -78,10 +84,13 @@ def _family(metric: metric_read.Metric, view: View) -> Metric:
         family: CounterMetricFamily | GaugeMetricFamily = CounterMetricFamily(name, metric.text, labels=metric.labels)
     else:
         family = GaugeMetricFamily(name, metric.text, labels=metric.labels)
+    before = dict(metric.readings(base)) if metric.kind == "counter" else {}
     for labels, value in metric.readings(view):
         number = _number(value)
         if number is not None:
-            family.add_metric(labels, number)
+            began = before.get(labels, 0)
+            # Of what has begun anew meanwhile nothing is taken off.
+            family.add_metric(labels, number - began if number >= began else number)
     return family
 
 

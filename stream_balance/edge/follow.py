@@ -13,10 +13,10 @@ from stream_balance.edge.board import Board, Pinned
 LOOK_S, PULSE_S = 0.2, 5.0  # of a stream: how often it looks for a new report, and speaks if there is none
 
 
-async def follow(board: Board, open_streams: set[object]) -> AsyncIterator[bytes]:
+async def follow(board: Board) -> AsyncIterator[bytes]:
     """Server-sent events: the history once, then each report as it is pinned, until the loop has ended."""
     me = object()
-    open_streams.add(me)
+    board.open_pages.add(me)
     try:
         yield _event("history", board.history.points())
         shown, quiet_s = None, 0.0
@@ -34,7 +34,7 @@ async def follow(board: Board, open_streams: set[object]) -> AsyncIterator[bytes
             await asyncio.sleep(LOOK_S)
             quiet_s += LOOK_S
     finally:
-        open_streams.discard(me)
+        board.open_pages.discard(me)
 
 
 def _event(kind: str, document: Any) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from time import perf_counter
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -17,7 +18,7 @@ from stream_balance.edge.board import Board
 from stream_balance.edge.codec import WireSettings
 from stream_balance.edge.guard import read_token
 from stream_balance.edge.http_settings import HttpSettings
-from stream_balance.edge.turn import Turn
+from stream_balance.edge.scoring import Scoring
 from stream_balance.errors import SettingsError, WorldError
 
 
@@ -27,16 +28,20 @@ def knocking(board: Board) -> type[H11Protocol]:
     class Knocking(H11Protocol):
         """Knocks as early as can be: what is read, parsed and written goes at once then, not beside the loop."""
 
-        knocked: Turn | None = None
+        knocked: Scoring | None = None
+        began = 0.0
 
         def data_received(self, data: bytes) -> None:
             scoring = board.scoring
             if self.knocked is None and scoring is not None and data.startswith(b"POST /score"):
-                self.knocked = scoring.turn
-                self.knocked.knock()
+                self.began = perf_counter()
+                self.knocked = scoring
+                scoring.turn.knock()
             super().data_received(data)
 
         def on_response_complete(self) -> None:
+            if self.knocked is not None:
+                self.knocked.tally.took(self.began)
             self._gone()
             super().on_response_complete()
 
@@ -45,9 +50,9 @@ def knocking(board: Board) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def _gone(self) -> None:
-            turn, self.knocked = self.knocked, None
-            if turn is not None:
-                turn.gone()
+            scoring, self.knocked = self.knocked, None
+            if scoring is not None:
+                scoring.turn.gone()
 
     return Knocking
 

@@ -78,6 +78,19 @@ def each(path: str, *names: str) -> Reader:
     return read
 
 
+def each_of(path: str, names: Iterable[str]) -> Reader:
+    """One figure by name of a closed list, 0 where the mapping has none yet: a counter that begins with its first event
+    hides that event from Prometheus.
+    """
+    known = tuple(names)
+
+    def read(view: View) -> Iterable[Reading]:
+        found = _find(*_root(view, path))
+        return [] if found is None else [((name,), value) for name, value in (dict.fromkeys(known, 0) | found).items()]
+
+    return read
+
+
 def picked(**paths: str) -> Reader:
     """One figure by a name given here: `picked(ours="ranking.mrr")`."""
     return lambda view: [((name,), _find(*_root(view, path))) for name, path in paths.items()]
@@ -234,6 +247,6 @@ def gauge(name: str, text: str, read: Reader, *labels: str) -> Metric:
     return Metric(name, "gauge", text, labels, read)
 
 
-def histogram(name: str, text: str) -> Metric:
-    """A histogram of the loop's telemetry, by its name there."""
-    return Metric(name, "histogram", text, (), at(f"state:telemetry.{name}"))
+def histogram(name: str, text: str, place: str = "state:telemetry.") -> Metric:
+    """A histogram of the loop's telemetry, or of what else `place` names, by its name there."""
+    return Metric(name, "histogram", text, (), at(place + name))

@@ -22,6 +22,7 @@ from stream_balance.edge.metric_read import (
     decided,
     each,
     each_field,
+    each_of,
     each_within,
     gauge,
     histogram,
@@ -33,6 +34,7 @@ from stream_balance.edge.metric_read import (
     scoped,
     vetted,
 )
+from stream_balance.edge.wire import REASONS
 
 _SCOPED = {
     "rows": "Impressions measured (faded: a sum of weights).",
@@ -76,6 +78,10 @@ SERVICE: tuple[Metric, ...] = (
               "the age of the log while an old one is replayed."),
     histogram("label_to_learn_seconds", "From the moment an impression's label was due to when it was learned, by the "
               "wall clock; the age of the log while an old one is replayed."),
+    counter("score_requests", "Answers to POST /score: scored, refused (the request was wrong), busy (no turn within "
+            "http.score_wait_s).", each("pulse:score_requests"), "answer"),
+    histogram("score_request_seconds", "From the first byte of a POST /score to the last of its answer.", "pulse:"),
+    gauge("live_pages", "Live pages that are open.", at("pulse:live_pages")),
     counter("predictions_published", "Searches whose predictions were handed to the producer.",
             at("state:predictions_published")),
     counter("dead_letters", "Records sent to a dead-letter topic.", at("state:dead_letters")),
@@ -113,7 +119,7 @@ SERVICE: tuple[Metric, ...] = (
 
 STREAM: tuple[Metric, ...] = (
     counter("events", "Events taken, by type.", each("events", "search", "purchase"), "type"),
-    counter("bad_records", "Records that could not be read, by reason.", each("events.bad"), "reason"),
+    counter("bad_records", "Records that could not be read, by reason.", each_of("events.bad", REASONS), "reason"),
     gauge("held_impressions", "Impressions that wait for a label.", at("examples.held")),
     gauge("held_bytes", "Estimate of their memory, without shared strings.", at("state:held_bytes")),
     gauge("reorder_held_events", "Events held back to mend the log's disorder.", at("state:reorder_held")),
@@ -173,8 +179,13 @@ LEARNING: tuple[Metric, ...] = (
     counter("drift_alarms", "Changes that a detector reported, by what it watches.", each("drift.counts"), "watched"),
     gauge("drift_mean", "Mean that a detector holds for current, by what it watches.",
           picked(log_loss="drift.log_loss_mean", label_rate="drift.label_rate_mean"), "watched"),
-    gauge("oracle_roc_auc", "Area under the ROC curve of a simulated log's true probabilities.", at("oracle.roc_auc")),
-    gauge("oracle_log_loss", "Log-loss of a simulated log's true probabilities.", at("oracle.log_loss")),
+    *(gauge(f"oracle_{field}", text, at(f"oracle.{field}")) for field, text in (
+        ("rows", "Measured impressions whose true probability a simulated log carries."),
+        ("roc_auc", "Area under the ROC curve of a simulated log's true probabilities."),
+        ("average_precision", "Average precision of a simulated log's true probabilities."),
+        ("log_loss", "Log-loss of a simulated log's true probabilities."),
+        ("absolute_error", "Mean absolute difference of ours to a simulated log's true probabilities."),
+        ("logit_error", "Mean absolute difference of ours to them, in log odds."))),
 )  # fmt: skip
 
 BALANCING: tuple[Metric, ...] = (
@@ -230,7 +241,7 @@ CHILDREN: tuple[Metric, ...] = (
           each_field("gan.pool", "age_s"), "class"),
     gauge("gan_release_share", "Share of all samples that the release's rows may have, by class.",
           each_field("gan.pool", "share"), "class"),
-    counter("gan_rows_drawn", "Rows learned of the release in use, by class; begins again with each release.",
+    gauge("gan_release_rows_drawn", "Rows learned of the release in use, by class.",
             each_field("gan.pool", "drawn"), "class"),
     gauge("gan_c2st", "AUC of a forest between made and real rows, at the last vetting; .5 = it cannot tell.",
           vetted("c2st"), "maker"),
@@ -267,7 +278,8 @@ def document() -> str:
         "figure that is undefined is left out, never 0. What each figure means is told at length in "
         "[report.md](report.md).",
         "Beside these there are the standard `process_*`, `python_info` and `python_gc_*` metrics of the Prometheus "
-        "client. Counters begin at 0 with each start of the process.",
+        "client. Counters begin at 0 with each start of the process, also where it goes on from a checkpoint: what the "
+        "state has counted in all its lives is in `/report.json`.",
     ]
     for title, section in SECTIONS.items():
         lines += ["", f"## {title}", "", "| metric | kind | labels | is |", "|---|---|---|---|"]

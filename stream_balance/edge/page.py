@@ -44,7 +44,8 @@ def runbook() -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Runbook</title>'
-        f'<link rel="stylesheet" href="runbook.css"></head><body><main>{body}</main></body></html>'
+        '<link rel="icon" href="data:,"><link rel="stylesheet" href="runbook.css"></head>'
+        f'<body><nav><a href="./">Live page</a></nav><main>{body}</main></body></html>'
     )
 
 

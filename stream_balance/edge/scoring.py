@@ -14,6 +14,7 @@ import orjson
 
 from stream_balance.core.records import Floats, Search
 from stream_balance.edge.codec import Codec
+from stream_balance.edge.score_tally import ScoreTally
 from stream_balance.edge.turn import Turn
 from stream_balance.errors import BadRecord
 
@@ -36,8 +37,7 @@ class Scoring:
         self._classes = tuple(classes)
         self._look = look
         self._reached = reached
-        self.searches = 0
-        self.refused = 0
+        self.tally = ScoreTally()
 
     @property
     def body_bytes_max(self) -> int:
@@ -69,7 +69,6 @@ class Scoring:
         async with self.turn.guest(wait_s):
             probability, threshold = self._look(search)
             _, version = self._reached()
-        self.searches += 1
         order = np.argsort(-probability.sum(axis=1), kind="stable")
         ranks = np.empty(len(order), dtype=int)
         ranks[order] = np.arange(1, len(order) + 1)

@@ -23,7 +23,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from stream_balance.core.records import RoomSettings
 from stream_balance.edge.child import FRAME, LENGTH, MAGIC
 
-TURN_S = 0.005  # while a result is waited for; in between a guest may come in
+TURN_S = 0.001  # while a result is waited for; in between a guest may come in
 GRACE_S = 1.0  # for a child that is ending by itself
 
 

@@ -222,6 +222,13 @@ def test_a_refusal_leaves_the_release_before_in_use() -> None:
     assert retrain.pool.release(1) is not None
 
 
+def test_the_age_of_a_release_is_told_where_there_is_no_watermark_too() -> None:
+    retrain, _ = started([release()])
+    run(retrain, range(61), now_us=5_000_000)
+    assert retrain.metrics(8_000_000).pool["bought"].age_s == 3.0
+    assert retrain.metrics(-(2**62)).pool["bought"].age_s == 0.0  # a table
+
+
 def digest(retrain: Retrain) -> str:
     found = Digest()
     found.add(retrain.digest_state())

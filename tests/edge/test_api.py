@@ -24,6 +24,7 @@ from stream_balance.core.records import Search
 from stream_balance.core.settings import ModelSettings
 from stream_balance.edge.api import HEADERS
 from stream_balance.edge.board import Board
+from stream_balance.edge.exporter import make_exposition
 from stream_balance.edge.guard import read_token
 from stream_balance.edge.http import HttpServer
 from stream_balance.edge.http_settings import HttpSettings
@@ -198,6 +199,40 @@ def test_a_busy_loop_is_503_and_health_goes_on(client: httpx.Client, session: Se
     assert client.post("/score", json=search).status_code == 200
 
 
+def test_an_operator_sees_what_became_of_requests(session: Session, search: dict[str, Any]) -> None:
+    assert session.board is not None
+    registry = make_exposition(session.board, {})
+
+    def shown(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"stream_balance_{name}", labels) or 0.0
+
+    answers = [{"answer": each} for each in ("scored", "refused", "busy")]
+    before = [shown("score_requests_total", **each) for each in answers], shown("score_request_seconds_count")
+    with serving(session.board) as asked:
+        asked.post("/score", json=search)
+        asked.post("/score", json={"items": []})
+        with session._turn:
+            asked.post("/score", json=search)
+    now = [shown("score_requests_total", **each) for each in answers], shown("score_request_seconds_count")
+    assert [a - b for a, b in zip(now[0], before[0], strict=True)] == [1, 1, 1]
+    assert now[1] - before[1] == 3
+    slow = shown("score_request_seconds_count") - shown("score_request_seconds_bucket", le="0.1")
+    assert slow >= 1, "who waited in vain for its turn is among the slow"
+
+
+def test_counters_of_a_state_that_was_saved_begin_at_nothing(shop_log: Path) -> None:
+    before = trained(shop_log, events=300)
+    before.fits.close()
+    board = Board()
+    again = Session(before.pipeline, before.settings, board=board)
+    again.serve()
+    assert again.report(digest=False)["events"]["search"] > 100
+    shown = make_exposition(board, {}).get_sample_value
+    assert shown("stream_balance_events_total", {"type": "search"}) == 0
+    assert shown("stream_balance_examples_in_total") == 0
+    assert (shown("stream_balance_held_impressions") or 0) > 0
+
+
 # --- who may ask ---
 
 
@@ -252,9 +287,11 @@ def test_the_server_is_on_loopback_by_default(client: httpx.Client) -> None:
 
 
 def test_pages_and_connections_beyond_their_bounds_are_turned_away() -> None:
-    with serving(Board(), streams_max=2, connections_max=8) as client, ExitStack() as opened:
+    board = Board()
+    with serving(board, streams_max=2, connections_max=8) as client, ExitStack() as opened:
         pages = [opened.enter_context(client.stream("GET", "/events")).iter_raw() for _ in range(2)]
         assert [next(page)[:6] for page in pages] == [b"event:"] * 2
+        assert make_exposition(board, {}).get_sample_value("stream_balance_live_pages") == 2
         full = client.get("/events")
         assert (full.status_code, full.json()["reason"]) == (503, "too_many_streams")
         host = client.base_url.host, client.base_url.port or 0

@@ -16,14 +16,14 @@ from stream_balance.core import report as report_room
 from stream_balance.core.gan_report import Gan, GanOutcome, GanPool, GanVetting
 from stream_balance.core.report import Report
 from stream_balance.edge import metric_table
-from stream_balance.edge.board import Board
+from stream_balance.edge.board import Board, Pinned
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.metric_read import PREFIX
 from stream_balance.edge.telemetry import Telemetry
 from tests.conftest import ROOT
 
 # Sections whose every figure must be shown; the others are documents about the run.
-SHOWN = ("events", "examples", "metrics", "ranking", "exposure", "training", "threshold", "drift")
+SHOWN = ("events", "examples", "metrics", "ranking", "exposure", "training", "threshold", "drift", "oracle")
 STATE: dict[str, Any] = {
     "lag": {"search-events/0": 3, "a/b/11": 4}, "lag_s": {"search-events/0": 1.5}, "watermark_us": 2_000_000,
     "watermark_delay_s": 7.5, "held_bytes": 10, "reorder_held": 1, "feature_columns": 3, "features_withheld": 0,
@@ -125,6 +125,7 @@ def test_what_the_gan_and_the_children_do_is_shown() -> None:
 def test_an_undefined_figure_is_left_out() -> None:
     text = exposition(Report().document(), {})
     assert "stream_balance_metric_rows" in text
+    assert 'stream_balance_bad_records_total{reason="not_json"} 0.0' in text, "or the first ones would not be seen"
     assert "stream_balance_metric_roc_auc" not in text
     assert "NaN" not in text
     assert "None" not in text
@@ -156,8 +157,8 @@ def test_names_are_unique_well_formed_and_helped() -> None:
         assert metric.text.endswith(".")
         assert not metric.name.endswith(("_total", "_info", "_ms", "_minutes"))
         assert set(metric.labels) <= {
-            "activity", "arm", "at", "bound", "class", "figure", "kind", "maker", "order", "origin", "partition",
-            "reason", "reference", "scope", "tier", "topic", "type", "watched",
+            "activity", "answer", "arm", "at", "bound", "class", "figure", "kind", "maker", "order", "origin",
+            "partition", "reason", "reference", "scope", "tier", "topic", "type", "watched",
         }, "a label of bounded size, listed here"  # fmt: skip
 
 
@@ -190,3 +191,21 @@ def test_arms_and_lifts_are_shown_and_what_is_undefined_is_not() -> None:
     assert 'arm_weight{arm="logistic:none"' not in text
     assert "arm_roc_auc{" not in text
     assert 'figure="average_precision"' not in text
+
+
+def test_counters_begin_with_the_process_and_gauges_are_the_states() -> None:
+    before = Report().document()
+    before["events"] |= {"search": 500, "bad": {"not_json": 7}}
+    now = Report().document()
+    now["events"] |= {"search": 512, "bad": {"not_json": 7, "bad_time": 3}}
+    now["examples"] |= {"held": 90}
+    board = Board()
+    board.base = Pinned(before, {"features_withheld": 40, "beyond_bounds": {"users_forgotten": 5}})
+    board.pin(now, {"features_withheld": 41, "beyond_bounds": {"users_forgotten": 2}, "model_version": 9})
+    text = render(make_exposition(board, {})).decode()
+    for line in (
+        'events_total{type="search"} 12.0', 'bad_records_total{reason="not_json"} 0.0',
+        'bad_records_total{reason="bad_time"} 3.0', "features_withheld_total 1.0", "held_impressions 90.0",
+        'beyond_bounds_total{bound="users_forgotten"} 2.0',  # has begun anew meanwhile
+    ):  # fmt: skip
+        assert f"stream_balance_{line}" in text

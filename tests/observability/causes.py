@@ -21,6 +21,7 @@ from stream_balance.simulation.shop import generate
 from tests.conftest import ROOT
 from tests.integration import slow_model
 from tests.observability.staging import Stack
+from tests.observability.test_prometheus import ask_once
 
 ONE_ARM = ("--strategy", "smote_under")
 # Rates are for a machine of two cores that does something else as well; the shop makes .63 events a second.
@@ -177,6 +178,15 @@ def too_slow(stack: Stack) -> None:
     act.expect("StreamBalanceLoopStalled", "the model needs a minute a search")
 
 
+def scores_in_vain(stack: Stack) -> None:
+    """A model of one's own that needs a second for an item; somebody asks for scores all the while."""
+    os.environ[slow_model.PAUSE] = "1"
+    act = stack.act("busy", "--model", slow_model.NAME, "--strategy", "none")
+    del os.environ[slow_model.PAUSE]
+    act.feed(shop(2_000, 17), STEADY)
+    act.expect("StreamBalanceScoresBusy", "the model needs long, and is asked", step=lambda: ask_once(act.service.url))
+
+
 def retention(stack: Stack) -> None:
     """Records are deleted while the service is away; it may go on without them."""
     act = stack.act("retention", *ONE_ARM, "--accept-data-loss")
@@ -264,6 +274,6 @@ def gan_without_time(stack: Stack) -> None:
 
 
 ACTS: tuple[Callable[[Stack], None], ...] = (
-    hands, stands, too_slow, retention, too_much_waits, no_purchases,
+    hands, stands, too_slow, scores_in_vain, retention, too_much_waits, no_purchases,
     rate_jumps, features_mixed_up, several_classes, wrong_strategy, gan_without_time,
 )  # fmt: skip

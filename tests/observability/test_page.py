@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ from stream_balance.testing import make_search
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+needs_axe = pytest.mark.skipif(
+    "STREAM_BALANCE_TEST_AXE" not in os.environ, reason="no axe.min.js (of npm's axe-core) is named"
+)
 PATIENCE_S = 30
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 NASTY = '<img src=x onerror="document.title=1">'
@@ -96,6 +100,7 @@ def test_everything_is_drawn_with_figures(shown: Shown) -> None:
     assert len(shown.all("path.line")) >= 8
     headings = [element.text for element in shown.all("h2")]
     assert len(headings) == 6
+    assert "kept as dead letters" not in shown.text("#tiles"), "nobody keeps them here"
     captions = [element.text for element in shown.all("caption")]
     assert {"Latest predictions", "Health", "Bad records", "Figures by tier and scope", "Arms and references"} <= set(
         captions
@@ -171,16 +176,45 @@ def test_headings_and_tables_can_be_followed_by_ear(shown: Shown) -> None:
 
 
 @needs_chromium
-@pytest.mark.skipif("STREAM_BALANCE_TEST_AXE" not in os.environ, reason="no axe.min.js (of npm's axe-core) is named")
-def test_axe_finds_nothing_to_mend(shown: Shown) -> None:
-    shown.script(Path(os.environ["STREAM_BALANCE_TEST_AXE"]).read_text())
-    shown.browser.set_script_timeout(120)
-    shown.until(lambda: shown.text("#state") == "running")
-    found = shown.browser.execute_async_script(
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_mend(shown: Shown, scheme: str) -> None:
+    with seen_in(shown.browser, scheme):
+        shown.until(lambda: shown.text("#state") == "running")
+        assert violations(shown.browser) == []
+
+
+@needs_chromium
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_runbook_can_be_read_by_all(shown: Shown, scheme: str) -> None:
+    with seen_in(shown.browser, scheme):
+        shown.browser.get(f"{shown.server.url}/runbook#scores-busy")
+        try:
+            assert violations(shown.browser) == []
+        finally:
+            shown.browser.get(shown.server.url + "/")
+            shown.until(lambda: shown.text("#state") == "running")
+
+
+@contextmanager
+def seen_in(browser: Any, scheme: str) -> Iterator[None]:
+    """The browser, as somebody has it who asks for light or dark pages."""
+    wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+    yield
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def violations(browser: Any) -> list[str]:
+    """What axe-core finds on the page."""
+    browser.execute_script(Path(os.environ["STREAM_BALANCE_TEST_AXE"]).read_text())
+    browser.set_script_timeout(120)
+    found: list[str] = browser.execute_async_script(
         "const done = arguments[0];"
         "axe.run().then(result => done(result.violations.map(each => `${each.id}: ${each.nodes[0].html}`)))"
     )
-    assert found == []
+    return found
 
 
 @needs_chromium

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,19 @@ class Prometheus:
         self._log.close()
 
 
+def ask_once(url: str) -> None:
+    """Ask for scores, take any answer."""
+    body = b'{"items": [{"item_id": "i-1"}]}'
+    with suppress(OSError):
+        request = urllib.request.Request(f"{url}/score", body, {"content-type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+
+
+def ask_now_and_then(url: str, enough: threading.Event) -> None:
+    while not enough.wait(0.3):
+        ask_once(url)
+
+
 @pytest.fixture(scope="module")
 def scraped(
     broker: Broker,  # noqa: F811  # the fixture imported above
@@ -115,6 +129,9 @@ def scraped(
         command("produce", shop_log, *flags(settings), "--speed", "60", "--quiet"), stderr=subprocess.DEVNULL
     )
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), service.url)
+    enough = threading.Event()
+    asking = threading.Thread(target=ask_now_and_then, args=(service.url, enough))
+    asking.start()
     try:
         prometheus.until('stream_balance_metric_roc_auc{scope="tier_tail"} and on() stream_balance_ready == 1')
         prometheus.until("rate(stream_balance_examples_matured_total[10s]) > 0")
@@ -124,6 +141,8 @@ def scraped(
         prometheus.until("stream_balance_gan_release_age_seconds", 120.0)
         yield prometheus
     finally:
+        enough.set()
+        asking.join()
         feeder.terminate()
         feeder.wait(30)
         prometheus.end()

@@ -36,8 +36,8 @@ function drawTiles({ report, state, pulse }) {
     tile("Calibration", number(window_.mean_probability_over_rate, 2), "promised over seen", !early ? level(off, Math.log(1.2), Math.log(1.4)) : null),
     tile("Labels", number(report.examples.matured), `${number(report.examples.positive)} with an outcome`),
     tile("Behind", lagS === null ? "–" : span(lagS), lagS === null ? "no topics here" : "oldest unread record", level(lagS, 10, 60)),
-    tile("Time to score", count ? span(spent.sum / count) : "–", "mean of a search"),
-    tile("Bad records", number(bad), Object.keys(report.events.bad).length ? "kept as dead letters" : "none", bad / Math.max(1, report.events.search) > 0.02 ? "warn" : null),
+    tile("Time to score", count ? span(spent.sum / count) : "–", "mean of a search, learning included"),
+    tile("Bad records", number(bad), !bad ? "none" : missing(state.dead_letters) ? "by reason below" : "kept as dead letters", bad / Math.max(1, report.events.search) > 0.02 ? "warn" : null),
     tile("Loop", pulse.healthy ? "moving" : "stalled", `idle ${span(pulse.idle_s)}`, pulse.healthy ? "good" : "bad"));
 }
 
@@ -51,7 +51,7 @@ function drawBalance({ report, state }) {
   const total = Object.values(training.samples).reduce((sum, count) => sum + count, 0);
   const cards = [
     shares.element,
-    bars("Classes: real and learned", rows, `${number(training.per_impression, 2)} samples per impression`),
+    bars("Classes: real and learned", rows, `${number(training.per_impression, 2)} samples per impression, all arms. What an arm weighs or draws by itself counts in the share of positives only`),
     bars("Samples by origin", Object.entries(training.samples).map(([name, count]) => [name, ratio(count, total), 2]), `${number(total)} samples learned`),
     reliability(state.reliability ?? []),
   ];
