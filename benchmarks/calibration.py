@@ -90,7 +90,9 @@ def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Fl
     for start in range(0, len(labels), SEARCH):
         rows, outcome = values[start : start + SEARCH], tuple(labels[start : start + SEARCH])
         raw, probability = arm.look(rows, tiers, columns)
-        word.append(raw if arm.model.supports_offset else unbend(raw, arm.ratios[0].offset()))
+        assert isinstance(raw, np.ndarray)
+        assert isinstance(probability, np.ndarray)
+        word.append(raw if arm.model.supports_offset or not arm.ratios else unbend(raw, arm.ratios[0].offset()))
         said.append(probability)
         scored = make_scored(f"s{start}", ts=start, items=items, values=rows.tolist(), tiers=tiers)
         arm.calibrate(raw, tiers, outcome)

@@ -1,11 +1,12 @@
 """Soak: does memory stay flat? Millions of impressions through the whole replay, from bytes, with ever new users,
 items, categories and levels, so that every bound of memory is reached early and churns to the end.
 
-    python benchmarks/soak.py [--impressions 5000000] [--seed 0] [--strategy auto] [--growth-max 0.05]
+    python benchmarks/soak.py [--impressions 5000000] [--seed 0] [--strategy auto] [--growth-max 0.05] [--run]
 
 A child process makes the records, so that what is measured is the service alone: decode, order, join, features, score,
 metrics, balance, learn, and a report now and then. Prints resident memory and speed over time; ends with 1 if memory at
-the end is more than `--growth-max` above what it was after 20 %.
+the end is more than `--growth-max` above what it was after 20 %. With `--run` they go through a real Kafka and the
+service itself, see `soak_run`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 
+from benchmarks.soak_run import send, soak_run
 from stream_balance.core.balance import BalanceSettings
 from stream_balance.core.features import FeatureSettings
 from stream_balance.core.join import JoinSettings
@@ -129,12 +131,26 @@ def main() -> int:
     parser.add_argument("--strategy", default=None, help="auto unless told otherwise")
     parser.add_argument("--growth-max", type=float, default=0.05)
     parser.add_argument("--make", action="store_true", help="only write the records to standard output")
+    parser.add_argument("--run", action="store_true", help="the service beside a real Kafka, not a replay")
+    parser.add_argument("--bootstrap", default=None, help="with --run: a broker; its topics must not be there yet")
+    parser.add_argument("--send", action="store_true", help="only send the records to --bootstrap")
     options = parser.parse_args()
     if options.make:
         for line in records(options.impressions, options.seed):
             sys.stdout.buffer.write(line + b"\n")
         return 0
-    memory = soak(options.impressions, options.seed, options.strategy)
+    if options.send:
+        send(options.bootstrap, records(options.impressions, options.seed))
+        return 0
+    if options.run:
+        same = ["--impressions", str(options.impressions), "--seed", str(options.seed)]
+        memory = soak_run(
+            soak_settings(options.seed, options.strategy), options.impressions,
+            lambda bootstrap: [sys.executable, __file__, "--send", "--bootstrap", bootstrap, *same],
+            steps=STEPS, bootstrap=options.bootstrap,
+        )  # fmt: skip
+    else:
+        memory = soak(options.impressions, options.seed, options.strategy)
     early, late = memory[STEPS // 5 - 1], memory[-1]
     growth = late / early - 1.0
     print(f"resident after 20 %: {early:.1f} MB, at the end: {late:.1f} MB ({growth:+.1%})")

@@ -76,10 +76,10 @@ class Recorder:
         arm = pipeline.panel.members[0]
         learn_examples, learn_samples = pipeline.panel.learn, arm.model.learn
 
-        def remember_examples(examples: Examples, columns: Columns, trail: Any) -> Any:
+        def remember_examples(examples: Examples, columns: Columns, *rest: Any) -> Any:
             rows = zip(dicts(examples.scored.values, columns), examples.labels, strict=True)
             self.turns.append((list(rows), []))
-            return learn_examples(examples, columns, trail)
+            return learn_examples(examples, columns, *rest)
 
         def remember_samples(samples: Samples, columns: Columns) -> None:
             for x, y, times in zip(dicts(samples.rows, columns), samples.labels, samples.times, strict=True):

@@ -10,7 +10,7 @@ import inspect
 from collections import deque
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from river import base, linear_model, preprocessing
@@ -24,6 +24,7 @@ from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Floats, Samples
 from stream_balance.core.window import Window, WindowSettings
 
+V = TypeVar("V", float, Floats)
 ONE_TIER = b"\0"
 
 
@@ -119,7 +120,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         label = self._id(y)
         values = self._rows.matrix([x])
         raw = self._raw(x)
-        probability = self._calibrator.apply(self._logits(raw), ONE_TIER)
+        probability = self._served(raw)
         self._calibrator.learn_many(raw, ONE_TIER, [label], lambda scores, _: self._logits(scores))
         arrivals = Arrivals(values, [label], ONE_TIER, probability)
         samples = self._strategy.draw(arrivals, self._window, self._rows.columns, self._rng)
@@ -168,14 +169,19 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             return np.full((1, outcomes), np.nan)
         return np.array([known[1:]]) / total
 
-    def _logits(self, raw: Floats) -> Floats:
+    def _logits(self, raw: V) -> V:
         return logits(unbend(raw, self._ratio.offset()))
+
+    def _served(self, raw: Floats) -> Floats:
+        if raw.size == 1:  # floats are several times as fast as arrays of one
+            return np.array([[self._calibrator.apply(self._logits(raw.item()), ONE_TIER)]])
+        return self._calibrator.apply(self._logits(raw), ONE_TIER)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
         """The probability of each class met so far, on the stream as it is; empty before the first."""
         if len(self._classes) < self._rates.classes:
             return dict.fromkeys(self._classes, 1.0)
-        outcomes = self._calibrator.apply(self._logits(self._raw(x)), ONE_TIER)[0].tolist()
+        outcomes = self._served(self._raw(x))[0].tolist()
         return dict(zip(self._classes, [max(1.0 - sum(outcomes), 0.0), *outcomes], strict=True))
 
 

@@ -27,6 +27,7 @@ LAG_EVERY_S = 0.5
 TURN_S = 0.5  # how long a turn should take at most
 CLOSE_S = 0.5  # what could not be sent has been waited for already
 STOP_FLUSH_S = 4.0  # how long a stop waits for outputs when the broker is away
+STOP_COMMIT_S = 1.0  # and for its offsets to be taken
 
 
 class KafkaDeadLetters:
@@ -155,25 +156,28 @@ class LiveLoop:
             offsets.setdefault(topic, []).append(offset)
         self._session.log.info(words, next_offsets=offsets)
 
-    def settle(self) -> None:
+    def settle(self, within_s: float | None = None) -> None:
         """Outputs acknowledged, then offsets committed: what is committed has been done."""
         self._telemetry.enter("flush")
         self._flush()
-        self._unsettled = not self._source.commit(self._source.positions())
+        self._unsettled = not self._source.commit(self._source.positions(), within_s)
         self._telemetry.enter("work")
         self._settled_at = self._now_s()
 
     def _end(self) -> None:
         """Settle for the last time."""
+        within_s = STOP_COMMIT_S if self._stop.is_set() else None
         if self._saving is None:
-            self.settle()
+            self.settle(within_s)
+            if self._unsettled:
+                self._session.log.warning("offsets not committed", so="what came since the last commit is read again")
             return
         until_s = self._now_s() + self._write_max_s
         if self._stop.is_set():
             until_s = self._stopping_since_s() + self._stop_max_s
         self._telemetry.enter("flush")
         self._flush()
-        self._saving.end(until_s)
+        self._saving.end(until_s, within_s)
 
     def _take(self, records: Sequence[Polled]) -> None:
         for record in records:

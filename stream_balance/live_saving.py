@@ -20,6 +20,8 @@ from stream_balance.errors import SettingsError, WorldError
 from stream_balance.saving import Saving
 from stream_balance.service import Session
 
+COMMIT_S = 5.0  # the loop waits for it; what could not be committed is with the next checkpoint
+
 
 def _name(lane: LaneKey) -> str:
     return f"{lane[0]}/{lane[1]}"
@@ -156,7 +158,7 @@ class LiveSaving:
         if position is not None:
             self._session.log.debug("checkpoint in place", **self._told(position))
             telemetry.enter("flush")
-            self._source.commit(lanes(position["offsets"]))
+            self._source.commit(lanes(position["offsets"]), COMMIT_S)
         if keeper.is_due():
             telemetry.enter("checkpoint")
             self._before()
@@ -168,14 +170,17 @@ class LiveSaving:
         """What is the matter with the folder, in a sentence; None = nothing."""
         return self._keeper.trouble()
 
-    def end(self, until_s: float) -> None:
-        """Everything handed out is acknowledged: save it. Raises WorldError if that is not done by then."""
+    def end(self, until_s: float, within_s: float | None = None) -> None:
+        """Everything handed out is acknowledged: save it; raises WorldError if that is not done by then. Then
+        commit, if Kafka takes it within so many seconds.
+        """
         self._session.telemetry.enter("checkpoint")
         self._before()
         position = self._keeper.finish(self._snapshot, self._session.serve, until_s)
-        self._source.commit(lanes(position["offsets"]))
         self._session.state["checkpoint"] = self._keeper.state()
         self._session.log.info("checkpoint in place", **self._told(position))
+        if not self._source.commit(lanes(position["offsets"]), within_s):
+            self._session.log.warning("offsets not committed", so="lag graphs are behind; a restart is not")
 
     def _told(self, position: Mapping[str, Any]) -> dict[str, Any]:
         """What a log line says of the last checkpoint."""

@@ -80,19 +80,18 @@ def trusted_modules(settings: Settings) -> list[str]:
     return found
 
 
-def read_key(settings: CheckpointSettings) -> bytes | None:
-    """The signing key; a trailing line end is cut off. Raises SettingsError."""
-    if settings.hmac_key_file is None:
+def read_key(path: Path | None, of: str = "checkpoint.hmac_key_file") -> bytes | None:
+    """A signing key; a trailing line end is cut off. Raises SettingsError, which says what it is the key `of`."""
+    if path is None:
         return None
-    path = str(settings.hmac_key_file)
     try:
-        key = settings.hmac_key_file.read_bytes().rstrip(b"\r\n")
+        key = path.read_bytes().rstrip(b"\r\n")
     except OSError as error:
-        raise SettingsError(f"checkpoint.hmac_key_file {path!r} cannot be read: {error.strerror}.") from error
+        raise SettingsError(f"{of} {str(path)!r} cannot be read: {error.strerror}.") from error
     if len(key) < KEY_BYTES_MIN:
         raise SettingsError(
-            f"checkpoint.hmac_key_file {path!r} has {len(key)} bytes, expected at least {KEY_BYTES_MIN}. Make one "
-            "with 'openssl rand -hex 32'."
+            f"{of} {str(path)!r} has {len(key)} bytes, expected at least {KEY_BYTES_MIN}. Make one with 'openssl rand "
+            "-hex 32'."
         )
     return key
 
@@ -101,7 +100,7 @@ def open_store(folder: Path, settings: Settings, tell: Tell = untold) -> tuple[L
     """The checkpoints of a folder, for reading and writing."""
     disk = LocalDisk(folder)
     allowed = AllowList(trusted_modules(settings))
-    return disk, Store(disk, allowed, key=read_key(settings.checkpoint), tell=tell)
+    return disk, Store(disk, allowed, key=read_key(settings.checkpoint.hmac_key_file), tell=tell)
 
 
 def begin(
@@ -125,7 +124,7 @@ def begin(
     about = About(input_, ours, versions(), compat.chosen(ours, state_settings(Settings())))
     loaded = store.newest(_checker(about, settings, tell))
     keeper = Keeper(store, disk, writer, settings.checkpoint, about, is_ours=is_ours, tell=tell, **clocks)
-    journal = FitJournal(disk, follow, entries_max=settings.checkpoint.fits_max)
+    journal = FitJournal(disk, follow, entries_max=settings.checkpoint.fits_max, key=store.key)
     return Saving(settings.checkpoint, keeper, loaded, keeper.resume(loaded), journal)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from stream_balance.core.lineup import Pair
 from stream_balance.core.panel import Panel
-from stream_balance.core.records import ORIGINS, TIERS, Examples, Floats, Purchase, Samples, Scored
+from stream_balance.core.records import ORIGINS, TIERS, Columns, Examples, Purchase, Samples, Scored
 from stream_balance.edge.logfile import read_events
 from stream_balance.errors import SettingsError
 from stream_balance.service import make_codec, make_pipeline
@@ -34,7 +34,7 @@ class Lesson:
 
 
 class Listener:
-    """Stands before a panel's `learn` and its arms' `draw`; remembers the lesson of one search."""
+    """Stands before a panel's `learn` and where its arms' samples come from; remembers the lesson of one search."""
 
     def __init__(self, panel: Panel) -> None:
         self._learn, self._arms = panel.learn, panel.members[: panel.arms]
@@ -43,7 +43,10 @@ class Listener:
         self.lesson: Lesson | None = None
         panel.learn = self.learn  # type: ignore[method-assign, assignment]  # passes on whatever it is given
         for arm in self._arms:
-            arm.strategy.draw = self._noted(arm.pair, arm.strategy.draw)  # type: ignore[method-assign]
+            if arm.balances:
+                arm.strategy.draw = self._noted(arm.pair, arm.strategy.draw)  # type: ignore[method-assign]
+            else:  # it is handed the rows as they came
+                arm.model.learn = self._heard(arm.pair, arm.model.learn)  # type: ignore[method-assign, assignment]
 
     def _noted(self, pair: Pair, draw: Callable[..., Samples | None]) -> Callable[..., Samples | None]:
         def noted(*arguments: Any) -> Samples | None:
@@ -52,7 +55,14 @@ class Listener:
 
         return noted
 
-    def learn(self, examples: Examples, *arguments: Any) -> Floats:
+    def _heard(self, pair: Pair, learn: Callable[[Samples, Columns], None]) -> Callable[[Samples, Columns], None]:
+        def heard(samples: Samples, columns: Columns) -> None:
+            self._drawn[pair] = samples
+            learn(samples, columns)
+
+        return heard
+
+    def learn(self, examples: Examples, *arguments: Any) -> list[float]:
         """As the panel's."""
         wanted = examples.scored.event_id == self.event_id
         multipliers = [arm.strategy.multipliers() for arm in self._arms] if wanted else []

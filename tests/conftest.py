@@ -15,10 +15,19 @@ os.environ["STREAM_BALANCE__BALANCE__STRATEGY"] = "smote_under"
 
 ROOT = Path(__file__).parent.parent
 
-# The same examples in every run; `--hypothesis-profile explore` looks for new ones.
-settings.register_profile("fixed", derandomize=True)
+# The same examples in every run; `--hypothesis-profile explore` looks for new ones. No limit of a wall clock in either:
+# on a busy machine it says nothing.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("fixed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the suite, files that wait for brokers and services come first: one of them begun
+    last is all that runs in the end. Needs `--no-loadscope-reorder`.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name in ("core", "contract", "edge"))
 
 
 @pytest.fixture(scope="session")

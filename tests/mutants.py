@@ -25,7 +25,8 @@ CHECKPOINT = EDGE + "checkpoint/"
 KEEPER, LIVES = "tests/edge/test_keeper.py", "tests/simulation/test_lives.py"
 MERGE, STORE = "tests/edge/test_merge.py", "tests/edge/test_checkpoint_store.py"
 DISK, FITS = "tests/edge/test_disk.py", "tests/edge/test_fit_journal.py"
-ENTRIES = "tests/edge/test_entries.py"
+ENTRIES, SIGNED = "tests/edge/test_entries.py", "tests/edge/test_signed_journals.py"
+SIGN = "tests/edge/test_sign.py"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,24 @@ MUTANTS = (
            'line.endswith(b"\\n") and line[8:9] == b" " and line[:8] == b"%08x" % zlib.crc32(line[9:-1])',
            'line.endswith(b"\\n")', ENTRIES),
     Mutant("a damaged journal is followed to where it is whole", CHECKPOINT + "entries.py",
-           "            if any(", "            if False and any(", ENTRIES),
+           '            if b"\\n" in content[read:-1] or any(', "            if False and any(", ENTRIES),
+    Mutant("two damaged entries at the end are taken for an unfinished one", CHECKPOINT + "entries.py",
+           'if b"\\n" in content[read:-1] or any(', "if any(", ENTRIES),
     Mutant("two journal entries that ran together are taken for an unfinished one", CHECKPOINT + "entries.py",
            "_LINES.finditer(content, read + 1)", "_LINES.finditer(content, read + len(line))", ENTRIES),
+    Mutant("a journal's signatures are not looked at", CHECKPOINT + "entries.py",
+           "wrong = Chain(key, name).first_wrong(lines)", "wrong = None", SIGNED),
+    Mutant("each entry of a journal is signed for itself", CHECKPOINT + "entries.py",
+           'self._last + b"\\n" + entry', "entry", SIGNED),
+    Mutant("a journal's signatures do not say which file they are of", CHECKPOINT + "entries.py",
+           "self._last = name.encode()", 'self._last = b""', SIGNED),
+    Mutant("sign vouches for what somebody else has signed", CHECKPOINT + "sign.py",
+           "    if expected:\n        return\n", "    return\n", SIGN),
+    Mutant("sign puts files in place that are not synced", CHECKPOINT + "sign.py", "        output.sync()\n", "", SIGN),
+    Mutant("a checkpoint copies the state in the loop", CHECKPOINT + "keeper.py",
+           "self._store.write(header, snapshot.state)",
+           'self._store.write(header, __import__("copy").deepcopy(snapshot.state))',
+           "tests/edge/test_checkpoint_cost.py"),
     Mutant("a segment begins with a difference to the one before", CHECKPOINT + "journal.py",
            "        self._number = number\n        self._last = {}\n", "        self._number = number\n", KEEPER),
     Mutant("a new life writes over the journal of the last", CHECKPOINT + "keeper.py",
@@ -102,8 +118,10 @@ MUTANTS = (
     Mutant("a checkpoint passes outputs that are not acknowledged", CHECKPOINT + "keeper.py",
            "        if not under_way.may_settle():\n            return None\n", "", LIVES),
     Mutant("a stop does not wait for its outputs", "stream_balance/live.py",
-           '        self._telemetry.enter("flush")\n        self._flush()\n        self._saving.end(until_s)',
-           "        self._saving.end(until_s)", LIVES),
+           '        self._telemetry.enter("flush")\n        self._flush()\n        self._saving.end(until_s, within_s)',
+           "        self._saving.end(until_s, within_s)", LIVES),
+    Mutant("a stop waits for its offsets as long as any checkpoint does", "stream_balance/live.py",
+           "within_s = STOP_COMMIT_S if self._stop.is_set() else None", "within_s = None", LIVES),
     Mutant("each partition goes on one record too late", "stream_balance/live_saving.py",
            'position = {"offsets": named(source.positions())',
            'position = {"offsets": {key: offset + 1 for key, offset in named(source.positions()).items()}', LIVES),
@@ -121,13 +139,15 @@ MUTANTS = (
     Mutant("the SHA-256 is not looked at", CHECKPOINT + "format.py",
            "if total.digest() != sha256:", "if False:", STORE),
     Mutant("the signature is not looked at", CHECKPOINT + "format.py",
-           'if key is not None and not hmac.compare_digest(signature, hmac.digest(key, sha256, "sha256")):',
-           "if False:", STORE),
+           "    if key is not None and not trailer.is_by(key):\n", "    if False:\n", STORE),
     Mutant("an unsigned file is taken although there is a key", CHECKPOINT + "format.py",
-           "if key is not None and not hmac", "if key is not None and signature != UNSIGNED and not hmac", STORE),
+           "    if key is not None and not trailer.is_by(key):\n",
+           "    if key is not None and trailer.signed and not trailer.is_by(key):\n", STORE),
     Mutant("a damaged file is taken", CHECKPOINT + "store.py",
-           "                header, _ = self.verify(sequence)\n", "                header, _ = self.header(sequence)\n",
-           STORE),
+           "                    header, _ = self._verify(source, sequence)\n",
+           "                    header, _ = self.header(sequence)\n", STORE),
+    Mutant("what is loaded under a key is not what was checked", CHECKPOINT + "store.py",
+           "source if self.key is None else io.BytesIO(source.read())", "source", STORE),
     Mutant("a newer format is read", CHECKPOINT + "format.py",
            'if values["format"] > FORMAT:', "if False:", STORE),
     Mutant("other settings are taken", CHECKPOINT + "compat.py",
@@ -147,13 +167,13 @@ MUTANTS = (
            "with _opened(self.folder) as fd:\n            os.fsync(fd)",
            "with _opened(self.folder):\n            pass", DISK),
     Mutant("a refusal is not journaled", EDGE + "fits.py",
-           "            journal.refuse(kind, request, outcome.reason)\n", "            pass\n", FITS),
+           "        journal.refuse(kind, request, outcome.reason)\n", "", FITS),
     Mutant("an early entry is journaled after it", EDGE + "fits.py",
            "        self._journal.enter(kind, request, events, outcome.result if isinstance(outcome, Trained) else "
            "outcome.reason)\n", "", FITS),
     Mutant("fits are journaled without a sync", CHECKPOINT + "fit_journal.py",
-           "                    self._write(self._file, name)\n                self._file.sync()\n",
-           "                    self._write(self._file, name)\n", FITS),
+           "                self._write(self._file, names)\n                self._file.sync()\n",
+           "                self._write(self._file, names)\n", FITS),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`checkpoint inspect|verify|prune` from outside."""
+"""`checkpoint inspect|verify|prune|sign` from outside."""
 
 from __future__ import annotations
 
@@ -84,3 +84,47 @@ def test_a_folder_in_use_is_not_pruned_and_none_is_not_made(folder: Path, tmp_pa
         assert done.returncode == 2
         assert "not a folder" in done.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_comes_under_a_key_and_under_another(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("0123456789abcdef\n")
+    second.write_text("fedcba9876543210\n")
+    journal = folder / segment_name(3)
+    journal.write_bytes(line_of(b'{"s/0":7}'))
+    under = {key: ("--set", f"checkpoint.hmac_key_file={key}") for key in (first, second)}
+    refused = run("checkpoint", "verify", folder, *under[first])
+    assert refused.returncode == 1
+    assert refused.stdout.count("BAD") == 4
+    assert "'stream-balance checkpoint sign'" in refused.stdout
+    assert run("checkpoint", "sign", folder, *under[first]).stdout == "4 files signed, 0 had been\n"
+    assert run("checkpoint", "sign", folder, *under[first]).stdout == "0 files signed, 4 had been\n"
+    held = run("checkpoint", "verify", folder, *under[first])
+    assert (held.returncode, held.stdout.count(", signed"), held.stdout.count("ok ")) == (0, 3, 4)
+    other = run("checkpoint", "sign", folder, *under[second])
+    assert other.returncode == 2
+    assert "is signed with another key, and no --old-key was given: nothing was signed" in other.stderr
+    assert run("checkpoint", "sign", folder, *under[second], "--old-key", first).stdout.startswith("4 files signed")
+    assert run("checkpoint", "verify", folder, *under[first]).returncode == 1
+    # Its service goes on.
+    table = ("replay", TOY, "--rows", "--label", "bought", "--positive", "yes", "--checkpoint-dir", folder, "--resume")
+    done = run(*table, *under[second])
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_sign_refuses(folder: Path, tmp_path: Path) -> None:
+    done = run("checkpoint", "sign", folder)
+    assert done.returncode == 2
+    assert "there is no key to sign with" in done.stderr
+    short, key = tmp_path / "short", tmp_path / "key"
+    short.write_text("short")
+    key.write_text("0123456789abcdef")
+    under = ("--set", f"checkpoint.hmac_key_file={key}")
+    done = run("checkpoint", "sign", folder, *under, "--old-key", short)
+    assert done.returncode == 2
+    assert f"--old-key {str(short)!r} has 5 bytes" in done.stderr
+    lock = FolderLock(folder)
+    done = run("checkpoint", "sign", folder, *under)
+    lock.release()
+    assert done.returncode == 1
+    assert "in use by process" in done.stderr

@@ -1,4 +1,4 @@
-"""`checkpoint inspect|verify|prune`: what a folder of checkpoints holds, whether it is whole, and less of it."""
+"""`checkpoint inspect|verify|prune|sign`: what a folder holds, whether it is whole, less of it, its key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import typer
 from stream_balance.commands.options import Config, Set, gather
 from stream_balance.edge.checkpoint import compat
 from stream_balance.edge.checkpoint.disk import Disk, disk_error
-from stream_balance.edge.checkpoint.entries import whole_entries
-from stream_balance.edge.checkpoint.fit_journal import FILE as FITS
+from stream_balance.edge.checkpoint.entries import read_entries
 from stream_balance.edge.checkpoint.format import Damaged
-from stream_balance.edge.checkpoint.journal import MergeJournal, segment_name, segments
+from stream_balance.edge.checkpoint.journal import MergeJournal
 from stream_balance.edge.checkpoint.lock import FolderLock
+from stream_balance.edge.checkpoint.sign import journals, sign
 from stream_balance.edge.checkpoint.store import Store, file_name
 from stream_balance.errors import SettingsError, StreamBalanceError, WorldError
-from stream_balance.saving import open_store
+from stream_balance.saving import open_store, read_key
 from stream_balance.service import versions
 from stream_balance.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Checkpoints: inspect, verify, prune.")
+app = typer.Typer(no_args_is_help=True, help="Checkpoints: inspect, verify, prune, sign.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of checkpoints.")]
 
@@ -83,7 +83,8 @@ def _placed(position: dict[str, Any]) -> str:
 @app.command()
 def verify(folder: Folder, config: Config = None, assignments: Set = None) -> None:
     """Read every checkpoint wholly: checksum, signature if a key is set, the versions of libraries, and the state; and
-    the journals beside them. Exit 1 if one cannot be taken. Settings are compared by the service that takes it.
+    the journals beside them, with their signatures. Exit 1 if one cannot be taken. Settings are compared by the service
+    that takes it.
 
     Example: stream-balance checkpoint verify state
     """
@@ -105,21 +106,21 @@ def verify(folder: Folder, config: Config = None, assignments: Set = None) -> No
             signed = ", signed" if trailer.signed else ""
             other = f", {', '.join(different)}" if different else ""
             typer.echo(f"ok   {file_name(sequence)}  sha256 {trailer.sha256.hex()}{signed}{other}")
-    journals = [name for name in (*map(segment_name, segments(disk)), FITS) if name in disk.names()]
-    damaged = sum(not _is_whole(disk, name) for name in journals)
+    names = journals(disk)
+    damaged = sum(not _is_whole(disk, name, store.key) for name in names)
     if bad or damaged:
         raise WorldError(
-            f"{bad} of {len(sequences)} checkpoints and {damaged} of {len(journals)} journals in {str(folder)!r} "
+            f"{bad} of {len(sequences)} checkpoints and {damaged} of {len(names)} journals in {str(folder)!r} "
             "cannot be taken."
         )
 
 
-def _is_whole(disk: Disk, name: str) -> bool:
-    """Say whether a journal lost an entry; one that is being written is none yet."""
+def _is_whole(disk: Disk, name: str, key: bytes | None) -> bool:
+    """Say whether a journal lost an entry, or has one that our key did not sign; what is being written is none yet."""
     try:
         with disk.open(name) as source:
-            found, dropped = whole_entries(source.read(), name)
-    except Damaged as error:
+            found, dropped = read_entries(source.read(), name, key)
+    except (Damaged, SettingsError) as error:
         typer.echo(f"BAD  {error}")
         return False
     except OSError as error:
@@ -172,3 +173,37 @@ def _damaged_among_last(store: Store, sequences: list[int], keep: int) -> list[D
         except Damaged as error:
             found.append(error)
     return found
+
+
+@app.command("sign")
+def sign_(
+    folder: Folder,
+    config: Config = None,
+    assignments: Set = None,
+    old_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The key that the folder is signed with, if it is.", show_default=False),
+    ] = None,
+) -> None:
+    """Sign checkpoints and journals with checkpoint.hmac_key_file: where there was no key, you vouch for what is there;
+    where there was one, it is changed. Refused while a service uses the folder. Killed in between, it can be repeated.
+
+    Example: stream-balance checkpoint sign state --set checkpoint.hmac_key_file=key
+    """
+    settings = gather(config, assignments)
+    key, old = read_key(settings.checkpoint.hmac_key_file), read_key(old_key, "--old-key")
+    if key is None:
+        raise SettingsError(
+            "there is no key to sign with. Set checkpoint.hmac_key_file; make one with 'openssl rand -hex 32'."
+        )
+    disk, _ = _opened(folder, settings)
+    lock = FolderLock(folder)
+    try:
+        done = sign(disk, key, old)
+    except OSError as error:
+        raise disk_error(disk, "cannot be signed", error, "What is signed stays so; repeat it.") from error
+    finally:
+        lock.release()
+    typer.echo(f"{len(done.anew)} files signed, {len(done.before)} had been")
+    for each in done.damaged:
+        typer.echo(f"BAD  {each}")

@@ -13,18 +13,21 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
 
 import numpy as np
 
 from stream_balance.core.arms import SharedEncoder, make_model, share_encoder
 from stream_balance.core.balance import make_strategy
-from stream_balance.core.calibrate import Calibrator, RatioCorrection, logits, unbend
+from stream_balance.core.calibrate import BaseRate, Calibrator, RatioCorrection, logits, unbend
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import NONE, Pair
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import ORIGINS, TAIL, Arrivals, Columns, Examples, Floats, Samples
+from stream_balance.core.records import ORIGINS, TAIL, Arrivals, Columns, Examples, Floats, Samples, Values
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.window import Window
+
+V = TypeVar("V", float, Floats)
 
 TRAINED_DECAY = 0.999  # per sample: what "lately" means for the share of positives among the samples learned
 # Once in so many rows it is noted how many samples had been learned; beyond the latest marks nobody remembers.
@@ -40,14 +43,58 @@ class Recent:
     rates: Rates
     window: Window
     tiers: list[Rates] = field(default_factory=list)
+    base_rate: BaseRate | None = None  # what is served where a model abstains; None: each calibrator has its own
 
     def observe(self, examples: Examples) -> None:
         """A matured search, after every arm has learned it."""
         self.rates.observe_many(examples.labels)
+        if self.base_rate is not None:
+            self.base_rate.observe_all(examples.labels)
         scored = examples.scored
         for tier, rates in enumerate(self.tiers):
             rates.observe_many([label for label, at in zip(examples.labels, scored.tiers, strict=True) if at == tier])
         self.window.add_many(scored.values, examples.labels, scored.tiers, scored.ts_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Samples of a matured search, and what is counted of them."""
+
+    samples: Samples
+    by_class: list[int]
+    learned: list[float]  # by class: as often, and as much, as each counts
+    origins: list[int]
+
+    @classmethod
+    def of(cls, samples: Samples, classes: int) -> Drawn:
+        """Counted."""
+        labels, times, weights = samples.labels, samples.times, samples.weights
+        by_class, origins = [0] * classes, [0] * len(ORIGINS)
+        for label, origin, n in zip(labels, samples.origins, times, strict=True):
+            by_class[label] += n
+            origins[origin] += n
+        learned: list[float] = list(by_class)
+        if weights is not None:
+            learned = [0.0] * classes
+            for label, n, weight in zip(labels, times, weights, strict=True):
+                learned[label] += n * weight
+        return cls(samples, by_class, learned, origins)
+
+    @classmethod
+    def as_they_came(cls, arrivals: Arrivals, classes: int) -> Drawn:
+        """Every row once: what all arms learn that nothing balances."""
+        labels, n = list(arrivals.labels), len(arrivals)
+        samples = Samples(
+            arrivals.values, labels, bytes(n), [1] * n, [(0.0,) * (classes - 1)] * n, tiers=arrivals.tiers
+        )
+        by_class = [labels.count(label) for label in range(classes)]
+        return cls(samples, by_class, list(by_class), [n, *[0] * (len(ORIGINS) - 1)])
+
+    def seal(self) -> bytes:
+        """For the trail."""
+        samples = self.samples
+        weights = b"" if samples.weights is None else array("d", samples.weights).tobytes()
+        return samples.rows.tobytes() + samples.origins + array("q", samples.labels + samples.times).tobytes() + weights
 
 
 class Arm:
@@ -65,9 +112,10 @@ class Arm:
         self.strategy = make_strategy(balance, recent.rates, recent.tiers, weighs=self.model.honours_weights)
         if settings.balance.target_share is not None:
             self.aim(settings.balance.target_share)
-        self.calibrator = Calibrator(settings.calibrate, classes)
-        # Of each tier, where they are balanced apart.
-        self.ratios = [RatioCorrection(classes) for _ in self.strategy.parts()]
+        self.balances = pair.strategy != NONE
+        self.calibrator = Calibrator(settings.calibrate, classes, recent.base_rate)
+        # Of each tier, where they are balanced apart; without balancing there is nothing to put right.
+        self.ratios = [RatioCorrection(classes) for _ in self.strategy.parts()] if self.balances else []
         self.version = 0
         self.samples = dict.fromkeys(ORIGINS, 0)
         self.by_class = [0] * classes
@@ -78,9 +126,14 @@ class Arm:
 
     # -- serving
 
-    def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
-        """What the model says of n rows now (NaN: nothing), and what that means once calibrated, each (n, C-1)."""
+    def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Values, Values]:
+        """What the model says of n rows now (NaN: nothing), and what that means once calibrated, each (n, C-1); of an
+        only row of two classes each is a float.
+        """
         raw = self._word_of_tail(values, tiers, columns) if self._tail_only else self._word(values, columns)
+        if raw.size == 1 and self.classes == 2:
+            single: float = raw.item()
+            return single, self.calibrator.apply(self._logits(single, tiers), tiers)
         return raw, self.calibrator.apply(self._logits(raw, tiers), tiers)
 
     def _word(self, values: Floats, columns: Columns) -> Floats:
@@ -93,12 +146,14 @@ class Arm:
             found[tail] = self._word(values[tail], columns)
         return found
 
-    def _logits(self, raw: Floats, tiers: bytes) -> Floats:
+    def _logits(self, raw: V, tiers: bytes) -> V:
         """Log odds of the real stream, (n, C-1); NaN where the model abstained."""
-        if self.model.supports_offset:
+        if self.model.supports_offset or not self.ratios:
             return logits(raw)
         if len(self.ratios) == 1:
             return logits(unbend(raw, self.ratios[0].offset()))
+        if isinstance(raw, float):
+            return logits(unbend(raw, self.ratios[tiers[0]].offset()))
         offsets = np.array([each.offset() for each in self.ratios])
         return logits(unbend(raw, offsets[np.frombuffer(tiers, dtype=np.uint8)]))
 
@@ -112,22 +167,28 @@ class Arm:
         """What the model said when a search arrived, (n, C-1), and the labels it turned out to have."""
         self.calibrator.learn_many(raw, tiers, labels, self._logits_of_singles if as_logits else self._logits)
 
-    def train(self, arrivals: Arrivals, columns: Columns, trail: Trail) -> None:
-        """Draw samples of a matured search and learn them."""
-        learned = [0.0] * self.classes
+    def train(self, arrivals: Arrivals, columns: Columns, trail: Trail, drawn: Drawn | None = None) -> None:
+        """Draw samples of a matured search, if they are not handed in, and learn them."""
         rows = self._recent.window.added
         if not self._marks or rows - self._marks[-1][0] >= MARK_ROWS:
             self._marks.append((rows, self.version))
-        samples = self.strategy.draw(arrivals, self._recent.window, columns, self._rng)
-        if samples is not None:
-            self.model.learn(samples, columns)
-            self._count(samples, learned, trail)
-        self._observe_ratios(arrivals, samples, learned)
+        if drawn is None:
+            samples = self.strategy.draw(arrivals, self._recent.window, columns, self._rng)
+            drawn = None if samples is None else Drawn.of(samples, self.classes)
+            if drawn is not None:
+                trail.add_bytes(drawn.seal())
+        if drawn is not None:
+            self.model.learn(drawn.samples, columns)
+            self._count(drawn)
+        if self.balances:
+            self._observe_ratios(arrivals, drawn)
 
-    def _observe_ratios(self, arrivals: Arrivals, samples: Samples | None, learned: list[float]) -> None:
+    def _observe_ratios(self, arrivals: Arrivals, drawn: Drawn | None) -> None:
         """What was learned of each class, over what arrived."""
         labels, outcomes = arrivals.labels, range(self.classes)
+        samples = None if drawn is None else drawn.samples
         if len(self.ratios) == 1:
+            learned = [0.0] * self.classes if drawn is None else drawn.learned
             self.ratios[0].observe([labels.count(label) for label in outcomes], learned)
             return
         for tier, ratio in enumerate(self.ratios):
@@ -154,32 +215,18 @@ class Arm:
         if forget is not None and learned is not None:
             forget(self.version - learned, keep_min)
 
-    def _count(self, samples: Samples, learned: list[float], trail: Trail) -> None:
-        origins, labels, times, weights = samples.origins, samples.labels, samples.times, samples.weights
-        trail.add_bytes(samples.rows.tobytes() + origins + array("q", labels + times).tobytes())
-        total = sum(times)
-        if weights is not None:
-            trail.add_bytes(array("d", weights).tobytes())
-            for label, n, weight in zip(labels, times, weights, strict=True):
-                learned[label] += n * weight
-        if total == len(labels):
-            by_class = [labels.count(label) for label in range(self.classes)]
-            for place, origin in enumerate(ORIGINS):
-                self.samples[origin] += origins.count(place)
-        else:
-            by_class = [0] * self.classes
-            for label, place, n in zip(labels, origins, times, strict=True):
-                by_class[label] += n
+    def _count(self, drawn: Drawn) -> None:
+        for place, n in enumerate(drawn.origins):
+            if n:
                 self.samples[ORIGINS[place]] += n
-        self.version += total
-        for label, n in enumerate(by_class):
-            self.by_class[label] += n
-        if weights is None:
-            learned[:] = by_class
-        counted = sum(learned)
+        for label, n in enumerate(drawn.by_class):
+            if n:
+                self.by_class[label] += n
+                self.version += n
+        counted = sum(drawn.learned)
         keep = TRAINED_DECAY**counted
         self._trained[0] = self._trained[0] * keep + (1 - keep)
-        self._trained[1] = self._trained[1] * keep + (1 - keep) * (counted - learned[0]) / counted
+        self._trained[1] = self._trained[1] * keep + (1 - keep) * (counted - drawn.learned[0]) / counted
 
     # -- telling
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from stream_balance.core.fading import FadingShares
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.straighten import Moments, Straightener, Trust
 
+BaseRate = FadingShares
 LOGIT_MAX = 16.0
 _EXPONENT_MAX = 700.0  # its exponential is still a float
 _LOWEST = 1.0 / (1.0 + math.exp(LOGIT_MAX))
@@ -42,23 +43,24 @@ class CalibratorSettings(RoomSettings):
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
 
 
-def logits(probability: Floats) -> Floats:
+@overload
+def logits(probability: float) -> float: ...
+@overload
+def logits(probability: Floats) -> Floats: ...
+def logits(probability: float | Floats) -> float | Floats:
     """Log odds, clipped to +-16; NaN stays NaN.
 
-    >>> logits(np.array([0.5, 1.0])).round(6).tolist()
-    [0.0, 16.0]
+    Rows of a table come singly, and floats are several times as fast as arrays of one: of a float it is a float.
+
+    >>> logits(np.array([0.5, 1.0])).round(6).tolist(), logits(0.5)
+    ([0.0, 16.0], 0.0)
     """
-    if probability.size == 1:  # rows of a table come singly, and floats are several times as fast as arrays of one
-        return np.array(logit_of_one(probability.item()), ndmin=probability.ndim)
+    if isinstance(probability, float):
+        p = min(max(probability, _LOWEST), _HIGHEST)
+        return math.log(p / (1.0 - p))
     clipped = np.minimum(np.maximum(probability, _LOWEST), _HIGHEST)
     found: Floats = np.log(clipped / (1.0 - clipped))
     return found
-
-
-def logit_of_one(probability: float) -> float:
-    """The same of a float."""
-    p = min(max(probability, _LOWEST), _HIGHEST)
-    return math.log(p / (1.0 - p))
 
 
 def _sigmoid(logit: Floats) -> Floats:
@@ -75,18 +77,21 @@ def probability_of_one(logit: float) -> float:
     return 0.0 if logit < -_EXPONENT_MAX else 1.0 / (1.0 + math.exp(-logit))
 
 
-def unbend(probability: Floats, offset: Sequence[float] | Floats) -> Floats:
+@overload
+def unbend(probability: float, offset: Sequence[float] | Floats) -> float: ...
+@overload
+def unbend(probability: Floats, offset: Sequence[float] | Floats) -> Floats: ...
+def unbend(probability: float | Floats, offset: Sequence[float] | Floats) -> float | Floats:
     """Probabilities (n, C-1) with the log multipliers of classes 1..C-1 (against class 0) taken out of the odds.
 
-    `offset` is (C-1,), or (n, C-1) where each row has its own.
+    `offset` is (C-1,), or (n, C-1) where each row has its own. Of a float, an only row of two classes, it is a float.
 
     >>> unbend(np.array([[0.5]]), [math.log(3.0)]).tolist()
     [[0.25]]
     """
-    if probability.size == 1 and len(offset) == 1:
-        p = probability.item()
-        odds = p * math.exp(-float(offset[0]))
-        return np.array([[odds / (max(1.0 - p, 0.0) + odds)]])
+    if isinstance(probability, float):
+        odds = probability * math.exp(-float(offset[0]))
+        return odds / (max(1.0 - probability, 0.0) + odds)
     weighted = probability * np.exp(-np.asarray(offset))
     rest = np.maximum(1.0 - probability.sum(axis=1, keepdims=True), 0.0)
     found: Floats = weighted / (rest + weighted.sum(axis=1, keepdims=True))
@@ -124,6 +129,11 @@ class RatioCorrection:
     def digest_state(self) -> object:
         """The decayed counts."""
         return [list(self._examples), list(self._samples)]
+
+
+def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
+    """The decayed share of each class 1..C-1, before any example."""
+    return BaseRate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
 
 
 class _Line:
@@ -207,14 +217,15 @@ class Calibrator:
 
     Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1. What is served
     is the weighted mean of three log odds: as the model says, on the line, straightened; every map is monotone.
-    Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate.
+    Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
+    where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.
 
     >>> calibrator = Calibrator(CalibratorSettings())
     >>> calibrator.apply(np.array([[0.0], [np.nan]]), tiers=bytes([0, 1])).tolist()
     [[0.5], [0.02]]
     """
 
-    def __init__(self, settings: CalibratorSettings, classes: int = 2) -> None:
+    def __init__(self, settings: CalibratorSettings, classes: int = 2, base_rate: BaseRate | None = None) -> None:
         self.classes = classes
         rate = settings.base_rate / (classes - 1)
         rates = [rate] if classes == 2 else [1.0 - settings.base_rate, *[rate] * (classes - 1)]
@@ -225,17 +236,24 @@ class Calibrator:
             Straightener(centre, settings.shape_decay, settings.shape_prior, settings.youth) for centre in centres
         ]
         self._trusts = [[Trust(3, settings.trust_discount) for _ in centres] for _ in TIERS]
-        self._rate = FadingShares(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
+        self._rate = base_rate or make_base_rate(settings, classes)
+        self._observes = base_rate is None
         self._block_rows = settings.block_rows
         self._waiting: list[tuple[Floats, bytes, Sequence[int]]] = []
         self._waiting_rows = 0
         self._table: Floats | None = None  # of the maps as they are; made when asked for
         self._floats: _OfTiers | None = None  # the same for single rows
 
-    def apply(self, logits: Floats, tiers: bytes) -> Floats:
-        """Served probabilities, (n, C-1), of logits of classes 1..C-1, each against the rest, (n, C-1)."""
-        if len(tiers) == 1 and self.classes == 2:
-            return np.array([[self.apply_to_one(logits.item(), tiers[0])]])
+    @overload
+    def apply(self, logits: float, tiers: bytes) -> float: ...
+    @overload
+    def apply(self, logits: Floats, tiers: bytes) -> Floats: ...
+    def apply(self, logits: float | Floats, tiers: bytes) -> float | Floats:
+        """Served probabilities, (n, C-1), of logits of classes 1..C-1, each against the rest, (n, C-1). Of a float, an
+        only row of two classes, it is a float.
+        """
+        if isinstance(logits, float):
+            return self._apply_to_one(logits, tiers[0])
         if self._table is None:
             self._table = self._tabulated()
         slope, intercept, raw, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
@@ -252,8 +270,7 @@ class Calibrator:
             found[absent] = self._rate.rates
         return found
 
-    def apply_to_one(self, logit: float, tier: int) -> float:
-        """The served probability of a row's only logit, two classes."""
+    def _apply_to_one(self, logit: float, tier: int) -> float:
         if logit != logit:  # noqa: PLR0124  # the model abstains
             return self._rate.rates[0]
         if self._floats is None:
@@ -297,7 +314,8 @@ class Calibrator:
 
         Folded in once `block_rows` have come together, with one step a tier.
         """
-        self._rate.observe_all(labels)
+        if self._observes:
+            self._rate.observe_all(labels)
         self._waiting.append((scores, tiers, labels))
         self._waiting_rows += len(labels)
         if self._waiting_rows >= self._block_rows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ class Digest:
                 self.add(key)
                 self.add(item)
         elif isinstance(value, Iterable) and not isinstance(value, set | frozenset):
-            items = list(value)
+            items = value if isinstance(value, Sized) else list(value)
             self._sha.update(b"l%d:" % len(items))
             for item in items:
                 self.add(item)

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from stream_balance.core.records import Floats, RoomSettings
+from stream_balance.core.records import RoomSettings
 from stream_balance.core.report import Alarm, Drift, DriftCounts
 
 LOSS, RATE = "log_loss", "label_rate"
@@ -98,15 +97,16 @@ class DriftWatch:
         self._alarms: deque[Change] = deque(maxlen=settings.alarms_max)
         self._position = 0
 
-    def observe(self, losses: Floats, labels: Sequence[int], ts_us: int) -> list[Change]:
-        """Watch one matured search: the log-loss, (n,), and the class id of each row; its alarms.
+    def observe(self, losses: Sequence[float], labels: Sequence[int], ts_us: int) -> list[Change]:
+        """Watch one matured search: the log-loss and the class id of each row; its alarms.
 
         A NaN counts as the largest loss.
         """
         alarms = []
-        scaled = np.fmin(losses, self._loss_max) / self._loss_max
+        most = self._loss_max
+        scaled = [loss / most if loss < most else 1.0 for loss in losses]
         outcomes = [1.0 if label else 0.0 for label in labels] if any(labels) else [0.0] * len(labels)
-        for kind, watch, values in ((LOSS, self._loss, scaled.tolist()), (RATE, self._rate, outcomes)):
+        for kind, watch, values in ((LOSS, self._loss, scaled), (RATE, self._rate, outcomes)):
             for place, kept, rose in watch.alarms(values):
                 self._counts[kind] += 1
                 alarms.append(Change(kind, ts_us, self._position + place, kept + len(values) - place, rose))

@@ -11,17 +11,18 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from stream_balance.core.arms import make_model, share_encoder
 from stream_balance.core.arms.model import abstention
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logit_of_one, logits
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits
 from stream_balance.core.drift import DriftSettings, DriftWatch
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
-from stream_balance.core.said import losses_at, losses_of, odds_of, probability_of
+from stream_balance.core.said import calibrated_odds, losses_at, losses_of, probability_of
 
 BLOCK_ROWS = 64  # after which calibrators and weights move
 MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned by then
@@ -29,15 +30,20 @@ MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned b
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """Of the rows with these bytes: the arms' own and calibrated log odds, (arms, n, C-1), NaN where an arm says
-    nothing, the mixed ones, (n, C-1), and the probabilities that are served, (n, C-1).
+    """Of the rows with these bytes: the arms' own and calibrated log odds, (n, C-1) each, NaN where an arm says
+    nothing, the mixed ones, (n, C-1), and the probabilities that are served, (n, C-1). Of an only row of two classes
+    each is a float.
     """
 
     rows: bytes
-    raw: Floats
-    odds: Floats
-    mixed: Floats
-    served: Floats
+    raw: list[Any]
+    odds: list[Any]
+    mixed: Any
+    served: Any
+
+    def table(self, which: Any, classes: int) -> Floats:
+        """One of these as (arms, n, C-1)."""
+        return np.reshape(which, (-1, len(self.served) if isinstance(self.served, np.ndarray) else 1, classes - 1))
 
 
 class Ensemble:
@@ -77,40 +83,30 @@ class Ensemble:
         """Probabilities of classes 1..C-1, (n, C-1), on the stream as it is."""
         if not self.learned:
             return abstention(len(values), self.classes)
-        return Scores(self._ask(values, columns).served, np.zeros(len(values), dtype=np.bool_))
+        served = np.reshape(self._ask(values, columns).served, (len(values), -1))
+        return Scores(served, np.zeros(len(values), dtype=np.bool_))
 
     def _ask(self, values: Floats, columns: Columns) -> _Said:
         """All arms that run; rows that were asked about last, once more only after something was learned."""
         rows = values.tobytes()
         if self._latest is None or self._latest.rows != rows:
-            single = len(values) == 1 and self.classes == 2
-            raw, odds = self._words_of_one(values, columns) if single else self._words(values, columns)
-            tiers = bytes([HEAD]) * len(values)
+            raw, tiers = self._words(values, columns), bytes([HEAD]) * len(values)
+            calibrated = [each.apply(word, tiers) for each, word in zip(self.calibrators, raw, strict=True)]
+            odds = calibrated_odds(raw, calibrated)
             mixed = logits(probability_of(self.mixture.combine(odds, tiers)))
             self._latest = _Said(rows, raw, odds, mixed, self.calibrator.apply(mixed, tiers))
         return self._latest
 
-    def _words(self, values: Floats, columns: Columns) -> tuple[Floats, Floats]:
-        """Own and calibrated log odds of the arms that run."""
-        raw, odds = np.full((2, len(self.models), len(values), self.classes - 1), np.nan)
-        tiers = bytes([HEAD]) * len(values)
-        for i, (model, runs) in enumerate(zip(self.models, self.mixture.running, strict=True)):
+    def _words(self, values: Floats, columns: Columns) -> list[Any]:
+        """Own log odds of the arms, (n, C-1) each; of an only row of two classes, floats."""
+        found, single = list[Any](), len(values) == 1 and self.classes == 2
+        for model, runs in zip(self.models, self.mixture.running, strict=True):
             if runs:
-                answer = model.predict(values, columns)
-                raw[i] = logits(answer.probability)
-                odds[i] = odds_of(self.calibrators[i].apply(raw[i], tiers))
-                odds[i, answer.abstained] = np.nan
-        return raw, odds
-
-    def _words_of_one(self, values: Floats, columns: Columns) -> tuple[Floats, Floats]:
-        """The same for one row of two classes: floats are several times as fast as arrays of one."""
-        raw, odds = [math.nan] * len(self.models), [math.nan] * len(self.models)
-        for i, (model, runs) in enumerate(zip(self.models, self.mixture.running, strict=True)):
-            if runs and not math.isnan(p := model.predict(values, columns).probability.item()):
-                raw[i] = logit_of_one(p)
-                odds[i] = logit_of_one(self.calibrators[i].apply_to_one(raw[i], HEAD))
-        found = np.array([raw, odds])[:, :, None, None]
-        return found[0], found[1]
+                probability = model.predict(values, columns).probability
+                found.append(logits(probability.item() if single else probability))
+            else:
+                found.append(math.nan if single else np.full((len(values), self.classes - 1), np.nan))
+        return found
 
     # -- learning
 
@@ -135,12 +131,17 @@ class Ensemble:
     def _fold(self) -> None:
         """Calibrators and weights learn from what was said of the latest rows."""
         said = [each for each, _ in self._block]
-        raw, odds = (np.concatenate(several, axis=1) for several in zip(*((s.raw, s.odds) for s in said), strict=True))
+        raw, odds, mixed = (
+            np.concatenate(several, axis=1)
+            for several in zip(
+                *([s.table(each, self.classes) for each in (s.raw, s.odds, s.mixed)] for s in said), strict=True
+            )
+        )
         labels = [label for _, several in self._block for label in several]
         tiers = bytes([HEAD]) * len(labels)
         for calibrator, mine in zip(self.calibrators, raw, strict=True):
             calibrator.learn_many(mine, tiers, labels)
-        self.calibrator.learn_many(np.concatenate([each.mixed for each in said]), tiers, labels)
+        self.calibrator.learn_many(mixed[0], tiers, labels)
         self.mixture.learn(losses_of(odds, np.array(labels)), tiers)
         self._block, self._block_rows = [], 0
         self._marks.append((self.learned, list(self._by_arm)))

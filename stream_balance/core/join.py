@@ -23,7 +23,7 @@ from operator import attrgetter
 
 from pydantic import PositiveFloat, PositiveInt
 
-from stream_balance.core.held import Packed, pack, unpack
+from stream_balance.core.held import Described, Packed, pack, unpack
 from stream_balance.core.records import Event, Examples, Purchase, RoomSettings, Scored, Search
 
 _BEGINNING_US = -(2**63)
@@ -358,8 +358,8 @@ class Joiner:
         return {
             "watermark_us": self._watermark_us,
             "counts": [getattr(self.counts, name) for name in JoinCounts.__slots__],
-            "held": [_described(scored) for scored in self._queue],
-            "late": [_described(scored) for scored in late],
+            "held": Described(self._queue),
+            "late": Described(late),
             "late_ids": list(self._late_ids.items()),
             "outcomes": [(event_id, o.expires_us, o.best) for event_id, o in self._outcomes.items()],
             "bought": sorted((key, [o.purchase.event_id for o in found]) for key, found in self._bought.items()),
@@ -377,7 +377,3 @@ def _remove(index: dict[str, list[_Outcome]], key: str, outcome: _Outcome) -> No
 def _size(scored: Scored) -> int:
     # The block, two pointers per item, and what a search costs in objects and dict entries whatever its length.
     return len(scored.block) + len(scored.said) + 16 * len(scored.item_ids) + 350
-
-
-def _described(scored: Scored) -> list[object]:
-    return [getattr(scored, name) for name in Scored.__slots__]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -93,24 +94,30 @@ class Mixture:
         found: Floats = self._weights[tier].copy()
         return found
 
-    def combine(self, logits: Floats, tiers: bytes) -> Floats:
-        """Weighted mean of log odds, (arms, n, C-1) to (n, C-1). NaN: the arm says nothing; all NaN: nobody does."""
-        if logits.shape[1:] == (1, 1):
-            return np.array([[self._combined(logits.ravel().tolist(), tiers)]])
+    @overload
+    def combine(self, logits: Sequence[float], tiers: bytes) -> float: ...
+    @overload
+    def combine(self, logits: Sequence[Floats], tiers: bytes) -> Floats: ...
+    def combine(self, logits: Sequence[float] | Sequence[Floats], tiers: bytes) -> float | Floats:
+        """Weighted mean of log odds, each arm's (n, C-1), to (n, C-1). NaN: the arm says nothing; all NaN: nobody does.
+        Of floats, an only row of two classes, it is a float.
+        """
+        if isinstance(logits[0], float):
+            return self._combined(cast(Sequence[float], logits), tiers)
+        said: Floats = np.asarray(logits)
         share = self._shares(tiers)
-        total = np.add.reduce(logits * share[:, :, None], axis=0)
+        total = np.add.reduce(said * share[:, :, None], axis=0)
         if not math.isnan(np.add.reduce(total, axis=None)):
             found: Floats = total / np.add.reduce(share, axis=0)[:, None]
             return found
-        there = ~np.isnan(logits[:, :, 0])
+        there = ~np.isnan(said[:, :, 0])
         share = share * there
         whole = share.sum(axis=0)[:, None]
-        total = (np.where(there[:, :, None], logits, 0.0) * share[:, :, None]).sum(axis=0)
+        total = (np.where(there[:, :, None], said, 0.0) * share[:, :, None]).sum(axis=0)
         found = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
         return found
 
-    def _combined(self, logits: list[float], tiers: bytes) -> float:
-        """The same for one row of two classes: floats are several times as fast as arrays of one."""
+    def _combined(self, logits: Sequence[float], tiers: bytes) -> float:
         total = whole = 0.0
         alone = self._settings.serve != "mixture"
         shares = (self._shares(tiers)[:, 0] if alone else self._weights[tiers[0]]).tolist()

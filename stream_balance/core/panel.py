@@ -10,25 +10,28 @@ each is calibrated, weighed and measured by what it said when the search arrived
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from stream_balance.core.arm import Arm, Recent, share_encoding
+from stream_balance.core.arm import Arm, Drawn, Recent, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
-from stream_balance.core.calibrate import Calibrator, logits
+from stream_balance.core.calibrate import Calibrator, logits, make_base_rate
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
-from stream_balance.core.said import Layout, losses_at, odds_of, probability_of
+from stream_balance.core.said import Layout, calibrated_odds, losses_at, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.standings import Standings
 from stream_balance.core.threshold import Threshold
 from stream_balance.core.window import Window
+
+V = TypeVar("V", float, Floats)
 
 
 class Fits(Protocol):
@@ -45,11 +48,11 @@ class Fits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of n rows: the learners' own word and the served probabilities, (n, C-1), thresholds, (n,), `Scored.said`."""
+    """Of n rows: the learners' own word, the served probabilities, and thresholds, side by side, (n, 2 (C-1) + 1), as
+    they stand in `Scored.block`; and `Scored.said`.
+    """
 
-    raw: Floats
-    probability: Floats
-    threshold: Floats
+    figures: Floats
     said: bytes
 
 
@@ -63,7 +66,8 @@ class Panel:
     def __init__(self, settings: CoreSettings, classes: int, seed: int, stream: Callable[[str], Random]) -> None:
         self.classes = classes
         tiers = [Rates(settings.rates, classes) for _ in TIERS] if settings.balance.by_tier else []
-        self.recent = Recent(Rates(settings.rates, classes), Window(settings.window), tiers)
+        base_rate = make_base_rate(settings.calibrate, classes)
+        self.recent = Recent(Rates(settings.rates, classes), Window(settings.window), tiers, base_rate)
         self.threshold = Threshold(settings.threshold)
         self.pairs: list[Pair] = list(chosen(settings.arms, settings.balance.strategy, settings.model.name))
         self.arms = len(self.pairs)
@@ -87,7 +91,10 @@ class Panel:
         self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
         # The last word on what a mixture says: that of the arms, that of `none`.
         mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
-        self._last = [Calibrator(settings.calibrate, classes) for _ in range(mixtures)]
+        self._last = [Calibrator(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
+        self._block_rows = settings.calibrate.block_rows
+        self._waiting: list[Examples] = []  # not yet learned by the calibrators
+        self._waiting_rows = 0
         self.version = 0
         self.abstentions = 0
         self.examples = 0
@@ -116,29 +123,26 @@ class Panel:
         """What is said of n rows now, by all; abstentions count."""
         raw, own = self._ask(len(self.members), values, tiers, columns)
         answer = self._answer(raw, own, tiers)
-        self.abstentions += int(np.count_nonzero(np.isnan(answer.raw[:, 0])))
+        self.abstentions += int(np.count_nonzero(np.isnan(answer.figures[:, 0])))
         return answer
 
     def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
         """Served probabilities, (n, C-1), and thresholds, (n,), of rows as they would be now; nothing is counted."""
         raw, own = self._ask(self.arms, values, tiers, columns)
-        if self.arms == 1:
-            assert own[0] is not None, "an only arm is never paused"
-            return own[0], self._thresholds(tiers)
-        word = self._mixed(self._odds(raw, own, len(tiers)), tiers)
-        return self._last[0].apply(word, tiers), self._thresholds(tiers)
+        served = own[0] if self.arms == 1 else self._last[0].apply(self._mixed(calibrated_odds(raw, own), tiers), tiers)
+        return np.reshape(served, (len(tiers), -1)), self._thresholds(tiers)
 
-    def _ask(
-        self, members: int, values: Floats, tiers: bytes, columns: Columns
-    ) -> tuple[list[Floats | None], list[Floats | None]]:
-        """Own and calibrated probabilities of the first members; None of one that is paused."""
-        raw: list[Floats | None] = []
-        own: list[Floats | None] = []
-        for place, member in enumerate(self.members[:members]):
-            said = member.look(values, tiers, columns) if self._runs(place) else (None, None)
-            raw.append(said[0])
-            own.append(said[1])
-        return raw, own
+    def _ask(self, members: int, values: Floats, tiers: bytes, columns: Columns) -> tuple[list[Any], list[Any]]:
+        """Own and calibrated probabilities of the first members, NaN of one that is paused: (n, C-1) each, of an only
+        row of two classes a float each.
+        """
+        single = len(tiers) == 1 and self.classes == 2
+        nothing = math.nan if single else np.full((len(tiers), self.classes - 1), np.nan)
+        said = [
+            member.look(values, tiers, columns) if self._runs(place) else (nothing, nothing)
+            for place, member in enumerate(self.members[:members])
+        ]
+        return [raw for raw, _ in said], [own for _, own in said]
 
     def _runs(self, place: int) -> bool:
         """Whether a member is asked and taught: one of the mixtures that it is in wants it."""
@@ -149,32 +153,24 @@ class Panel:
             return False
         return standings.none_mixture is None or standings.none_mixture.running[self._unbalanced.index(place)]
 
-    def _odds(self, raw: list[Floats | None], own: list[Floats | None], n: int) -> Floats:
-        """Calibrated log odds against class 0, (members, n, C-1); NaN where a member says nothing."""
-        found = np.full((len(own), n, self.classes - 1), np.nan)
-        for place, (word, probability) in enumerate(zip(raw, own, strict=True)):
-            if word is not None and probability is not None:
-                found[place] = odds_of(probability)
-                found[place][np.isnan(word)] = np.nan
-        return found
-
-    def _answer(self, raw: list[Floats | None], own: list[Floats | None], tiers: bytes) -> Answer:
-        said, word, probability, mixtures = b"", raw[0], own[0], list[Floats]()
+    def _answer(self, raw: list[V], own: list[V], tiers: bytes) -> Answer:
+        said, word, probability, mixtures = b"", raw[0], own[0], list[V]()
         if len(self.members) > 1:
-            odds = self._odds(raw, own, len(tiers))
+            odds = calibrated_odds(raw, own)
             if self.standings.none_mixture is not None:
-                none = logits(probability_of(self.standings.none_mixture.combine(odds[self._unbalanced], tiers)))
+                unbalanced = [odds[place] for place in self._unbalanced]
+                none = logits(probability_of(self.standings.none_mixture.combine(unbalanced, tiers)))
                 mixtures = [odds_of(self._last[-1].apply(none, tiers)), none]
             if self.arms > 1:
                 mixed = self._mixed(odds, tiers)
                 mixtures.insert(len(mixtures) // 2, mixed)
                 word, probability = self._mixed_words(raw, tiers), self._last[0].apply(mixed, tiers)
             said = self._layout.kept(raw, odds, mixtures)
-        assert word is not None, "an only arm is never paused"
-        assert probability is not None, "an only arm is never paused"
-        return Answer(word, probability, self._thresholds(tiers), said)
+        if isinstance(word, float):
+            return Answer(np.array([[word, probability, self.threshold.value(tiers[0])]]), said)
+        return Answer(np.concatenate((word, probability, self._thresholds(tiers)[:, None]), axis=1), said)
 
-    def _mixed(self, odds: Floats, tiers: bytes) -> Floats:
+    def _mixed(self, odds: list[V], tiers: bytes) -> V:
         """What the arms say together, before the last calibration: log odds against the rest; NaN where none speaks."""
         return logits(probability_of(self.standings.mixture.combine(odds[: self.arms], tiers)))
 
@@ -183,18 +179,16 @@ class Panel:
         found: Floats = by_tier[np.frombuffer(tiers, dtype=np.uint8)]
         return found
 
-    def _mixed_words(self, raw: list[Floats | None], tiers: bytes) -> Floats:
+    def _mixed_words(self, raw: list[V], tiers: bytes) -> V:
         """The arms' own words, uncalibrated, mixed in the same way; where none speaks, NaN."""
-        nothing = np.full((len(tiers), self.classes - 1), np.nan)
-        words = np.stack([nothing if each is None else odds_of(each) for each in raw[: self.arms]])
-        return probability_of(self.standings.mixture.combine(words, tiers))
+        return probability_of(self.standings.mixture.combine([odds_of(each) for each in raw[: self.arms]], tiers))
 
     # -- learning
 
     def learn(
         self, examples: Examples, columns: Columns, trail: Trail, between: Callable[[], None] = lambda: None
-    ) -> Floats:
-        """Learn from one matured search; return the log-loss of each served probability, (n,).
+    ) -> list[float]:
+        """Learn from one matured search; return the log-loss of each served probability.
 
         `between` is called after each member has been calibrated, and after each has learned: each can be asked then,
         and `version` tells how far they are.
@@ -202,30 +196,45 @@ class Panel:
         by moments one search newer than its weights.
         """
         scored, labels = examples.scored, examples.labels
-        tiers, first = scored.tiers, self._layout.first
-        if first:
-            self.members[0].calibrate(scored.raw, tiers, labels)
-        if scored.said:
-            for member, word in zip(self.members[first:], self._layout.words(scored), strict=True):
-                member.calibrate(word, tiers, labels, as_logits=True)
-                between()
-        for last, word in zip(self._last, self._layout.mixtures(scored) if self._last else (), strict=False):
-            last.learn_many(word.astype(np.float64), tiers, labels)
+        self._waiting.append(examples)
+        self._waiting_rows += len(labels)
+        if self._waiting_rows >= self._block_rows:
+            self._calibrate(between)
         probability = scored.probability
-        self.threshold.observe(probability, labels, tiers)
-        arrivals = Arrivals(scored.values, labels, tiers, probability)
+        self.threshold.observe(probability, labels, scored.tiers)
+        arrivals = Arrivals(scored.values, labels, scored.tiers, probability)
         if self._encoder is not None:  # whoever is paused
-            self._encoder.learn(scored.values, columns)
+            self._encoder.learn(arrivals.values, columns)
+        as_they_came = None
+        if not all(member.balances for member in self.members):
+            as_they_came = Drawn.as_they_came(arrivals, self.classes)
+            trail.add_bytes(as_they_came.seal())
         between()
         for place, member in enumerate(self.members):
             if self._runs(place):
                 before = member.version
-                member.train(arrivals, columns, trail)
+                member.train(arrivals, columns, trail, None if member.balances else as_they_came)
                 self.version += member.version - before if place < self.arms else 0
                 between()
         self.recent.observe(examples)
         self.examples += len(labels)
         return losses_at(probability, labels)
+
+    def _calibrate(self, between: Callable[[], None]) -> None:
+        """Every calibrator learns what was said of the searches that wait."""
+        scored, first = [each.scored for each in self._waiting], self._layout.first
+        labels = [label for each in self._waiting for label in each.labels]
+        tiers = b"".join([each.tiers for each in scored])
+        if first:
+            self.members[0].calibrate(np.concatenate([each.raw for each in scored]), tiers, labels)
+        if len(self.members) > 1:
+            said = self._layout.read(scored)
+            for member, word in zip(self.members[first:], said.words, strict=True):
+                member.calibrate(word, tiers, labels, as_logits=True)
+                between()
+            for last, word in zip(self._last, said.mixtures, strict=False):
+                last.learn_many(word.astype(np.float64), tiers, labels)
+        self._waiting, self._waiting_rows = [], 0
 
     def measure(self, examples: Examples, *, measured: bool, learned: bool) -> None:
         """Weigh and measure a matured search; move the target if what came out asks for it."""
@@ -282,4 +291,5 @@ class Panel:
             self.recent.window.digest_state(), self.threshold.digest_state(),
             self.version, self.abstentions, self.examples, [member.digest_state() for member in self.members],
             self.standings.digest_state(), [last.digest_state() for last in self._last],
+            [[each.scored.event_id, list(each.labels)] for each in self._waiting],
         ]  # fmt: skip

@@ -174,7 +174,7 @@ class Pipeline:
 
     def _score(self, search: Search, values: Floats, tiers: bytes) -> Scored:
         said = self.panel.score(values, tiers, self.featurizer.columns)
-        matrix = np.concatenate((values, said.raw, said.probability, said.threshold[:, None]), axis=1).tobytes()
+        matrix = np.concatenate((values, said.figures), axis=1).tobytes()
         block = Scored.sealed(matrix, search.ts_us, self.panel.version)
         self._trail.add_bytes(block + said.said)
         # What is held by the million is held once.

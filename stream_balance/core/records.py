@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 Floats = npt.NDArray[np.float64]
+Values = float | Floats  # of n rows, (n, C-1); of an only row of two classes a float, several times as fast
 FeatureValue = float | str | list[float]
 
 HEAD = 0

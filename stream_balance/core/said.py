@@ -11,39 +11,58 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.calibrate import logits, probability_of_one
-from stream_balance.core.records import Floats, Scored
+from stream_balance.core.records import Floats, Scored, Values
 
 Singles = npt.NDArray[np.float32]
+V = TypeVar("V", float, Floats)
 _LOWEST = 1e-15
 
 
-def odds_of(probability: Floats) -> Floats:
+@overload
+def odds_of(probability: float) -> float: ...
+@overload
+def odds_of(probability: Floats) -> Floats: ...
+def odds_of(probability: float | Floats) -> float | Floats:
     """Log odds of classes 1..C-1 against class 0, (n, C-1), of their probabilities.
 
-    >>> odds_of(np.array([[0.5], [0.0]])).round(1).tolist()
-    [[0.0], [-34.5]]
+    >>> odds_of(np.array([[0.5], [0.0]])).round(1).tolist(), odds_of(0.5)
+    ([[0.0], [-34.5]], 0.0)
     """
-    if probability.size == 1:  # rows of a table come singly, and floats are several times as fast as arrays of one
-        p = probability.item()
-        return np.array(math.log(max(p, _LOWEST) / max(1.0 - p, _LOWEST)), ndmin=probability.ndim)
+    if isinstance(probability, float):
+        return math.log(max(probability, _LOWEST) / max(1.0 - probability, _LOWEST))
     rest = np.maximum(1.0 - probability.sum(axis=-1, keepdims=True), _LOWEST)
     found: Floats = np.log(np.maximum(probability, _LOWEST) / rest)
     return found
 
 
-def probability_of(odds: Floats) -> Floats:
+@overload
+def probability_of(odds: float) -> float: ...
+@overload
+def probability_of(odds: Floats) -> Floats: ...
+def probability_of(odds: float | Floats) -> float | Floats:
     """The way back; NaN stays NaN."""
-    if odds.size == 1:
-        return np.array(probability_of_one(odds.item()), ndmin=odds.ndim)
+    if isinstance(odds, float):
+        return probability_of_one(odds)
     top = np.maximum(odds.max(axis=-1, keepdims=True), 0.0)
     raised = np.exp(odds - top)
     found: Floats = raised / (np.exp(-top) + raised.sum(axis=-1, keepdims=True))
     return found
+
+
+def calibrated_odds(raw: Sequence[V], calibrated: Sequence[V]) -> list[V]:
+    """Log odds, (n, C-1) each, of several calibrated probabilities; NaN where the own word is, so nothing was said."""
+    return [
+        (math.nan if math.isnan(word) else odds_of(probability))
+        if isinstance(word, float)
+        else np.where(np.isnan(word), np.nan, odds_of(probability))
+        for word, probability in zip(raw, calibrated, strict=True)
+    ]
 
 
 def any_outcome(odds: Floats) -> Floats:
@@ -72,14 +91,18 @@ def losses_of(odds: Floats, labels: npt.NDArray[np.intp]) -> Floats:
     return found
 
 
-def losses_at(probability: Floats, labels: Sequence[int]) -> Floats:
-    """Natural log-loss, (n,), of served probabilities, (n, C-1)."""
+def losses_at(probability: Values, labels: Sequence[int]) -> list[float]:
+    """Natural log-loss of each row, of served probabilities, (n, C-1)."""
+    if isinstance(probability, float):
+        return [-math.log(max(probability if labels[0] else 1.0 - probability, _LOWEST))]
+    if probability.size == 1:
+        return losses_at(probability.item(), labels)
     of_label = 1.0 - (probability[:, 0] if probability.shape[1] == 1 else probability.sum(axis=1))
     if any(labels):
         for i, label in enumerate(labels):
             if label:
                 of_label[i] = probability[i, label - 1]
-    found: Floats = -np.log(np.maximum(of_label, 1e-15))
+    found: list[float] = (-np.log(np.maximum(of_label, _LOWEST))).tolist()
     return found
 
 
@@ -97,33 +120,41 @@ class Layout:
         """Place of the first member that is kept."""
         return 1 if self.alone else 0
 
-    def kept(self, words: Sequence[Floats | None], odds: Floats, mixtures: Sequence[Floats]) -> bytes:
-        """Own probabilities by member, (n, C-1) or None; calibrated log odds, (members, n, C-1); the mixtures', from
-        the calibrated ones of `none` on.
+    def kept(self, words: Sequence[Values], odds: Sequence[Values], mixtures: Sequence[Values]) -> bytes:
+        """Own probabilities by member, (n, C-1) each; their calibrated log odds; the mixtures', from the calibrated
+        ones of `none` on. All are floats, or all are arrays.
         """
-        shape = odds.shape[1:]
-        parts = [np.full(shape, np.nan) if each is None else logits(each) for each in words[self.first :]]
-        parts += [*odds[self.first :], *mixtures]
+        parts = [*(logits(each) for each in words[self.first :]), *odds[self.first :], *mixtures]
         return np.array(parts, dtype=np.float32).tobytes() if parts else b""
 
-    def words(self, scored: Scored) -> Singles:
-        """Own log odds of the members that are kept, (members kept, n, C-1)."""
-        return self._table(scored)[: self.members - self.first]
+    def read(self, several: Sequence[Scored]) -> Said:
+        """What was said of searches, end to end."""
+        tables = [np.frombuffer(each.said, np.float32).reshape(-1, len(each), self.classes - 1) for each in several]
+        rows = max(map(len, tables))
+        # A search that was scored before there was a last calibration, and came with a checkpoint, lacks the last rows.
+        wide = [
+            t if len(t) == rows else np.pad(t, ((0, rows - len(t)), (0, 0), (0, 0)), constant_values=np.nan)
+            for t in tables
+        ]
+        table = np.concatenate(wide, axis=1) if len(wide) > 1 else wide[0]
+        kept, own = self.members - self.first, None
+        border = 2 * kept + self.none_mixes
+        odds = table[kept:border].astype(np.float64)
+        if self.alone:
+            own = np.concatenate([each.raw for each in several])
+            served = odds_of(np.concatenate([each.probability for each in several]))
+            odds = np.concatenate([np.where(np.isnan(own), np.nan, served)[None], odds])
+        return Said(own, table[:kept], odds, table[border:])
 
-    def mixtures(self, scored: Scored) -> Singles:
-        """Log odds before the last calibration: of the arms if there are several, of `none` if it mixes. None of a
-        search that was scored before there was a last calibration, and came with a checkpoint.
-        """
-        return self._table(scored)[2 * (self.members - self.first) + self.none_mixes :]
 
-    def odds(self, scored: Scored) -> Floats:
-        """Calibrated log odds of all, (members, n, C-1), then of `none` if it mixes; NaN: nothing was said."""
-        kept = self.members - self.first
-        table = self._table(scored)[kept : 2 * kept + self.none_mixes].astype(np.float64)
-        if not self.alone:
-            return table
-        own = np.where(np.isnan(scored.raw), np.nan, odds_of(scored.probability))
-        return np.concatenate([own[None], table])
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said of n rows: own probabilities of an only arm, (n, C-1); the other members' own log odds, (members
+    kept, n, C-1); calibrated log odds of all, then of `none` if it mixes, (members, n, C-1); those before the last
+    calibration, of the arms if there are several, of `none` if it mixes, (mixtures, n, C-1). NaN: nothing was said.
+    """
 
-    def _table(self, scored: Scored) -> Singles:
-        return np.frombuffer(scored.said, dtype=np.float32).reshape(-1, len(scored), self.classes - 1)
+    alone: Floats | None
+    words: Singles
+    odds: Floats
+    mixtures: Singles

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stream_balance.core.arm_report import (
     ArmDecision,
@@ -26,7 +27,7 @@ from stream_balance.core.comparison import Comparison, Rows, View
 from stream_balance.core.lineup import Pair
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.records import HEAD, TAIL, Examples, Floats, Scored
-from stream_balance.core.said import Layout, any_outcome, losses_of, odds_of
+from stream_balance.core.said import Layout, Said, any_outcome, losses_of, odds_of
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.target import TargetControl
 from stream_balance.errors import SettingsError
@@ -93,31 +94,38 @@ class Standings:
         self._waiting.append(_Waiting(examples.scored, examples.labels, rows, learned))
         self._waiting_rows += len(examples)
         if self._waiting_rows >= FOLD_ROWS:
-            self._weigh()
-            self._measure(self.comparison)
+            said = self._layout.read([each.scored for each in self._waiting])
+            self._weigh(said)
+            self._measure(self.comparison, said)
             self._waiting, self._waiting_rows = [], 0
 
-    def _weigh(self) -> None:
-        taken = [each for each in self._waiting if each.learned]
-        if (self.arms == 1 and self.none_mixture is None) or not taken:
+    def _of_rows(self) -> tuple[npt.NDArray[np.intp], bytes]:
+        """Labels and tiers of all rows that wait."""
+        labels = np.array([label for each in self._waiting for label in each.labels])
+        return labels, b"".join([each.scored.tiers for each in self._waiting])
+
+    def _weigh(self, said: Said) -> None:
+        if self.arms == 1 and self.none_mixture is None:
             return
-        odds = np.concatenate([self._layout.odds(each.scored) for each in taken], axis=1)
-        losses = losses_of(odds, np.array([label for each in taken for label in each.labels]))
-        tiers = b"".join(each.scored.tiers for each in taken)
+        labels, tiers = self._of_rows()
+        losses = losses_of(said.odds, labels)
+        if not all(each.learned for each in self._waiting):
+            learned = np.array([each.learned for each in self._waiting for _ in each.labels])
+            losses, tiers = losses[:, learned], np.frombuffer(tiers, np.uint8)[learned].tobytes()
+        if not tiers:
+            return
         if self.arms > 1:
             self.mixture.learn(losses[: self.arms], tiers)
         if self.none_mixture is not None:
             self.none_mixture.learn(losses[self._unbalanced], tiers)
 
-    def _measure(self, comparison: Comparison) -> None:
-        taken = [each for each in self._waiting if any(each.measured)]
-        if not taken:
+    def _measure(self, comparison: Comparison, said: Said) -> None:
+        taken = self._waiting
+        if not any(any(each.measured) for each in taken):
             return
-        odds = np.concatenate([self._answers(each.scored) for each in taken], axis=1)
-        sizes = [len(each.scored) for each in taken]
-        labels = np.array([label for each in taken for label in each.labels])
-        kept = np.array([row for each in taken for row in each.measured])
-        tiers = b"".join(each.scored.tiers for each in taken)
+        labels, tiers = self._of_rows()
+        kept = np.array([row for each in taken for row in each.measured or [False] * len(each.labels)])
+        odds, sizes = self._answers(said), [len(each.labels) for each in taken]
         searches = np.repeat(np.arange(self._searches, self._searches + len(taken)), sizes)
         rows = Rows(any_outcome(odds), losses_of(odds, labels), labels, tiers, searches)
         rows = rows.taken(range(comparison.answers), kept)
@@ -128,16 +136,15 @@ class Standings:
                 versions = np.repeat([each.scored.model_version for each in taken], sizes)[kept]
                 self.control.add(rows, versions, 0, self._place_of_none())
 
-    def _answers(self, scored: Scored) -> Floats:
+    def _answers(self, said: Said) -> Floats:
         """(answers, n, C-1)."""
-        layout, served = self._layout, odds_of(scored.probability)[None]
-        odds = layout.odds(scored)
-        parts = [served, odds[layout.first :]]
+        served = odds_of(np.concatenate([each.scored.probability for each in self._waiting]))
+        parts = [served[None], said.odds[self._layout.first :]]
         if self._logistic is not None:
-            if self._logistic < layout.first:
-                word = scored.raw
+            if said.alone is not None and not self._logistic:
+                word = said.alone
             else:
-                word = 1.0 / (1.0 + np.exp(-layout.words(scored)[self._logistic - layout.first].astype(np.float64)))
+                word = 1.0 / (1.0 + np.exp(-said.words[self._logistic - self._layout.first].astype(np.float64)))
             parts.append(odds_of(word)[None])
         return np.concatenate(parts)
 
@@ -194,7 +201,8 @@ class Standings:
     def _view(self, between: Callable[[], None]) -> View | None:
         """The window, with what still waits; the state stays as it is."""
         copy = self.comparison.copy()
-        self._measure(copy)
+        if self._waiting:
+            self._measure(copy, self._layout.read([each.scored for each in self._waiting]))
         between()
         return copy.view(between)
 

@@ -70,7 +70,7 @@ def test_only_the_latest_alarms_are_kept() -> None:
 
 def test_a_loss_that_is_not_a_number_counts_as_the_largest() -> None:
     made = DriftWatch(DriftSettings())
-    made.observe(np.array([math.nan, 0.5, math.inf]), [0, 1, 0], 7)
+    made.observe([math.nan, 0.5, math.inf], [0, 1, 0], 7)
     metrics = made.metrics()
     assert metrics.log_loss_mean == pytest.approx((8.0 + 0.5 + 8.0) / 3)
     assert metrics.label_rate_mean == pytest.approx(1 / 3)

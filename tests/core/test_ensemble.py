@@ -99,6 +99,7 @@ def test_after_a_change_that_hurts_the_older_rows_go(forgets: bool) -> None:
     assert ensemble._drift.counts["log_loss"] >= 1
     booster = ensemble.models[2]
     assert isinstance(booster, WindowBooster)
+    booster._settle()
     kept = int(booster._current.sum())
     assert 400 <= kept < 1_000 if forgets else kept == 1_600
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_balance.core.arms.encoding import DECAY
 from stream_balance.core.lineup import Pair
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event
@@ -74,6 +75,15 @@ def test_auto_goes_on_from_a_pickle_as_if_nothing_had_happened(classes: int) -> 
         weights = [getattr(each.weight, tier) for each in report.arms if each.weight is not None]
         assert sum(weights) == pytest.approx(1.0)
     assert all(each.window.log_loss is not None for each in report.arms)
+
+
+def test_a_shared_encoder_counts_every_row_once() -> None:
+    pipeline = Pipeline(core(**TABLE, balance={"strategy": "auto"}), 7, ("no", "yes"), delay_rows=0)
+    pushed_rows(pipeline, table_rows(50, seed=1))
+    encoder = pipeline.panel._encoder
+    assert encoder is not None
+    assert encoder is pipeline.panel.members[0].model.encoder
+    np.testing.assert_allclose(encoder._count, sum(DECAY**age for age in range(50)))
 
 
 def test_the_default_arms_run_unless_a_model_or_a_strategy_is_named() -> None:
@@ -175,7 +185,7 @@ def test_a_paused_arm_says_and_learns_nothing_until_a_drift_alarm() -> None:
     scored = pushed(pipeline, EVENTS[200:240])
     pipeline.run_out()
     assert paused.version == version
-    words = np.stack([panel._layout.words(each)[1] for each in scored])
+    words = panel._layout.read(scored).words[1]
     assert np.isnan(words).all()
     assert not pipeline.report(digest=False).arms[1].running
     panel.alarm()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stream_balance.core.arms.learner import probabilities
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits, unbend
 from stream_balance.core.mixture import Mixture, MixtureSettings
-from stream_balance.core.said import odds_of, probability_of
+from stream_balance.core.said import losses_at, odds_of, probability_of
 
 ANY = st.one_of(st.floats(0.0, 1.0), st.sampled_from([0.0, 1.0, 5e-324, 1e-16, 1.0 - 1e-16, math.nan]))
 CLIPPED = st.one_of(st.floats(-16.0, 16.0), st.sampled_from([-16.0, 16.0, 0.0, math.nan]))  # as `logits` gives them
@@ -26,27 +26,30 @@ def pair(value: float) -> np.ndarray:
     return np.array([[value], [0.3]])
 
 
-def same(alone: np.ndarray, among: np.ndarray) -> None:
-    assert alone.shape == (1, *among.shape[1:])
-    np.testing.assert_allclose(alone, among[:1], rtol=1e-9, atol=1e-300)
+def same(alone: float, among: np.ndarray) -> None:
+    assert isinstance(alone, float)
+    np.testing.assert_allclose(alone, among[0, 0], rtol=1e-9, atol=1e-300)
 
 
 @given(ANY, st.floats(-8.0, 8.0))
 def test_probabilities_become_log_odds(p: float, offset: float) -> None:
-    alone = np.array([[p]])
-    same(logits(alone), logits(pair(p)))
-    same(odds_of(alone), odds_of(pair(p)))
-    same(unbend(alone, [offset]), unbend(pair(p), [offset]))
+    same(logits(p), logits(pair(p)))
+    same(odds_of(p), odds_of(pair(p)))
+    same(unbend(p, [offset]), unbend(pair(p), [offset]))
 
 
 @given(ODDS)
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # an infinite one less itself
 def test_log_odds_become_probabilities(odds: float) -> None:
-    alone = np.array([[odds]])
-    same(probabilities(alone), probabilities(pair(odds)))
+    same(probabilities(np.array([[odds]])).item(), probabilities(pair(odds)))
     if math.isfinite(odds):
-        found, expected = probability_of(alone), probability_of(pair(odds))[:1]
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-300)
+        same(probability_of(odds), probability_of(pair(odds)))
+
+
+@given(st.floats(0.0, 1.0), st.sampled_from([0, 1]))
+def test_what_was_served_has_a_loss(p: float, label: int) -> None:
+    expected = losses_at(pair(p), [label, 0])[0]
+    assert losses_at(p, [label]) == losses_at(np.array([[p]]), [label]) == pytest.approx([expected], rel=1e-9)
 
 
 @given(st.integers(0, 10_000), st.lists(CLIPPED, min_size=1, max_size=8))
@@ -61,9 +64,9 @@ def test_calibrators_also_after_they_have_moved_and_were_kept(seed: int, asked: 
         for tier in range(2):
             among = calibrator.apply(np.array([*asked, 0.0])[:, None], bytes([tier] * (len(asked) + 1)))
             for place, each in enumerate(asked):
-                alone = calibrator.apply(np.array([[each]]), bytes([tier]))
+                alone = calibrator.apply(each, bytes([tier]))
                 same(alone, among[place:])
-                assert kept.apply(np.array([[each]]), bytes([tier])).tobytes() == alone.tobytes()
+                assert kept.apply(each, bytes([tier])) == alone
 
 
 @given(st.integers(0, 10_000), st.lists(st.one_of(st.floats(-20.0, 20.0), st.just(math.nan)), min_size=3, max_size=3))
@@ -75,7 +78,5 @@ def test_mixtures(seed: int, said: list[float]) -> None:
         mixture.learn(rng.exponential(size=(3, 50)), bytes(rng.integers(0, 2, 50).tolist()))
         alone = np.array(said)[:, None, None]
         for tier in range(2):
-            same(
-                mixture.combine(alone, bytes([tier])),
-                mixture.combine(np.concatenate([alone, np.zeros((3, 1, 1))], axis=1), bytes([tier, 0])),
-            )
+            among = np.concatenate([alone, np.zeros((3, 1, 1))], axis=1)
+            same(mixture.combine(said, bytes([tier])), mixture.combine(list(among), bytes([tier, 0])))

@@ -77,7 +77,7 @@ def test_beside_other_arms_they_say_nothing_of_the_head() -> None:
     pipeline = Pipeline(core(**rooms), 7, ("none", "bought"))
     scored = pushed(pipeline, shop(160, seed=3, rate=0.08, signal=1.5))
     for each in scored[-20:]:
-        words = np.stack([word[:, 0] for word in pipeline.panel._layout.words(each)[:3]])
+        words = pipeline.panel._layout.read([each]).words[:3, :, 0]
         head = np.frombuffer(each.tiers, dtype=np.uint8) == 0
         assert np.isnan(words[1:, head]).all()
         assert not np.isnan(words[:, ~head]).any()

@@ -135,6 +135,48 @@ def test_a_damaged_one_is_passed_over_loudly_for_the_one_before(tmp_path: Path) 
         store.newest()
 
 
+@pytest.mark.parametrize("how", ["in its place", "in the same file"])
+def test_what_is_checked_under_a_key_is_what_is_loaded(tmp_path: Path, how: str) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    made(store_of(ours, key=KEY), 1, state={"whose": "ours"})
+    made(store_of(theirs), 1, state={"whose": "theirs"})
+    path, forged = ours / file_name(1), (theirs / file_name(1)).read_bytes()
+
+    def exchange(_header: Header, _name: str) -> None:
+        """Somebody who may write, but has no key, in the moment after it was checked."""
+        if how == "in its place":
+            (theirs / "forged").write_bytes(forged)
+            (theirs / "forged").rename(path)
+        else:
+            path.write_bytes(forged)
+
+    loaded = store_of(ours, key=KEY).newest(exchange)
+    assert loaded is not None
+    assert loaded.state == {"whose": "ours"}
+    with pytest.raises(SettingsError, match="is not signed"):
+        store_of(ours, key=KEY).newest()
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (b"\x80\x04cbuiltins\nbytearray\nI9000000000000000000\n\x85R.", "MemoryError|OverflowError"),
+        (b"\x80\x04cbuiltins\nint\nX\x01\x00\x00\x00x\x85R.", "ValueError"),
+        (b"\x80\x04cbuiltins\nrange\n)R.", "TypeError"),
+        (b"\x80\x04", "EOFError|UnpicklingError"),  # it reads on into the trailer
+        (b"nothing of the kind", "UnpicklingError"),
+    ],
+)
+def test_a_state_that_cannot_be_made_is_refused_in_words(tmp_path: Path, state: bytes, said: str) -> None:
+    target = fmt.Summing()
+    output = LocalDisk(tmp_path).create(file_name(1))
+    target.attach(output)
+    fmt.write(target, header_of(1), lambda into: into.write(state))
+    output.close()
+    with pytest.raises(SettingsError, match=rf"is whole, but its state is not one of this version \(({said})"):
+        store_of(tmp_path).newest()
+
+
 def test_only_what_our_key_signed_is_taken(tmp_path: Path) -> None:
     made(store_of(tmp_path), 1)
     with pytest.raises(SettingsError, match="not signed"):

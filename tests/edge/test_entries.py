@@ -37,6 +37,12 @@ def test_no_bit_of_the_file_changes_what_it_says_in_silence() -> None:
     assert told == 8 * (len(CONTENT) - len(line_of(ENTRIES[-1])))
 
 
+def test_two_damaged_entries_at_the_end_are_no_unfinished_one() -> None:
+    lines = [line_of(entry) for entry in ENTRIES]
+    with pytest.raises(Damaged, match="its entry 3 is not whole, and others follow"):
+        whole_entries(b"".join([*lines[:2], lines[2][1:], lines[3][1:]]), "journal")
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_piece_that_is_missing_is_told(lost: int) -> None:
     lines = [line_of(entry) for entry in ENTRIES]

@@ -11,7 +11,7 @@ Compared are the report and the state digest: of complete topics with a replay o
 order depends on when they were read, with one life without a break that begins at the first checkpoint, before any
 event, and follows the whole merge journal. And every prediction published twice, by that life too, must be the same to
 the last bit. The service records what it takes (`run --record`) over all its lives; a replay of that must come to the
-same as well.
+same as well. With an odd seed checkpoints and journals are signed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ LIFE_S = 1.2  # from when it reads, at most
 AIM_S = 60.0  # how long a child's work is waited for to fall into it
 INTO_S = {"gan.worker": 4.0, "booster_fit": 0.3}  # how far into it, at most
 FEED_S = 6.0  # a kill, of growing topics
+TELL_EVERY = 10  # kills
 # Fits every few hundred rows, a training every 300 events that takes seconds; its rows are taken whatever they are.
 CHILDREN = (
     "--arms", "logistic:gan,linear:none,window_booster:none",
@@ -154,6 +155,10 @@ def kill_often(
     ]  # fmt: skip
     if growing:
         arguments += ["--set", f"checkpoint.keep={ALL}"]
+    if seed % 2:
+        key = folder / "key"
+        key.write_text("0123456789abcdef\n")
+        arguments += ["--set", f"checkpoint.hmac_key_file={key}"]
     command = [sys.executable, "-m", "stream_balance", *arguments, "--set", "log.level=info"]
     feeder = None
     if growing:
@@ -173,6 +178,8 @@ def kill_often(
     while kills.times < times:
         if not life(command, state, rng, kills, life_s, aim=arms != "one" and rng.random() < 0.5):
             break
+        if kills.times % TELL_EVERY == 0:
+            print(kills, file=sys.stderr, flush=True)
     if feeder is not None and feeder.wait() != 0:
         kills.reasons.append("the producer failed")
     final = report_of(*arguments, "--until-caught-up")

@@ -46,6 +46,8 @@ class SimulatedBroker:
         self.published: list[Kept] = []
         self.committed: dict[LaneKey, int] = {}
         self.away_until_s = -1.0
+        self.coordinates = True  # False: who asks it to take a group's offsets waits for an answer in vain
+        self.waited_s: list[float] = []  # how long each of them did
         self.on_commit: Any = None  # called with the offsets, before they are taken
         self._on_way: list[Promise] = []
 
@@ -199,6 +201,10 @@ class Consumer:
 
     def commit(self, offsets: dict[Any, Any], timeout_ms: float) -> None:
         self._broker.answer("commit")
+        if not self._broker.coordinates:
+            self._broker.waited_s.append(timeout_ms / 1000)
+            self._broker.fate.sleep(timeout_ms / 1000)
+            raise KafkaTimeoutError("simulated")
         taken = {(each.topic, each.partition): offset.offset for each, offset in offsets.items()}
         if self._broker.on_commit is not None:
             self._broker.on_commit(taken)

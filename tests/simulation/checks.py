@@ -34,6 +34,7 @@ class Checks:
     broker: SimulatedBroker
     order: list[Place]
     night: SimulatedDisk | None = None  # the recording's
+    key: bytes | None = None  # of checkpoints and journals
 
     def turn(self, source: KafkaSource, pipeline: Pipeline) -> None:
         """What holds whenever the loop comes round."""
@@ -54,7 +55,7 @@ class Checks:
 
     def _safe_positions(self) -> dict[LaneKey, int] | None:
         """Where the newest checkpoint stands that a power failure would leave."""
-        loaded = Store(self.disk.would_stay(), AllowList()).newest()
+        loaded = Store(self.disk.would_stay(), AllowList(), key=self.key).newest()
         return None if loaded is None else lanes(loaded.header.position["offsets"])
 
     def commit(self, committed: dict[LaneKey, int]) -> None:
@@ -105,7 +106,7 @@ class Checks:
         """After the end of a process: few files, and one that can be loaded if there ever was one."""
         names = self.disk.names()
         assert sum(name.endswith(".sbc") for name in names) <= self.settings.checkpoint.keep + 2, names
-        Store(self.disk, AllowList()).newest()
+        Store(self.disk, AllowList(), key=self.key).newest()
 
     def _dead(self) -> set[Place]:
         found = set()

@@ -26,7 +26,7 @@ from stream_balance.edge.checkpoint.allow import AllowList
 from stream_balance.edge.checkpoint.fit_journal import FILE as FITS
 from stream_balance.edge.checkpoint.fit_journal import Entry, FitJournal, entries
 from stream_balance.edge.checkpoint.format import Damaged
-from stream_balance.edge.checkpoint.store import Store, file_name
+from stream_balance.edge.checkpoint.store import Store, file_name, numbers
 from stream_balance.edge.codec import Codec
 from stream_balance.edge.kafka.decode import decode
 from stream_balance.edge.kafka.sink import KafkaSink
@@ -46,6 +46,7 @@ from tests.simulation.watched import LateWriter, Recording, Turns
 from tests.simulation.world import Logs, Place, logs_of, settings_of
 
 LIVES_MAX = 8
+KEY = b"0123456789abcdef"
 ROT = 0.3
 
 
@@ -78,13 +79,14 @@ class History:
     def __post_init__(self) -> None:
         setup = random.Random(self.seed)
         self.settings = settings_of(setup, whole=self.whole)
+        self.key = KEY if self.seed % 3 == 0 else None  # with one, checkpoints and journals are signed, and held to it
         self.logs = logs_of(setup, self.searches, growing=self.growing, items_max=12 if self.whole else 4)
         self.fate = Fate(setup.randrange(2**62))
         self.disk = SimulatedDisk(self.fate)
         self.night = SimulatedDisk(self.fate) if self.whole else None
         self.broker = SimulatedBroker(self.fate, self.logs)
         self.order: list[Place] = []
-        self.checks = Checks(self.settings, self.logs, self.disk, self.broker, self.order, self.night)
+        self.checks = Checks(self.settings, self.logs, self.disk, self.broker, self.order, self.night, self.key)
         self.broker.on_commit = self.checks.commit
         self.known: list[Place] = []
         self.unforced = 0
@@ -142,7 +144,7 @@ class History:
 
     def _live(self, stop_at: int | None) -> dict[str, Any] | None:
         fate, settings = self.fate, self.settings
-        store = Store(self.disk, AllowList())
+        store = Store(self.disk, AllowList(), key=self.key)
         clocks: dict[str, Any] = {"now_s": fate.now_s, "sleep": fate.sleep, "now": self._now}
         saved = begin(settings, "kafka", self.disk, store, LateWriter(fate), follow=self.follow, **clocks)
         assert saved.loaded is None or saved.pipeline is not None
@@ -209,20 +211,20 @@ class History:
         if self.night is None or FITS not in self.night.names():
             return {}
         with self.night.open(FITS) as source:
-            return entries(source.read())
+            return entries(source.read(), key=self.key)
 
     def _rot(self) -> None:
         """By chance the newest checkpoints are damaged; a whole one stays, and the journal since then with it."""
         if self.crashes or self.fate.rng.random() >= ROT:
             return
-        whole = [sequence for sequence in Store(self.disk, AllowList()).sequences() if self._is_whole(sequence)]
+        whole = [sequence for sequence in numbers(self.disk) if self._is_whole(sequence)]
         for sequence in whole[self.fate.rng.randint(1, max(1, len(whole))) :]:
             self.disk.rots(file_name(sequence))
             self.rotten += 1
 
     def _is_whole(self, sequence: int) -> bool:
         try:
-            Store(self.disk, AllowList()).verify(sequence)
+            Store(self.disk, AllowList(), key=self.key).verify(sequence)
         except Damaged:
             return False
         return True

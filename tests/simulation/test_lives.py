@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from stream_balance.live import STOP_COMMIT_S
 from tests.simulation.fate import MOMENTS, Crash, Moment
 from tests.simulation.lives import Ended, History, check_seed
 
@@ -39,7 +40,7 @@ def test_a_service_that_is_disturbed_comes_to_the_same(seed: int) -> None:
     check_seed(seed, searches=40)
 
 
-@pytest.mark.parametrize("seed", WHOLE_SEEDS)
+@pytest.mark.parametrize("seed", [*WHOLE_SEEDS, 9])  # the last one under a key
 def test_a_disturbed_service_with_children_that_records_itself_comes_to_the_same(seed: int) -> None:
     check_seed(seed, searches=50, whole=True)
 
@@ -91,6 +92,16 @@ def test_a_seed_is_the_same_history_each_time() -> None:
     one, two = (check_seed(21, searches=30) for _ in range(2))
     assert _without_speed(one) == _without_speed(two)
     assert one.turns > one.lives > 1
+
+
+def test_a_stop_does_not_wait_for_offsets_that_nobody_takes() -> None:
+    history = History(2, searches=20, disturbed=False)
+    history.broker.coordinates = False
+    ended = history.run()  # is stopped once all is read
+    assert history.broker.committed == {}
+    assert ended.lives == 1, "it is no error"
+    assert ended.report["events"]["search"] >= 20
+    assert history.broker.waited_s[-1] == STOP_COMMIT_S
 
 
 def _without_speed(ended: Ended) -> Ended:

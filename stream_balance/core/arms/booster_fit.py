@@ -6,12 +6,13 @@ in process where the arm is used as a library. HistGradientBoostingClassifier is
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from stream_balance.core.arms.flat_trees import LEAVES_MAX
 from stream_balance.core.arrays import pack, unpack
@@ -34,9 +35,15 @@ def fit(request: bytes) -> bytes:
     model = make_model(
         int(asked["seed"]), int(asked["iterations"]), int(asked["leaves"]), float(asked["rate"]), asked["nominal"]
     )
-    with threadpool_limits(1):  # sums over several threads differ in the last bits with their number
+    with _pools().limit(limits=1):  # sums over several threads differ in the last bits with their number
         model.fit(_without_empty(as_ordinals(asked["rows"], levels)), asked["labels"])
     return pack(flatten(model, levels, asked["nominal"]) | {"classes": np.asarray(model.classes_, dtype=np.intp)})
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of the libraries that fit; looking for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def make_model(seed: int, iterations: int, leaves: int, rate: float, nominal: Bools) -> Any:
@@ -108,35 +115,50 @@ def flatten(model: Any, levels: dict[int, Ints], nominal: Bools) -> dict[str, np
     }
 
 
+class _Node(NamedTuple):
+    """What is read of a node of scikit-learn's."""
+
+    is_leaf: bool
+    value: float
+    feature_idx: int
+    num_threshold: float
+    missing_go_to_left: bool
+    left: int
+    right: int
+    is_categorical: bool
+    bitset_idx: int
+
+
 class _Test:
     """A node: where its test fails, and `keeps`, the leaves that remain when it does."""
 
     __slots__ = ("absent_fails", "column", "keeps", "left", "threshold", "tree")
 
-    def __init__(self, node: Any, tree: int, keeps: int, left: set[int] | None) -> None:
+    def __init__(self, node: _Node, tree: int, keeps: int, left: set[int] | None) -> None:
         self.tree, self.keeps, self.left = tree, keeps, left
-        self.column, self.threshold = int(node["feature_idx"]), float(node["num_threshold"])
-        self.absent_fails = not node["missing_go_to_left"]
+        self.column, self.threshold = node.feature_idx, node.num_threshold
+        self.absent_fails = not node.missing_go_to_left
 
 
 def _walk(tree: Any, number: int, leaves: Floats) -> list[_Test]:
     """The tests of a tree; fills in the values of its leaves, numbered from the left."""
-    nodes, found, count = tree.nodes, [], 0
+    columns = [tree.nodes[name].tolist() for name in _Node._fields]
+    nodes, found, count = [_Node(*each) for each in zip(*columns, strict=True)], list[_Test](), 0
 
     def visit(index: int) -> int:
         """Number the leaves below; return them as bits."""
         nonlocal count
         node = nodes[index]
-        if node["is_leaf"]:
+        if node.is_leaf:
             if count == LEAVES_MAX:
                 raise ValueError(f"a tree has more than {LEAVES_MAX} leaves")
-            leaves[count] = node["value"]
+            leaves[count] = node.value
             count += 1
             return 1 << (count - 1)
-        left = visit(int(node["left"]))
-        levels = _levels(tree.raw_left_cat_bitsets[node["bitset_idx"]]) if node["is_categorical"] else None
+        left = visit(node.left)
+        levels = _levels(tree.raw_left_cat_bitsets[node.bitset_idx]) if node.is_categorical else None
         found.append(_Test(node, number, int(_FULL) & ~left, levels))
-        return left | visit(int(node["right"]))
+        return left | visit(node.right)
 
     visit(0)
     return found

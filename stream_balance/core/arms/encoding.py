@@ -134,23 +134,29 @@ class Encoder:
 
     def _join_row(self, row: Floats) -> None:
         """The same for one row without absent values."""
-        self._count *= self._decay
-        self._count += 1.0
-        share = 1.0 / self._count
+        count = self._count
+        count *= self._decay
+        count += 1.0
+        share = 1.0 / count
         moved = row - self._mean
-        if np.minimum.reduce(self._count) == 1.0:
-            first = self._count == 1.0
+        if np.minimum.reduce(count) == 1.0:
+            first = count == 1.0
             self._mean[first], moved[first] = row[first], 0.0
         step = share * moved
         self._mean += step
         moved *= step
         self._variance += moved
-        self._variance *= 1.0 - share
+        np.subtract(1.0, share, out=share)
+        self._variance *= share
         self._rescale()
 
     def _rescale(self) -> None:
-        usable = self._variance > _TINY * (1.0 + self._mean * self._mean)
-        self._scale = usable / np.sqrt(np.where(usable, self._variance, 1.0))
+        least = self._mean * self._mean
+        least += 1.0
+        least *= _TINY
+        usable = self._variance > least
+        np.maximum(self._variance, least, out=least)
+        self._scale = usable / np.sqrt(least, out=least)
 
     def _flag(self, absent: npt.NDArray[np.bool_]) -> None:
         for column in np.flatnonzero(absent & (self._flags < 0)).tolist():
@@ -163,12 +169,13 @@ class Encoder:
     def encode(self, rows: Floats) -> Floats:
         """(n, width) of n rows of any width; a level without a slot is as an absent one."""
         if self._plain and rows.shape[1] == self._known:
-            scaled = rows - self._mean
+            scaled: Floats = rows - self._mean
             scaled *= self._scale
-            found: Floats = np.minimum(np.maximum(scaled, -self._clip), self._clip)
-            if math.isnan(np.add.reduce(found, axis=None)):
-                found[np.isnan(found)] = 0.0
-            return found
+            np.maximum(scaled, -self._clip, out=scaled)
+            np.minimum(scaled, self._clip, out=scaled)
+            if math.isnan(np.add.reduce(scaled, axis=None)):
+                scaled[np.isnan(scaled)] = 0.0
+            return scaled
         if len(rows) == 1:
             return self._encode_row(rows)
         numbers = self._numbers(rows[:, : self._known])

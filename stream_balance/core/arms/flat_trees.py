@@ -59,10 +59,11 @@ class FlatTrees:
     def raw(self, rows: Floats) -> Floats:
         """Scores before any link, (n, K): the baseline and, one after the other, the trees' values."""
         if len(rows) == 1:
-            remaining = np.bitwise_and.reduce(self._masks[self._places(rows[0].tolist())], axis=0)[None, :]
+            masks = self._masks.take(self._places(rows[0].tolist()), axis=0)
+            remaining = np.bitwise_and.reduce(masks, axis=0, keepdims=True)
         else:
             remaining = np.bitwise_and.reduce(self._masks[self._all_places(rows)], axis=1)
-        values: Floats = self._leaves[self._leaf_starts + FIRST_BIT[remaining]]
+        values: Floats = self._leaves.take(self._leaf_starts + FIRST_BIT.take(remaining))
         if len(self._outputs) == 1:
             values[:, 0] += self._baseline[0]
             # In the trees' order, as sklearn adds them, not pairwise: equal to the last bit.

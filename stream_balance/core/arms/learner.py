@@ -6,12 +6,10 @@ import math
 from abc import ABC, abstractmethod
 
 import numpy as np
-import numpy.typing as npt
 
 from stream_balance.core.arms.model import abstention
 from stream_balance.core.records import Columns, Floats, Samples, Scores
 
-Bools = npt.NDArray[np.bool_]
 LOGIT_MAX = 30.0  # beyond it a probability is 0 or 1 for all that follows
 
 
@@ -33,8 +31,8 @@ class Learner(ABC):
         """Log odds of classes 1..C-1 against class 0, (n, C-1); None while nothing can be said."""
 
     @abstractmethod
-    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
-        """Learn n >= 1 rows in their order and count them in `learned`; `made`, (n,): they are no observations."""
+    def learn_rows(self, samples: Samples, columns: Columns) -> None:
+        """Learn n >= 1 rows in their order, each once, and count them in `learned`."""
 
     def aim(self, target: float) -> None:  # noqa: B027  # most have nothing to aim
         """From now on aim at this share of the rare class, 0 < target < 1, as far as this learner balances by itself.
@@ -65,9 +63,7 @@ class Learner(ABC):
 
     def learn(self, samples: Samples, columns: Columns) -> None:
         """Learn rows, each as often as it says."""
-        samples = samples.unrolled()
-        made = np.frombuffer(samples.origins, dtype=np.uint8) > 0
-        self.learn_rows(samples.rows, samples.labels, made, np.array(samples.offsets), columns)
+        self.learn_rows(samples.unrolled(), columns)
 
 
 def probabilities(logits: Floats) -> Floats:

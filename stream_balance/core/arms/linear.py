@@ -14,9 +14,9 @@ import math
 import numpy as np
 
 from stream_balance.core.arms.encoding import Encoder
-from stream_balance.core.arms.learner import Bools, Learner
+from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.shares import DecayedShares
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.records import Columns, Floats, Samples
 
 RATE = 0.02
 TARGET_SHARE = 0.2  # of each rare class, against the commonest
@@ -51,14 +51,14 @@ class Linear(Learner):
         found += self.intercepts
         return found
 
-    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
-        """A gradient step for each row; `offsets`, (n, C-1), are in its logits meanwhile."""
-        encoded = self._encoded(rows, columns)
+    def learn_rows(self, samples: Samples, columns: Columns) -> None:
+        """A gradient step for each row; its offset is in the logits meanwhile."""
+        encoded = self._encoded(samples.rows, columns)
         step = self._step_binary if self.classes == 2 else self._step
-        for row, label, offset in zip(encoded, labels, offsets, strict=True):
+        for row, label, offset in zip(encoded, samples.labels, samples.offsets, strict=True):
             step(row, label, offset)
             self.shares.observe(label)
-        self.learned += len(labels)
+        self.learned += len(samples.labels)
 
     def _encoded(self, rows: Floats, columns: Columns) -> Floats:
         """The rows, learned by the encoder, with a weight for each of their columns."""
@@ -86,17 +86,17 @@ class Linear(Learner):
             for share in shares
         ]
 
-    def _step_binary(self, row: Floats, label: int, offset: Floats) -> None:
+    def _step_binary(self, row: Floats, label: int, offset: tuple[float, ...]) -> None:
         k0, k1 = self._importance()
         weights = self.weights[:, 0]
-        z = float(row @ weights) + self.intercepts[0] + math.log(k1 / k0) + offset.item(0)
+        z = float(row @ weights) + self.intercepts[0] + math.log(k1 / k0) + offset[0]
         p = 1.0 / (1.0 + math.exp(-z)) if z > -700.0 else 0.0
         gradient = (p - 1.0) * k1 if label else p * k0
         step = self._rate * min(max(gradient, -GRADIENT_MAX), GRADIENT_MAX)
         self.intercepts[0] -= step
         weights -= step * row
 
-    def _step(self, row: Floats, label: int, offset: Floats) -> None:
+    def _step(self, row: Floats, label: int, offset: tuple[float, ...]) -> None:
         importance = np.array(self._importance())
         z = row @ self.weights + self.intercepts + np.log(importance[1:] / importance[0]) + offset
         top = max(float(z.max()), 0.0)

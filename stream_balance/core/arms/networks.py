@@ -110,16 +110,18 @@ class Networks:
         back = softmax(logits)
         back -= truth
         back *= np.float32(1.0 / rows.shape[1])
+        # A product with ones is the faster sum over rows; with a single output, a product by element the faster one.
+        ones = np.ones((self.k, 1, rows.shape[1]), dtype=np.float32)
         np.matmul(second.transpose(0, 2, 1), back, out=g3)
-        np.add.reduce(back, axis=1, keepdims=True, out=c3)
-        back = back @ self._flipped[4]
+        np.matmul(ones, back, out=c3)
+        back = back * self._flipped[4] if self.outputs == 1 else back @ self._flipped[4]
         back *= second > 0.0
         np.matmul(first.transpose(0, 2, 1), back, out=g2)
-        np.add.reduce(back, axis=1, keepdims=True, out=c2)
-        back = back @ self._flipped[2]
+        np.matmul(ones, back, out=c2)
+        back = back @ np.ascontiguousarray(self._flipped[2])
         back *= first > 0.0
         np.matmul(rows.transpose(0, 2, 1), back, out=g1)
-        np.add.reduce(back, axis=1, keepdims=True, out=c1)
+        np.matmul(ones, back, out=c1)
         self._adam()
 
     def _adam(self) -> None:

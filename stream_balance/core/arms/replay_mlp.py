@@ -16,10 +16,10 @@ from typing import ClassVar
 import numpy as np
 
 from stream_balance.core.arms.encoding import Encoder
-from stream_balance.core.arms.learner import Bools, Learner
+from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.networks import DECAY, Networks, Singles
 from stream_balance.core.arms.shares import DecayedShares
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.records import Columns, Floats, Samples
 
 NETWORKS = 3
 HIDDEN = 64
@@ -93,14 +93,14 @@ class ReplayMLP(Learner):
         """Of the outcomes in a batch."""
         return 1.0 - self._planned[0] / BATCH_ROWS if any(self._planned) and self._rare_share else None
 
-    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+    def learn_rows(self, samples: Samples, columns: Columns) -> None:
         """Remember the rows; after every second one all networks take a step."""
-        self.encoder.learn(rows, columns)
+        self.encoder.learn(samples.rows, columns)
         if self.encoder.width > self.networks.width:
             self._widen(self.encoder.width)
-        encoded = self.encoder.encode(rows)
+        encoded = self.encoder.encode(samples.rows)
         size, added = self._common_rows, self._added
-        for row, label, ring in zip(encoded, labels, self._rings(labels, made), strict=True):
+        for row, label, ring in zip(encoded, samples.labels, self._rings(samples), strict=True):
             at = added.item(ring)
             place = ring * size + at % size
             self._rows[place] = row
@@ -113,12 +113,10 @@ class ReplayMLP(Learner):
             if self.learned % EVERY == 0:
                 self._step()
 
-    def _rings(self, labels: list[int], made: Bools) -> list[int]:
+    def _rings(self, samples: Samples) -> list[int]:
         """Where each row is kept."""
-        return [
-            label + self.classes if artificial else label
-            for label, artificial in zip(labels, made.tolist(), strict=True)
-        ]
+        rows = zip(samples.labels, samples.origins, strict=True)
+        return [label + self.classes if artificial else label for label, artificial in rows]
 
     def _observed(self, label: int, rows: int) -> dict[int, int]:
         """So many observed rows of a class, by ring."""

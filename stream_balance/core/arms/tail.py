@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from stream_balance.core.arms.learner import Bools
 from stream_balance.core.arms.linear import Linear
 from stream_balance.core.arms.replay_mlp import MADE, ReplayMLP
 from stream_balance.core.arms.shares import DecayedShares
-from stream_balance.core.records import HEAD, TAIL, TIERS, Columns, Floats, Samples
+from stream_balance.core.records import HEAD, TAIL, TIERS, Columns, Samples
 
 TAIL_SHARE_MIN = 0.02  # below it the head still counts as much as a tail of this share would
 
@@ -27,27 +26,20 @@ class TailLinear(Linear):
     def __init__(self, classes: int = 2) -> None:
         super().__init__(classes)
         self._tier_shares = DecayedShares(len(TIERS))
-        self._at = b""  # tiers of the rows at hand
         self._factor = 1.0  # of the row at hand
 
-    def learn(self, samples: Samples, columns: Columns) -> None:
-        """As any learner, with the tiers of the rows."""
-        samples = samples.unrolled()
-        self._at = samples.tiers or bytes(len(samples))
-        super().learn(samples, columns)
-
-    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+    def learn_rows(self, samples: Samples, columns: Columns) -> None:
         """A gradient step for each row; a row of the commoner tier is a smaller one."""
-        encoded = self._encoded(rows, columns)
+        encoded, labels = self._encoded(samples.rows, columns), samples.labels
         step = self._step_binary if self.classes == 2 else self._step
-        for row, label, offset, tier in zip(encoded, labels, offsets, self._at, strict=True):
+        for row, label, offset, tier in zip(encoded, labels, samples.offsets, _tiers(samples), strict=True):
             self._tier_shares.observe(tier)
             head, tail = self._tier_shares.values()
             rare = max(tail, TAIL_SHARE_MIN)
             self._factor = min(rare / head, 1.0) if tier == HEAD else min(head / rare, 1.0)
             step(row, label, offset)
             self.shares.observe(label)
-        self._factor, self._at = 1.0, b""
+        self._factor = 1.0
         self.learned += len(labels)
 
     def _importance(self) -> list[float]:
@@ -67,17 +59,9 @@ class TailReplayMLP(ReplayMLP):
 
     def __init__(self, classes: int = 2, seed: int = 0, *, networks: int = 1) -> None:
         super().__init__(classes, seed, networks=networks)
-        self._at = b""
 
-    def learn(self, samples: Samples, columns: Columns) -> None:
-        """As any learner, with the tiers of the rows."""
-        samples = samples.unrolled()
-        self._at = samples.tiers or bytes(len(samples))
-        super().learn(samples, columns)
-        self._at = b""
-
-    def _rings(self, labels: list[int], made: Bools) -> list[int]:
-        rows = zip(labels, made.tolist(), self._at, strict=True)
+    def _rings(self, samples: Samples) -> list[int]:
+        rows = zip(samples.labels, samples.origins, _tiers(samples), strict=True)
         return [label + self.classes * (MADE if artificial else 2 * (at == TAIL)) for label, artificial, at in rows]
 
     def _observed(self, label: int, rows: int) -> dict[int, int]:
@@ -87,3 +71,7 @@ class TailReplayMLP(ReplayMLP):
         if not self._added[head]:
             return {tail: rows}
         return {head: rows // 2, tail: rows - rows // 2}
+
+
+def _tiers(samples: Samples) -> bytes:
+    return samples.tiers or bytes([HEAD]) * len(samples)

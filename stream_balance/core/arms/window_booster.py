@@ -7,15 +7,16 @@ in (`Fits`); the request is complete, so that whoever restores the state can ask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from stream_balance.core.arms.flat_trees import FlatTrees
-from stream_balance.core.arms.learner import LOGIT_MAX, Bools, Learner
+from stream_balance.core.arms.learner import LOGIT_MAX, Learner
 from stream_balance.core.arrays import pack, unpack
-from stream_balance.core.records import Columns, Floats, fitted
+from stream_balance.core.records import Columns, Floats, Samples, fitted
 
 WINDOW_ROWS = 8_000
 EVERY = 1_000
@@ -24,6 +25,7 @@ FIRST = 125  # rows before the first fit; the next ones after twice as many each
 SOON = 8  # a fit on n rows enters after n / 8 more, at most `enter_after`: small ones take less time
 ITERATIONS, LEAVES, RATE = 60, 15, 0.1
 KIND = "booster"
+WAITING_MAX = 64  # searches whose rows are taken in together
 
 
 class Fits(Protocol):
@@ -79,6 +81,7 @@ class WindowBooster(Learner):
         self._seed, self._every, self._enter_after = seed, every, enter_after
         self._rows: Floats = np.zeros((window_rows, 0))
         self._labels = np.zeros(window_rows, dtype=np.int64)
+        self._waiting: list[tuple[Floats, Sequence[int]]] = []  # the latest rows, not yet among those above
         self._known_from = 0  # the first row, in `learned`, of those that a schedule of fits began with
         self._current = np.zeros(window_rows, dtype=np.bool_)  # rows that have not been forgotten
         self._next = min(FIRST, every)
@@ -114,26 +117,33 @@ class WindowBooster(Learner):
 
     # -- learning
 
-    def learn_rows(self, rows: Floats, labels: list[int], made: Bools, offsets: Floats, columns: Columns) -> None:
+    def learn_rows(self, samples: Samples, columns: Columns) -> None:
         """Remember the rows; ask for a fit, and let a result enter, where it is due."""
-        if rows.shape[1] > self._rows.shape[1]:
-            self._rows = fitted(self._rows, rows.shape[1])
-        done, width = 0, rows.shape[1]
-        while done < len(labels):
+        rows, labels, done = samples.rows, samples.labels, 0
+        while done < len(labels):  # as far as the next act
             due = self._next if self.request is None else self.request.enters_at
-            # As far as the next act, and not around the end of the ring.
-            start = self.learned % len(self._rows)
-            n = min(len(labels) - done, due - self.learned, len(self._rows) - start)
-            places, block = slice(start, start + n), slice(done, done + n)
-            self._rows[places, :width] = rows[block]
-            if width < self._rows.shape[1]:
-                self._rows[places, width:] = np.nan
-            self._labels[places] = labels[block]
-            self._current[places] = True
+            n = min(len(labels) - done, due - self.learned)
+            self._waiting.append((rows[done : done + n], labels[done : done + n]))
             self.learned += n
             done += n
             if self.learned == due:
                 self._act(columns)
+        if len(self._waiting) >= WAITING_MAX:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take in the rows that wait: rows of a table come singly, and many at once cost no more than one."""
+        if not self._waiting:
+            return
+        width, size = max(rows.shape[1] for rows, _ in self._waiting), len(self._rows)
+        if width > self._rows.shape[1]:
+            self._rows = fitted(self._rows, width)
+        rows = np.concatenate([fitted(rows, self._rows.shape[1]) for rows, _ in self._waiting])[-size:]
+        places = np.arange(self.learned - len(rows), self.learned) % size
+        self._rows[places] = rows
+        self._labels[places] = [label for _, labels in self._waiting for label in labels][-size:]
+        self._current[places] = True
+        self._waiting = []
 
     def _act(self, columns: Columns) -> None:
         if self.request is not None:
@@ -149,6 +159,7 @@ class WindowBooster(Learner):
 
     def forget(self, latest: int, keep_min: int) -> None:
         """Older rows are not fitted on any more, and fits come as often as they did at first."""
+        self._settle()
         order = np.arange(self.learned - min(self.learned, len(self._rows)), self.learned)
         places = order % len(self._rows)
         old = order < self.learned - latest
@@ -166,6 +177,7 @@ class WindowBooster(Learner):
 
     def _content(self, columns: Columns) -> bytes | None:
         """The window, oldest first, and all that the fit depends on; None while there is only one class."""
+        self._settle()
         filled = min(self.learned, len(self._rows))
         order = np.arange(self.learned - filled, self.learned) % len(self._rows)
         order = order[self._current[order]]
@@ -192,6 +204,7 @@ class WindowBooster(Learner):
 
     def digest_state(self) -> object:
         """The window, the trees, and the open request."""
+        self._settle()
         request = None if self.request is None else [self.request.content, self.request.enters_at]
         trees = None if self.trees is None else dict(sorted(self.trees.arrays.items()))
         return [

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 import orjson
 
 from stream_balance.edge.checkpoint.disk import Disk, Output, disk_error
-from stream_balance.edge.checkpoint.entries import line_of, whole_entries
+from stream_balance.edge.checkpoint.entries import Chain, read_entries
 from stream_balance.edge.checkpoint.format import Damaged
 from stream_balance.errors import WorldError
 
@@ -38,13 +38,21 @@ class Entry:
 
 class FitJournal:
     """The journal of one folder, or of none (`disk` None: it is followed, nothing is kept). The file is made with the
-    first entry. `follow` are entries of another journal, which go before what the folder has of the same requests.
+    first entry, under a key signed. `follow` are entries of another journal, which go before what the folder has of the
+    same requests.
     """
 
     def __init__(
-        self, disk: Disk | None, follow: Mapping[str, Entry] | None = None, *, entries_max: int = ENTRIES_MAX
+        self,
+        disk: Disk | None,
+        follow: Mapping[str, Entry] | None = None,
+        *,
+        entries_max: int = ENTRIES_MAX,
+        key: bytes | None = None,
     ) -> None:
         self._disk = disk
+        self._key = key
+        self._chain = Chain(key, FILE)
         self._file: Output | None = None
         self._lines = 0  # of the file
         self._entries_max = entries_max
@@ -55,7 +63,7 @@ class FitJournal:
                 if FILE in disk.names():
                     disk.sync_file(FILE)  # what a killed process left unsynced is about to be relied upon
                     with disk.open(FILE) as source:
-                        self._known = entries(source.read(), f"checkpoint.dir {disk.where!r}: {FILE}")
+                        self._known = entries(source.read(), f"checkpoint.dir {disk.where!r}: {FILE}", key)
             except OSError as error:
                 raise disk_error(disk, f"{FILE} cannot be read", error) from error
         if follow:
@@ -129,13 +137,15 @@ class FitJournal:
         self._known = kept
         self.close()
         self._file, self._lines = disk.create(FRESH), 0
+        self._chain = Chain(self._key, FILE)
         self._write(self._file, self._known)
         self._file.sync()
         disk.rename(FRESH, FILE)
         disk.sync_names()
 
     def _write(self, file: Output, names: Iterable[str]) -> None:
-        lines = [line_of(orjson.dumps({"request": name, **asdict(self._known[name])})) for name in names]
+        entries_ = (orjson.dumps({"request": name, **asdict(self._known[name])}) for name in names)
+        lines = [self._chain.line(entry) for entry in entries_]
         self._lines += len(lines)
         file.write(b"".join(lines))
 
@@ -146,10 +156,12 @@ class FitJournal:
             self._file = None
 
 
-def entries(content: bytes, where: str = FILE) -> dict[str, Entry]:
-    """What whole lines say, by request; the last word on a request counts. Raises WorldError if the file lost some."""
+def entries(content: bytes, where: str = FILE, key: bytes | None = None) -> dict[str, Entry]:
+    """What whole lines say, by request; the last word on a request counts. Raises WorldError if the file lost some, and
+    SettingsError if it is not signed with the key.
+    """
     try:
-        lines, _ = whole_entries(content, where)
+        lines, _ = read_entries(content, FILE, key, where=where)
     except Damaged as error:
         raise WorldError(
             f"{error}: what the world decided about some fits is gone. Restore the file from a backup; or remove it, "

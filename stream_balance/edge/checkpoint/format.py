@@ -15,7 +15,7 @@ import hmac
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, BinaryIO
 
 from stream_balance.edge.checkpoint.disk import Output
@@ -67,6 +67,18 @@ class Trailer:
     def signed(self) -> bool:
         return self.signature != UNSIGNED
 
+    def is_by(self, key: bytes) -> bool:
+        """Whether this key has signed it."""
+        return hmac.compare_digest(self.signature, hmac.digest(key, self.sha256, "sha256"))
+
+    def packed(self) -> bytes:
+        """As it is written."""
+        return _TRAILER.pack(self.state_bytes, self.sha256, self.signature, END)
+
+    def signed_with(self, key: bytes) -> Trailer:
+        """The same under that key."""
+        return replace(self, signature=hmac.digest(key, self.sha256, "sha256"))
+
 
 class Summing:
     """Passes bytes on in large pieces, sums them up and signs the sum.
@@ -117,8 +129,7 @@ def write(target: Summing, header: Header, save: Callable[[Summing], None]) -> i
     before = target.bytes
     save(target)
     state_bytes = target.bytes - before
-    sha256, signature = target.seal()
-    target.write(_TRAILER.pack(state_bytes, sha256, signature, END))
+    target.write(Trailer(state_bytes, *target.seal()).packed())
     target.flush()
     return target.bytes
 
@@ -171,10 +182,11 @@ def check(source: BinaryIO, size: int, name: str, key: bytes | None) -> Trailer:
         raise Damaged(f"{name} has {content} bytes of content, its lengths say {before + state_bytes}")
     if total.digest() != sha256:
         raise Damaged(f"{name} has another SHA-256 than it was written with")
-    if key is not None and not hmac.compare_digest(signature, hmac.digest(key, sha256, "sha256")):
-        found = "is not signed" if signature == UNSIGNED else "is signed with another key"
+    trailer = Trailer(state_bytes, sha256, signature)
+    if key is not None and not trailer.is_by(key):
+        found = "is signed with another key" if trailer.signed else "is not signed"
         raise SettingsError(
-            f"{name} {found}, and checkpoint.hmac_key_file asks for ours. Give the key it was written with, or name an "
-            "empty folder to begin again."
+            f"{name} {found}, and checkpoint.hmac_key_file asks for ours. Give the key it was written with; where you "
+            "trust the folder, 'stream-balance checkpoint sign' signs it anew; or name an empty folder to begin again."
         )
-    return Trailer(state_bytes, sha256, signature)
+    return trailer

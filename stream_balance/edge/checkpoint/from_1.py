@@ -20,6 +20,7 @@ from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.core.calibrate import Calibrator
 from stream_balance.core.drift import Change
+from stream_balance.core.lineup import NONE
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.retrain import Retrain
@@ -88,8 +89,9 @@ def _begin(thing: Any, **values: Any) -> None:
 
 def _arm(arm: Any) -> None:
     _begin(arm, _tail_only=getattr(arm.model, "tail_only", False), _marks=deque(maxlen=MARKS_MAX))
+    _begin(arm, balances=arm.pair.strategy != NONE)
     if not hasattr(arm, "ratios"):
-        arm.ratios = [arm.ratio]
+        arm.ratios = [arm.ratio] if arm.balances else []
         del arm.ratio
 
 
@@ -105,7 +107,7 @@ def _replay_mlp(model: Any) -> None:
 
 
 def _window_booster(model: Any) -> None:
-    _begin(model, _known_from=0, _current=np.arange(len(model._rows)) < model.learned)
+    _begin(model, _known_from=0, _current=np.arange(len(model._rows)) < model.learned, _waiting=[])
 
 
 def _mixture(mixture: Any) -> None:
@@ -117,8 +119,11 @@ def _pipeline(pipeline: Any) -> None:
     a mixture says begins as one that knows nothing.
     """
     drift, panel = pipeline.drift, pipeline.panel
+    base_rate = _one_base_rate(panel)
+    _begin(panel.recent, base_rate=base_rate)
+    _begin(panel, _waiting=[], _waiting_rows=0, _block_rows=pipeline.settings.calibrate.block_rows)
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
-    _begin(panel, _last=[Calibrator(pipeline.settings.calibrate, panel.classes) for _ in range(mixtures)])
+    _begin(panel, _last=[Calibrator(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
     _begin(drift, _settings=pipeline.settings.drift)
     drift._alarms = deque(
         (
@@ -127,6 +132,15 @@ def _pipeline(pipeline: Any) -> None:
         ),
         maxlen=drift._alarms.maxlen,
     )
+
+
+def _one_base_rate(panel: Any) -> Any:
+    """Every calibrator had one of its own; they were all the same."""
+    calibrators = [member.calibrator for member in panel.members]
+    for each in calibrators:
+        _begin(each, _observes=False)
+        each._rate = calibrators[0]._rate
+    return calibrators[0]._rate
 
 
 def _retrain(retrain: Any) -> None:

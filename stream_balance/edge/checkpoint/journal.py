@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import orjson
 
 from stream_balance.edge.checkpoint.disk import Disk, Output
-from stream_balance.edge.checkpoint.entries import line_of, whole_entries
+from stream_balance.edge.checkpoint.entries import Chain, read_entries
 from stream_balance.edge.checkpoint.format import Damaged
 from stream_balance.errors import WorldError
 
@@ -37,11 +37,13 @@ def segments(disk: Disk) -> list[int]:
 class MergeJournal:
     """Appends decisions to the present segment; raises OSError. `size` in bytes: of all since the last checkpoint.
 
-    `entries` counts what was appended, `dropped` the bytes that recovery left out.
+    `entries` counts what was appended, `dropped` the bytes that recovery left out. With a key entries are signed.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, key: bytes | None = None) -> None:
         self._disk = disk
+        self._key = key
+        self._chain = Chain(key, "")
         self._file: Output | None = None
         self._number = -1
         self._sizes: dict[int, int] = {}
@@ -57,7 +59,8 @@ class MergeJournal:
         """The positions journaled since the snapshot of checkpoint `since`: of each entry those that differ from the
         entry before, keys `topic/partition`. They take some ten times the journal's bytes.
 
-        Raises OSError, and WorldError for a segment that lost an entry: another order would break the promise silently.
+        Raises OSError, WorldError for a segment that lost an entry (another order would break the promise silently),
+        and SettingsError for one that is not signed with our key.
         """
         plan: list[dict[str, int]] = []
         keys: dict[str, str] = {}  # each once in memory
@@ -79,7 +82,7 @@ class MergeJournal:
         with self._disk.open(name) as source:
             content = source.read()
         try:
-            found, dropped = whole_entries(content, name)
+            found, dropped = read_entries(content, name, self._key)
         except Damaged as error:
             raise WorldError(
                 f"checkpoint.dir {self._disk.where!r}: {error}: the order in which records were taken is not known "
@@ -105,8 +108,9 @@ class MergeJournal:
         fresh = self._file is None
         if self._file is None:
             self._file = self._disk.create(segment_name(self._number))
+            self._chain = Chain(self._key, segment_name(self._number))
         changed = {key: offset for key, offset in named.items() if self._last.get(key) != offset}
-        line = line_of(orjson.dumps(changed))
+        line = self._chain.line(orjson.dumps(changed))
         self._file.write(line)
         self._file.sync()
         if fresh:

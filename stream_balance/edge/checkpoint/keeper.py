@@ -83,7 +83,7 @@ class Keeper:
         self._now_s = now_s
         self._now = now
         self._sleep = sleep
-        self.journal = MergeJournal(disk)
+        self.journal = MergeJournal(disk, store.key)
         self._sequence = 0  # the last number given to a checkpoint or a segment
         self._under_way: _UnderWay | None = None
         self._tried_at_s = now_s()

@@ -7,13 +7,13 @@ counts. A file that turns out damaged is passed over, loudly, for the one before
 from __future__ import annotations
 
 import gc
-import pickle
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from stream_balance.edge.checkpoint import format as fmt
 from stream_balance.edge.checkpoint.allow import AllowList, NotAllowed, load, save
@@ -21,7 +21,7 @@ from stream_balance.edge.checkpoint.disk import Disk, disk_error
 from stream_balance.edge.checkpoint.format import Damaged, Header, Summing, Trailer
 from stream_balance.edge.checkpoint.layout import is_of_core, layout, layouts, name_of
 from stream_balance.edge.checkpoint.migrations import MIGRATIONS, Migration, Path
-from stream_balance.errors import SettingsError, WorldError
+from stream_balance.errors import SettingsError, StreamBalanceError, WorldError
 
 Tell = Callable[..., None]  # words, and the numbers they are about as named fields
 _CHECKPOINT = re.compile(r"checkpoint-(\d{10})\.sbc")
@@ -63,6 +63,11 @@ def temporary_name(sequence: int) -> str:
     return f"checkpoint-{sequence:010d}.tmp"
 
 
+def numbers(disk: Disk) -> list[int]:
+    """The checkpoints of a folder, oldest first. Raises OSError."""
+    return [int(match[1]) for name in disk.names() if (match := _CHECKPOINT.fullmatch(name))]
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A checkpoint read back."""
@@ -88,7 +93,7 @@ class Store:
     ) -> None:
         self._disk = disk
         self._allowed = allowed
-        self._key = key
+        self.key = key
         self._tell = tell
         self._migrations = migrations
         self.passed_over = 0
@@ -99,7 +104,7 @@ class Store:
     def sequences(self) -> list[int]:
         """The numbers of the checkpoints there are, oldest first."""
         with self._words("cannot be listed"):
-            return [int(match[1]) for name in self._disk.names() if (match := _CHECKPOINT.fullmatch(name))]
+            return numbers(self._disk)
 
     def header(self, sequence: int) -> tuple[Header, int]:
         """Header and size in bytes, unchecked. Raises Damaged."""
@@ -109,15 +114,8 @@ class Store:
 
     def verify(self, sequence: int) -> tuple[Header, Trailer]:
         """Read the whole file and check its sum and signature. Raises Damaged or SettingsError."""
-        name = file_name(sequence)
-        with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
-            try:
-                trailer = fmt.check(source, self._disk.size(name), name, self._key)
-            except Damaged:
-                self._damaged.add(sequence)
-                raise
-            source.seek(0)
-            return fmt.read_header(source, name), trailer
+        with self._opened(sequence) as source:
+            return self._verify(source, sequence)
 
     def newest(self, check: Callable[[Header, str], None] = lambda _header, _name: None) -> Loaded | None:
         """The newest whole checkpoint; None if there is none at all. `check(header, name)` may refuse it.
@@ -126,15 +124,15 @@ class Store:
         """
         sequences = self.sequences()
         for sequence in reversed(sequences):
-            name = file_name(sequence)
-            try:
-                header, _ = self.verify(sequence)
-            except Damaged as error:
-                self.passed_over += 1
-                self._tell(f"{error}; the checkpoint before it is taken")
-                continue
-            check(header, name)
-            return self.load(sequence)
+            with self._opened(sequence) as source:
+                try:
+                    header, _ = self._verify(source, sequence)
+                except Damaged as error:
+                    self.passed_over += 1
+                    self._tell(f"{error}; the checkpoint before it is taken")
+                    continue
+                check(header, file_name(sequence))
+                return self._load(source, sequence)
         if sequences:
             raise WorldError(
                 f"checkpoint.dir {self._disk.where!r}: none of the {len(sequences)} checkpoints is whole. Restore one "
@@ -144,43 +142,61 @@ class Store:
 
     def load(self, sequence: int) -> Loaded:
         """Header and state of a file that has been verified. Raises SettingsError for a state that cannot be taken."""
+        with self._opened(sequence) as source:
+            return self._load(source, sequence)
+
+    @contextmanager
+    def _opened(self, sequence: int) -> Iterator[BinaryIO]:
+        """The file, opened once to be checked and loaded. Under a key it is in memory as a whole: who may not sign may
+        still write, and must not change it between the two.
+        """
         name = file_name(sequence)
         with self._words(f"{name} cannot be read"), self._disk.open(name) as source:
-            header = fmt.read_header(source, name)
-            path = Path(header.format, fmt.FORMAT, self._migrations)
-            other: set[str] = set()
-            meet = partial(_compare, header.layouts, other) if header.format == fmt.FORMAT else _nothing
-            collecting = gc.isenabled()
-            gc.disable()  # a million new objects, none of them garbage
-            try:
-                state = load(source, self._allowed, path.moved(), meet)
-                if other:
-                    raise _of_other_classes(name, other)
-                return Loaded(header, path.change(state))
-            except NotAllowed as error:
-                raise SettingsError(
-                    f"{name} names {error.name!r}, which is not on the list of what a checkpoint may hold. If it is "
-                    "part of your model, add its module to checkpoint.trusted_modules; if not, do not trust the file."
-                ) from None
-            # A pickle that does not fit the classes of today can fail in any way.
-            except (
-                pickle.PickleError,
-                AttributeError,
-                ImportError,
-                TypeError,
-                ValueError,
-                LookupError,
-                EOFError,
-            ) as error:
-                if other:
-                    raise _of_other_classes(name, other) from error
-                raise SettingsError(
-                    f"{name} is whole, but its state is not one of this version ({type(error).__name__}: {error}). "
-                    "Start the version that wrote it, or name an empty folder to begin again."
-                ) from error
-            finally:
-                if collecting:
-                    gc.enable()
+            yield source if self.key is None else io.BytesIO(source.read())
+
+    def _verify(self, source: BinaryIO, sequence: int) -> tuple[Header, Trailer]:
+        name = file_name(sequence)
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        try:
+            trailer = fmt.check(source, size, name, self.key)
+        except Damaged:
+            self._damaged.add(sequence)
+            raise
+        source.seek(0)
+        return fmt.read_header(source, name), trailer
+
+    def _load(self, source: BinaryIO, sequence: int) -> Loaded:
+        name = file_name(sequence)
+        source.seek(0)
+        header = fmt.read_header(source, name)
+        path = Path(header.format, fmt.FORMAT, self._migrations)
+        other: set[str] = set()
+        meet = partial(_compare, header.layouts, other) if header.format == fmt.FORMAT else _nothing
+        collecting = gc.isenabled()
+        gc.disable()  # a million new objects, none of them garbage
+        try:
+            state = load(source, self._allowed, path.moved(), meet)
+            if other:
+                raise _of_other_classes(name, other)
+            return Loaded(header, path.change(state))
+        except NotAllowed as error:
+            raise SettingsError(
+                f"{name} names {error.name!r}, which is not on the list of what a checkpoint may hold. If it is part "
+                "of your model, add its module to checkpoint.trusted_modules; if not, do not trust the file."
+            ) from None
+        except (StreamBalanceError, OSError):
+            raise
+        except Exception as error:  # a pickle that does not fit the classes of today can fail in any way
+            if other:
+                raise _of_other_classes(name, other) from error
+            raise SettingsError(
+                f"{name} is whole, but its state is not one of this version ({type(error).__name__}: {error}). Start "
+                "the version that wrote it, or name an empty folder to begin again."
+            ) from error
+        finally:
+            if collecting:
+                gc.enable()
 
     # Writing
 
@@ -189,7 +205,7 @@ class Store:
 
         It may be called in a forked child: what takes locks is done before.
         """
-        name, target = temporary_name(header.sequence), Summing(self._key)
+        name, target = temporary_name(header.sequence), Summing(self.key)
 
         def run() -> int:
             output = self._disk.create(name)

@@ -48,16 +48,19 @@ class Committer:
                     ids[lane[0]] = found.metadata
         return positions, ids
 
-    def commit(self, positions: Mapping[LaneKey, int], ids: Mapping[str, str]) -> bool:
-        """Everything before `positions` is done. False when it could not be told; raises WorldError when it never
-        will be (not authorised).
+    def commit(self, positions: Mapping[LaneKey, int], ids: Mapping[str, str], within_s: float | None = None) -> bool:
+        """Everything before `positions` is done. False when it could not be told (in time); raises WorldError when it
+        never will be (not authorised).
         """
+        most_s = self._commit_s if within_s is None else min(self._commit_s, within_s)
+        if most_s <= 0:
+            return False
         offsets = {
             client.TopicPartition(*lane): client.OffsetAndMetadata(offset, ids.get(lane[0], ""), -1)
             for lane, offset in positions.items()
         }
         try:
-            self._open().commit(offsets, timeout_ms=int(self._commit_s * 1000))
+            self._open().commit(offsets, timeout_ms=max(1, int(most_s * 1000)))
         except client.FATAL as error:
             raise WorldError(f"group {self._group_id!r} cannot commit its offsets: {client.explain(error)}.") from error
         except (client.KafkaError, OSError):

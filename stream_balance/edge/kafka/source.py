@@ -267,11 +267,11 @@ class KafkaSource:
         known = self._reader.highwater
         return {lane: max(0, known.get(lane, 0) - offset) for lane, offset in self.positions().items()}
 
-    def commit(self, positions: Mapping[LaneKey, int]) -> bool:
-        """Tell Kafka that everything before `positions` is done. False when it could not be told; raises WorldError
-        when it never will be (not authorised).
+    def commit(self, positions: Mapping[LaneKey, int], within_s: float | None = None) -> bool:
+        """Tell Kafka that everything before `positions` is done. False when it could not be told, or not within so many
+        seconds; raises WorldError when it never will be (not authorised).
         """
-        return not self._patience.is_away and self._committer.commit(positions, self._watch.ids)
+        return not self._patience.is_away and self._committer.commit(positions, self._watch.ids, within_s)
 
     def close(self) -> None:
         """Leave; commits nothing."""
