@@ -275,7 +275,7 @@ def test_a_frozen_pipeline_learns_nothing_more(model: str) -> None:
 
     def answers() -> list[bytes]:
         said = arm.score(probe, bytes(20), columns)
-        return [said.raw.tobytes(), said.probability.tobytes(), said.threshold.tobytes(), said.said]
+        return [said.figures.tobytes(), said.said]
 
     before, version, learned = answers(), arm.version, arm.samples()
     scored = pushed(pipeline, events[limit + 1 :])
