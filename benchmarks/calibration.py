@@ -5,13 +5,22 @@ their labels. Over the second half, against the labels:
 
     M  mean probability over rate within .9-1.1
     E  expected calibration error, 15 bins of equal mass, <= .2 x rate
-    D  each decile that expects 50 positives or more within 25 % of its rate
+    D  each decile with 50 positives or more within 25 % of its rate
     L  log-loss not more than a thousandth above that of the arm's corrected, uncalibrated word
 
-A cell of the table is `ok` or the letters that miss; before it stand the figures of each miss. Chance alone makes an
-error of some .8 x sqrt(15 / positives) x rate: .1 x rate for the thousand positives of the second half.
+and two more letters, which tell chance from a miss of the calibration:
 
-    OMP_NUM_THREADS=1 python -m benchmarks.calibration [--positives 2000] [--rates .01 .05] [--seeds 0] [--models ...]
+    d  some decile whose number of positives chance makes in less than one of a thousand deciles: the normal score of
+       the count of independent outcomes with the probabilities served is beyond 3.3
+    T  some decile, of those with 50 positives, not within 25 % of the mean of its *true* probabilities, which the
+       labels are drawn from: what D would find if the labels of the second half were drawn without end
+
+A decile with 50 positives has a standard error of 14 %, and all strategies see the same labels, so that D fails under
+many strategies of one seed at once, by chance. A cell of the table is `ok` or the letters that miss; before it stand
+the figures of each miss. With several seeds, `bias` is the mean over them of each decile's error against the truth,
+with its standard error: a systematic miss is one beyond both 25 % (or what you like) and its error.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.calibration [--positives 2000] [--rates .01 .05] [--seeds 0 1] [--models ...]
 """
 
 from __future__ import annotations
@@ -39,6 +48,7 @@ SEARCH = 20
 COLUMNS = 6
 BINS, DECILES = 15, 10
 DECILE_POSITIVES = 50
+SIGMAS = 3.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +59,27 @@ class Figures:
     ece: float  # over the rate
     decile: float  # largest relative error of a decile with enough positives
     loss: float  # log-loss over the uncalibrated one's, minus 1
+    sigmas: float  # of the decile whose positives chance explains least
+    true_decile: float  # as `decile`, against true probabilities
+    bias: tuple[float, ...]  # of each decile, against true probabilities, relative
 
     def missed(self) -> str:
         """The letters of what is not met."""
-        met = (0.9 <= self.ratio <= 1.1, self.ece <= 0.2, self.decile <= 0.25, self.loss <= 0.001)
-        return "".join(letter for letter, good in zip("MEDL", met, strict=True) if not good)
+        met = (
+            0.9 <= self.ratio <= 1.1, self.ece <= 0.2, self.decile <= 0.25, self.loss <= 0.001,
+            self.sigmas <= SIGMAS, self.true_decile <= 0.25,
+        )  # fmt: skip
+        return "".join(letter for letter, good in zip("MEDLdT", met, strict=True) if not good)
 
     def __str__(self) -> str:
-        return f"p/rate {self.ratio:.3f}  ece/rate {self.ece:.3f}  decile {self.decile:.3f}  loss {self.loss:+.4f}"
+        return (
+            f"p/rate {self.ratio:.3f}  ece/rate {self.ece:.3f}  decile {self.decile:.3f}  loss {self.loss:+.4f}  "
+            f"sigmas {self.sigmas:.1f}  true decile {self.true_decile:.3f}"
+        )
 
 
-def rows_of(n: int, rate: float, seed: int) -> tuple[Floats, list[int]]:
-    """Values (n, 6), and labels drawn from probabilities with this mean."""
+def rows_of(n: int, rate: float, seed: int) -> tuple[Floats, list[int], Floats]:
+    """Values (n, 6), labels, and the probabilities with this mean that they are drawn from."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(n, COLUMNS))
     odds = values[:, 0] - 0.5 * values[:, 1] + 0.8 * (values[:, 2] > 1) + 0.4 * np.abs(values[:, 3])
@@ -69,7 +88,7 @@ def rows_of(n: int, rate: float, seed: int) -> tuple[Floats, list[int]]:
         middle = (low + high) / 2
         low, high = (middle, high) if sigmoid(odds + middle).mean() < rate else (low, middle)
     truth = sigmoid(odds + low)
-    return values, (rng.random(n) < truth).astype(int).tolist()
+    return values, (rng.random(n) < truth).astype(int).tolist(), truth
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -102,24 +121,27 @@ def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Fl
     return np.concatenate(said)[:, 0], np.concatenate(word)[:, 0]
 
 
-def figures(said: Floats, word: Floats, labels: Floats) -> Figures:
-    """Of what was served, and of the uncalibrated word, (n,), against the labels, (n,)."""
+def figures(said: Floats, word: Floats, labels: Floats, truth: Floats) -> Figures:
+    """Of what was served, and of the uncalibrated word, (n,), against the labels and true probabilities, (n,)."""
     rate = labels.mean()
     order = np.argsort(said, kind="stable")
-    said, word, labels = said[order], word[order], labels[order]
-    bins = [
-        (len(p), p.mean() - t.mean())
-        for p, t in zip(np.array_split(said, BINS), np.array_split(labels, BINS), strict=True)
-    ]
-    deciles = [
-        abs(p.mean() / t.mean() - 1)
-        for p, t in zip(np.array_split(said, DECILES), np.array_split(labels, DECILES), strict=True)
-        if t.sum() >= DECILE_POSITIVES
-    ]
+    said, word, labels, truth = said[order], word[order], labels[order], truth[order]
+    ece = sum(
+        abs(p.sum() - t.sum()) for p, t in zip(*(np.array_split(each, BINS) for each in (said, labels)), strict=True)
+    )
+    deciles = list(zip(*(np.array_split(each, DECILES) for each in (said, labels, truth)), strict=True))
+    enough = [each for each in deciles if each[1].sum() >= DECILE_POSITIVES]
+    scores = [abs(t.sum() - p.sum()) / np.sqrt((p * (1 - p)).sum()) for p, t, _ in deciles]
     spoke = ~np.isnan(word)
-    loss = log_loss(said[spoke], labels[spoke]) / log_loss(word[spoke], labels[spoke]) - 1
-    ece = sum(n * abs(gap) for n, gap in bins) / len(said)
-    return Figures(float(said.mean() / rate), float(ece / rate), float(max(deciles, default=0.0)), loss)
+    return Figures(
+        ratio=float(said.mean() / rate),
+        ece=float(ece / len(said) / rate),
+        decile=float(max((abs(p.mean() / t.mean() - 1) for p, t, _ in enough), default=0.0)),
+        loss=log_loss(said[spoke], labels[spoke]) / log_loss(word[spoke], labels[spoke]) - 1,
+        sigmas=float(max(scores)),
+        true_decile=float(max((abs(p.mean() / q.mean() - 1) for p, _, q in enough), default=0.0)),
+        bias=tuple(float(p.mean() / q.mean() - 1) for p, _, q in deciles),
+    )
 
 
 def log_loss(said: Floats, labels: Floats) -> float:
@@ -131,38 +153,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--positives", type=int, default=2_000, help="of a stream, in the mean")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.05])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
     parser.add_argument("--all", action="store_true", help="the figures of every pair, not only of a miss")
     options = parser.parse_args()
     for rate in options.rates:
-        for seed in options.seeds:
-            table(rate, seed, options)
+        tables = [table(rate, seed, options) for seed in options.seeds]
+        if len(tables) > 1:
+            summary(tables, options)
 
 
-def table(rate: float, seed: int, options: argparse.Namespace) -> None:
+Cells = dict[tuple[str, str], Figures]
+
+
+def table(rate: float, seed: int, options: argparse.Namespace) -> Cells:
+    """The figures of each (strategy, model)."""
     rows = round(options.positives / rate / 2 / SEARCH) * 2 * SEARCH
-    values, labels = rows_of(rows, rate, seed)
+    values, labels, truth = rows_of(rows, rate, seed)
     half, outcomes = rows // 2, np.array(labels, dtype=np.float64)
-    cells: dict[tuple[str, str], str] = {}
+    cells: Cells = {}
     print(f"\n{rate:.0%} positives, seed {seed}, {rows} rows", flush=True)
     for model in options.models:
         began = time.process_time()
         for strategy in options.strategies:
             said, word = served(Pair(model, strategy), values, labels, seed)
-            found = figures(said[half:], word[half:], outcomes[half:])
-            cells[strategy, model] = found.missed() or "ok"
+            found = cells[strategy, model] = figures(said[half:], word[half:], outcomes[half:], truth[half:])
             if options.all or found.missed():
-                print(f"  {model:24}{strategy:20}{found.missed() or 'ok':5} {found}", flush=True)
+                print(f"  {model:24}{strategy:20}{found.missed() or 'ok':6} {found}", flush=True)
         print(f"  {model}: {time.process_time() - began:.0f} CPU s", flush=True)
-    widths = [max(len(model), 4) + 2 for model in options.models]
+    widths = [max(len(model), 6) + 2 for model in options.models]
     print(f"{'':20}" + "".join(f"{model:>{w}}" for model, w in zip(options.models, widths, strict=True)))
     for strategy in options.strategies:
-        row = "".join(f"{cells[strategy, model]:>{w}}" for model, w in zip(options.models, widths, strict=True))
-        print(f"{strategy:20}{row}")
-    good = sum(cell == "ok" for cell in cells.values())
+        missed = [cells[strategy, model].missed() or "ok" for model in options.models]
+        print(f"{strategy:20}" + "".join(f"{each:>{w}}" for each, w in zip(missed, widths, strict=True)))
+    good = sum(not set(cell.missed()) & set("MEDL") for cell in cells.values())
     print(f"{good} of {len(cells)} pairs meet all four", flush=True)
+    return cells
+
+
+def summary(tables: list[Cells], options: argparse.Namespace) -> None:
+    """How many seeds miss what, and each decile's mean error against the truth, in %, with its standard error."""
+    print("\nseeds that miss M E D L d T, and the bias of the deciles in %, lowest first")
+    for model in options.models:
+        for strategy in options.strategies:
+            found = [cells[strategy, model] for cells in tables]
+            counts = " ".join(str(sum(letter in each.missed() for each in found)) for letter in "MEDLdT")
+            bias = 100 * np.array([each.bias for each in found])
+            error = bias.std(axis=0, ddof=1) / np.sqrt(len(found))
+            each_decile = " ".join(f"{m:+.0f}+-{e:.0f}" for m, e in zip(bias.mean(axis=0), error, strict=True))
+            print(f"  {model:24}{strategy:20}{counts}  of {len(found)}   {each_decile}", flush=True)
 
 
 if __name__ == "__main__":

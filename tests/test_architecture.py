@@ -67,7 +67,12 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.mixture",
         "stream_balance.core.said",
     },
-    "core/calibrate.py": {"stream_balance.core.fading", "stream_balance.core.straighten"},
+    "core/calibrate.py": {
+        "stream_balance.core.fading",
+        "stream_balance.core.line",
+        "stream_balance.core.straighten",
+    },
+    "core/line.py": {"stream_balance.core.straighten"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {
         "stream_balance.core.balance",

@@ -86,7 +86,8 @@ def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> Non
     knows = replace(loaded.header, chosen=compat.chosen(ours, DEFAULTS))
     with pytest.raises(SettingsError, match=r"\(the default, which has changed\).*This version has other defaults"):
         compat.check_settings(knows, ours, DEFAULTS, "it")
-    knows = replace(loaded.header, chosen=["core.gan.steps_cold", "core.gan.steps_warm"])
+    known = ["core.calibrate.trust_discount", "core.gan.steps_cold", "core.gan.steps_warm"]
+    knows = replace(loaded.header, chosen=known)
     with pytest.raises(SettingsError) as caught:
         compat.check_settings(knows, ours, DEFAULTS, "it")
     assert "default" not in str(caught.value)

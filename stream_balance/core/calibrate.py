@@ -16,28 +16,34 @@ import numpy.typing as npt
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.fading import FadingShares
+from stream_balance.core.line import Line
 from stream_balance.core.records import TIERS, Floats, RoomSettings
-from stream_balance.core.straighten import Moments, Straightener, Trust
+from stream_balance.core.straighten import Straightener, Trust
 
 BaseRate = FadingShares
 LOGIT_MAX = 16.0
+# How far is trusted, before any outcome: the model's own word, the line that follows, the one that remembers, the same
+# straightened, and the rate whatever the row: what a model says before it knows anything is nearer to a half. Once it
+# knows more, the rate does not come back: it would hide from the drift watch that the model has become wrong.
+FIRST_TRUST = (0.125, 0.125, 0.125, 0.125, 0.5)
+LATER_TRUST = (0.25, 0.25, 0.25, 0.25, 0.0)
 _EXPONENT_MAX = 700.0  # its exponential is still a float
 _LOWEST = 1.0 / (1.0 + math.exp(LOGIT_MAX))
 _HIGHEST = 1.0 - _LOWEST
-_SLOPE_MIN, _SLOPE_MAX, _SHIFT_MAX = 0.05, 50.0, 20.0  # a calibrator never turns the order of scores around
 
 
 class CalibratorSettings(RoomSettings):
     """How fast the calibration follows, and how firmly it holds to "as the model says"."""
 
-    decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting per example of a tier
+    decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting per example of a tier, of the line that follows
+    slow_decay: float = Field(default=0.99995, gt=0, lt=1)  # and of the one that remembers
     block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
     shape_decay: float = Field(default=0.99995, gt=0, lt=1)  # of what a line cannot put right, per example
     shape_prior: PositiveFloat = 10.0  # outcomes at each knot that all is right as it is
-    trust_discount: float = Field(default=0.9999, gt=0, lt=1)  # of the losses by which corrections are weighed
+    trust_discount: float = Field(default=0.99999, gt=0, lt=1)  # what an example leaves of the weights of corrections
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
     base_rate: float = Field(default=0.02, gt=0, lt=1)  # of all outcomes together, before any example
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
@@ -136,93 +142,22 @@ def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
     return BaseRate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
 
 
-class _Line:
-    """slope * (logit - centre) + centre + shift, by Newton steps on the decayed logistic loss with a fading-in prior.
-
-    Recursive form of Platt (1999): with precision P and prior (P0, theta0), examples (x = (logit - centre, 1), y) do
-        P <- (1 - f) P + f P0 + sum p (1 - p) x x',
-        theta <- theta + P^-1 (sum (y - p) x - f P0 (theta - theta0)),
-    where f = max(1 - decay, youth / (youth + rows)), for each row: a young model changes, what it said at first soon
-    means little.
-
-    The centre is the decayed mean of the logits. Around 0 instead, where no logit of a rare class lies, slope and shift
-    are so correlated that the first positives throw the probabilities up several times over (seen on the simulated shop
-    with labels half an hour late: mean probability over rate 2.4 in a stretch of 12,000 rows). The prior of the slope
-    is worth less where the logits hardly differ, in proportion to their variance: a hinge margin may have to be
-    stretched tenfold, which the data could never prove against a prior made for log odds (seen: ECE .36 of the rate).
-    """
-
-    __slots__ = (
-        "fade", "h00", "h01", "h11", "moments", "rows", "shift", "shift_precision", "slope", "slope_precision", "youth",
-    )  # fmt: skip
-
-    def __init__(self, settings: CalibratorSettings, centre: float) -> None:
-        self.moments = Moments(centre)
-        self.fade = 1.0 - settings.decay
-        self.youth = settings.youth
-        self.rows = 0
-        self.slope_precision = settings.slope_precision
-        self.shift_precision = settings.shift_precision
-        self.slope, self.shift = 1.0, 0.0
-        self.h00, self.h01, self.h11 = settings.slope_precision, 0.0, settings.shift_precision
-
-    @property
-    def intercept(self) -> float:
-        """The map is slope * logit + intercept."""
-        return self.shift + self.moments.mean * (1.0 - self.slope)
-
-    def learn_many(self, logits: Floats, outcome: npt.NDArray[np.bool_]) -> None:
-        """One Newton step on n examples at once."""
-        self.rows += len(logits)
-        decay = (1.0 - max(self.fade, self.youth / (self.youth + self.rows))) ** len(logits)
-        self._move(logits, decay)
-        centre = self.moments.mean
-        x = logits - centre
-        p = _sigmoid(self.slope * x + (centre + self.shift))
-        w = p * (1.0 - p)
-        wx = w * x
-        pull0 = (1.0 - decay) * self.slope_precision * min(self.moments.variance, 1.0)
-        pull1 = (1.0 - decay) * self.shift_precision
-        h00 = self.h00 = decay * self.h00 + pull0 + float(wx @ x)
-        h01 = self.h01 = decay * self.h01 + float(wx.sum())
-        h11 = self.h11 = decay * self.h11 + pull1 + float(w.sum())
-        error = outcome - p
-        g0 = float(error @ x) - pull0 * (self.slope - 1.0)
-        g1 = float(error.sum()) - pull1 * self.shift
-        determinant = h00 * h11 - h01 * h01
-        slope = self.slope + (h11 * g0 - h01 * g1) / determinant
-        shift = self.shift + (h00 * g1 - h01 * g0) / determinant
-        self.slope = min(max(slope, _SLOPE_MIN), _SLOPE_MAX)
-        self.shift = min(max(shift, -_SHIFT_MAX), _SHIFT_MAX)
-
-    def _move(self, logits: Floats, decay: float) -> None:
-        """To a new centre; the line stays where it is."""
-        before = self.moments.mean
-        self.moments.observe(logits, decay)
-        moved = self.moments.mean - before
-        self.shift += (self.slope - 1.0) * moved
-        self.h00 += moved * (moved * self.h11 - 2.0 * self.h01)
-        self.h01 -= moved * self.h11
-
-    def state(self) -> list[float]:
-        return [self.slope, self.shift, self.h00, self.h01, self.h11, self.rows, *self.moments.state()]
-
-
-# By tier: slope and intercept, weights of the model's own word and of the shape, and what the shape adds.
-_OfTiers = list[tuple[float, float, float, float, Callable[[float], float]]]
+# By tier: slope and intercept of all together, those of what is bent, the weight of the shape, and what it adds.
+_OfTiers = list[tuple[float, float, float, float, float, Callable[[float], float]]]
 
 
 class Calibrator:
     """Recursive calibration on real examples as they were scored: a line per tier, straightened, as far as trusted.
 
     Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1. What is served
-    is the weighted mean of three log odds: as the model says, on the line, straightened; every map is monotone.
+    is the weighted mean of several log odds: as the model says, on a line that follows and on one that remembers, this
+    one straightened, and the rate whatever the row; every map is monotone.
     Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
     where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.
 
     >>> calibrator = Calibrator(CalibratorSettings())
-    >>> calibrator.apply(np.array([[0.0], [np.nan]]), tiers=bytes([0, 1])).tolist()
-    [[0.5], [0.02]]
+    >>> calibrator.apply(np.array([[0.0], [np.nan]]), tiers=bytes([0, 1])).round(3).tolist()
+    [[0.125], [0.02]]
     """
 
     def __init__(self, settings: CalibratorSettings, classes: int = 2, base_rate: BaseRate | None = None) -> None:
@@ -230,14 +165,19 @@ class Calibrator:
         rate = settings.base_rate / (classes - 1)
         rates = [rate] if classes == 2 else [1.0 - settings.base_rate, *[rate] * (classes - 1)]
         centres = [math.log(r / (1.0 - r)) for r in rates]
-        self._lines = [[_Line(settings, centre) for centre in centres] for _ in TIERS]
+        precisions = (settings.slope_precision, settings.shift_precision, settings.youth)
+        self._quick, self._slow = (
+            [[Line(centre, decay, *precisions) for centre in centres] for _ in TIERS]
+            for decay in (settings.decay, settings.slow_decay)
+        )
         # The shape is the model's, whatever the tier; whether it helps is not.
         self._shapes = [
             Straightener(centre, settings.shape_decay, settings.shape_prior, settings.youth) for centre in centres
         ]
-        self._trusts = [[Trust(3, settings.trust_discount) for _ in centres] for _ in TIERS]
+        self._trusts = [[Trust(FIRST_TRUST, LATER_TRUST, settings.trust_discount) for _ in centres] for _ in TIERS]
         self._rate = base_rate or make_base_rate(settings, classes)
         self._observes = base_rate is None
+        self._flat = self._logits_of_rates()  # as the rates were when rows were folded in last
         self._block_rows = settings.block_rows
         self._waiting: list[tuple[Floats, bytes, Sequence[int]]] = []
         self._waiting_rows = 0
@@ -256,10 +196,10 @@ class Calibrator:
             return self._apply_to_one(logits, tiers[0])
         if self._table is None:
             self._table = self._tabulated()
-        slope, intercept, raw, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
+        slope, intercept, bent_slope, bent_intercept, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
         columns = self._columns(logits)
-        lined = slope * columns + intercept
-        served = lined + raw * (columns - lined)
+        served = slope * columns + intercept
+        lined = bent_slope * columns + bent_intercept
         for i, shape in enumerate(self._shapes):
             served[:, i] += bent[:, i] * shape.shift(lined[:, i])
         found = _sigmoid(served)
@@ -276,20 +216,30 @@ class Calibrator:
         if self._floats is None:
             table, curve = self._tabulated()[:, :, 0].T.tolist(), self._shapes[0].curve()
             self._floats = [(*numbers, curve) for numbers in table]
-        slope, intercept, raw, bent, curve = self._floats[tier]
-        lined = slope * logit + intercept
-        served = lined + raw * (logit - lined) + bent * curve(lined)
-        return probability_of_one(served)
+        slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
+        return probability_of_one(slope * logit + intercept + bent * curve(bent_slope * logit + bent_intercept))
 
     def _tabulated(self) -> Floats:
-        """(4, tiers, maps): slope and intercept, and the weights of the model's own word and of the shape."""
-        return np.array(
-            [
-                [[line.slope for line in lines] for lines in self._lines],
-                [[line.intercept for line in lines] for lines in self._lines],
-                *([[trust.weights[i] for trust in trusts] for trusts in self._trusts] for i in (0, 2)),
-            ]
+        """(5, tiers, maps): slope and intercept of all versions together, of the bent one, and the weight of its bend.
+
+        The mean of lines is a line.
+        """
+        weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
+        raw, quick, slow, bent, flat = np.moveaxis(weights, 2, 0)
+        (quick_slope, slow_slope), (quick_intercept, slow_intercept) = (
+            np.array(
+                [[[getattr(line, name) for line in lines] for lines in each] for each in (self._quick, self._slow)]
+            )
+            for name in ("slope", "intercept")
         )
+        slope = raw + quick * quick_slope + (slow + bent) * slow_slope
+        intercept = quick * quick_intercept + (slow + bent) * slow_intercept + flat * self._flat
+        return np.stack([slope, intercept, slow_slope, slow_intercept, bent])
+
+    def _logits_of_rates(self) -> Floats:
+        """Log odds of each map's class whatever the row, (maps,)."""
+        rates = np.array(self._rate.rates)
+        return logits(rates if self.classes == 2 else np.append(max(1.0 - rates.sum(), 0.0), rates))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what follows from the rest."""
@@ -331,24 +281,28 @@ class Calibrator:
         if known.any():
             for i in range(columns.shape[1]):
                 self._learn_map(i, columns[known, i], at[known], outcomes[known] == (i if self.classes > 2 else 1))
+        self._flat = self._logits_of_rates()
 
     def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
-        """The three versions are weighed as they are before they learn these rows."""
-        lined = np.empty_like(logits)
+        """The versions are weighed as they are before they learn these rows."""
+        quick, slow = np.empty_like(logits), np.empty_like(logits)
         places = [(tier, tiers == tier) for tier in range(len(TIERS))]
         places = [(tier, mine) for tier, mine in places if mine.any()]
         for tier, mine in places:
-            line = self._lines[tier][i]
-            lined[mine] = line.slope * logits[mine] + line.intercept
-        versions = np.stack([logits, lined, lined + self._shapes[i].shift(lined)])
-        self._shapes[i].learn(lined, outcomes)
+            for lined, lines in ((quick, self._quick), (slow, self._slow)):
+                line = lines[tier][i]
+                lined[mine] = line.slope * logits[mine] + line.intercept
+        bent = slow + self._shapes[i].shift(slow)
+        versions = np.stack([logits, quick, slow, bent, np.full(len(logits), self._flat[i])])
+        self._shapes[i].learn(slow, outcomes)
         for tier, mine in places:
             self._trusts[tier][i].learn(versions[:, mine], outcomes[mine])
-            self._lines[tier][i].learn_many(logits[mine], outcomes[mine])
+            for lines in (self._quick, self._slow):
+                lines[tier][i].learn_many(logits[mine], outcomes[mine])
 
     def parameters(self) -> list[list[tuple[float, float]]]:
-        """By tier and map: slope and intercept of the line."""
-        return [[(line.slope, line.intercept) for line in lines] for lines in self._lines]
+        """By tier and map: slope and intercept of the line that follows."""
+        return [[(line.slope, line.intercept) for line in lines] for lines in self._quick]
 
     def base_rates(self) -> list[float]:
         """Decayed share of each class 1..C-1."""
@@ -358,7 +312,8 @@ class Calibrator:
         """All parameters and rates."""
         waiting = [list(each) for each in self._waiting]
         return [
-            self._rate.state(), [[line.state() for line in lines] for lines in self._lines],
+            self._rate.state(),
+            [[[line.state() for line in lines] for lines in each] for each in (self._quick, self._slow)],
             [shape.state() for shape in self._shapes],
-            [[trust.state() for trust in trusts] for trusts in self._trusts], waiting,
+            [[trust.state() for trust in trusts] for trusts in self._trusts], self._flat, waiting,
         ]  # fmt: skip

@@ -31,8 +31,8 @@ OTHERS = [
 STRATEGIES = [*OVER, *OTHERS]
 # All copies fall on the few rare rows in danger, so at 1 % the bound on copies of a row cuts far below the target.
 IN_DANGER = ["borderline_smote", "borderline_smote_2", "borderline_under"]
-# What they look at is a decayed mean or a thousand latest scores, which follow a jump more slowly than the rates do.
-SLOWER = {"neighbour_under": 0.08, "smote_enn": 0.08, "near_miss": 0.08}
+# What they look at is a decayed mean, which follows a jump more slowly than the rates do.
+SLOWER = {"neighbour_under": 0.08, "smote_enn": 0.08}
 JUMPS = [(LOW, HIGH), (HIGH, LOW)]
 CASES = [*((name, *jump) for name in STRATEGIES for jump in JUMPS), *((name, *JUMPS[0]) for name in IN_DANGER)]
 

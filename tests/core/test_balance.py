@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 
 import numpy as np
@@ -13,6 +14,7 @@ from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.balance.distances import scale_of, squared_distances
 from stream_balance.core.balance.neighbours import Interpolator
 from stream_balance.core.balance.reference import Reference
+from stream_balance.core.balance.under import PATIENCE
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Columns, Samples
 from stream_balance.core.window import Window, WindowSettings
@@ -157,3 +159,29 @@ def test_weights_reach_the_models_that_honour_them_and_copies_the_others() -> No
             assert samples.weights is None
             copies = [times for times, label in zip(samples.times, samples.labels, strict=True) if label]
             assert sum(copies) == 100
+
+
+@pytest.mark.parametrize("moving", [-0.05, 0.0, 0.05])
+def test_near_miss_keeps_as_many_as_asked_for_wherever_the_rows_go(moving: float) -> None:
+    """Farther from the rare rows with each search, or nearer, so that no row lies where those before it lay."""
+    search, rate = 10, 0.1
+    rng = np.random.default_rng(8)
+    rates = Rates(RateSettings(), classes=2)
+    strategy = make_strategy(BalanceSettings(strategy="near_miss", target_share=0.5), rates)
+    window, columns, chance = Window(WindowSettings()), Columns(), Random(8)
+    columns.add("x")
+    asked = kept = 0.0
+    for turn in range(1_000):
+        labels = [int(each) for each in rng.random(search) < rate]
+        away = 100.0 + moving * turn
+        rows = np.array([[rng.normal() + (0.0 if label else away)] for label in labels])
+        if turn >= 100:  # there are rare rows
+            samples = strategy.draw(make_arrivals(rows, labels), window, columns, chance)
+            kept += samples.labels.count(0) if samples is not None else 0
+            asked += strategy.multipliers()[0] * labels.count(0)
+        rates.observe_many(labels)
+        for row, label in zip(rows, labels, strict=True):
+            window.add(row, label, 0, turn)
+    share = strategy.multipliers()[0]
+    assert asked > 500
+    assert -search - PATIENCE * math.log(2 * share * 1_000) <= asked - kept <= search + PATIENCE * math.log(1 / share)

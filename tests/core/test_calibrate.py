@@ -240,3 +240,25 @@ def test_pickled_parts_go_on_as_before() -> None:
             calibrator.learn_many(np.linspace(-3, 1, 12)[:, None], bytes(12), labels)
             threshold.observe(np.linspace(0, 1, 12)[:, None], labels, bytes(12))
     assert [repr(part.digest_state()) for part in parts] == [repr(part.digest_state()) for part in others]
+
+
+def test_before_any_outcome_a_word_between_yes_and_no_is_taken_for_the_rate_rather() -> None:
+    calibrator = Calibrator(CalibratorSettings())
+    assert calibrator.apply(np.zeros((1, 1)), bytes(1))[0, 0] < 0.15
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 2, size=256)
+    calibrator = taught(truth, drawn(rng, truth))
+    assert calibrator.apply(np.zeros((1, 1)), bytes(1))[0, 0] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_at_one_percent_a_slope_that_is_too_steep_is_put_right(seed: int) -> None:
+    """Two thousand rows hold twenty outcomes, and their line is half the prior's: the deciles were 15 % off."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(-5.2, 1.0, size=100_000)
+    said = 1.25 * (truth + 5.2) - 5.2
+    labels = drawn(rng, truth)
+    calibrator = taught(said[:60_000], labels[:60_000])
+    asked = np.argsort(truth)[-10_000:]  # the decile with most outcomes
+    served = calibrator.apply(said[asked, None], bytes(len(asked)))[:, 0]
+    assert served.mean() == pytest.approx(sigmoid(truth[asked]).mean(), rel=0.12)

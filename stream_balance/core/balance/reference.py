@@ -41,6 +41,7 @@ class Reference:
         self._all_present = bool(present.all())
         self._spacing: Floats = np.full(len(labels), np.nan)  # NaN = not asked for yet
         self._classes: dict[int, Reference | None] = {}
+        self.measured: Floats | None = None  # whatever is measured once of all `rows`, by whom it is for
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,7 +111,7 @@ class Reference:
                     self._squares[mine],
                     self._present[mine],
                 )
-                part._spacing, part._classes = np.full(len(mine), np.nan), {}
+                part._spacing, part._classes, part.measured = np.full(len(mine), np.nan), {}, None
             self._classes[label] = part
         return self._classes[label]
 

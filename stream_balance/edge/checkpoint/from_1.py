@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -18,15 +19,24 @@ from pydantic import BaseModel
 from stream_balance.core.arm import MARKS_MAX, Arm
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
-from stream_balance.core.calibrate import Calibrator
+from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
 from stream_balance.core.drift import Change
 from stream_balance.core.lineup import NONE
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
+from stream_balance.core.straighten import Trust
 from stream_balance.core.window import Window
 from stream_balance.edge.checkpoint.layout import attributes, is_of_core
 from stream_balance.errors import SettingsError
+
+
+class FormerTrust:
+    """What weighed three versions then: the model's word, a line, the line straightened."""
+
+    weights: Floats
+    _discount: float
 
 
 def migrate(state: Any) -> Any:
@@ -143,6 +153,25 @@ def _one_base_rate(panel: Any) -> Any:
     return calibrators[0]._rate
 
 
+def _calibrator(calibrator: Any) -> None:
+    """The line that remembers begins as the one there was, and shares its weight; the rate begins without any."""
+    if not hasattr(calibrator, "_lines"):
+        return
+    calibrator._quick, calibrator._slow = calibrator._lines, deepcopy(calibrator._lines)
+    del calibrator._lines
+    for lines in calibrator._slow:
+        for line in lines:
+            line.fade = 1.0 - CalibratorSettings().slow_decay
+    calibrator._trusts = [[_trust(each) for each in trusts] for trusts in calibrator._trusts]
+    calibrator._flat = calibrator._logits_of_rates()
+
+
+def _trust(former: FormerTrust) -> Trust:
+    found, (raw, line, bent) = Trust(FIRST_TRUST, LATER_TRUST, former._discount), former.weights.tolist()
+    found.weights = np.array([raw, line / 2, line / 2, bent, 0.0])
+    return found
+
+
 def _retrain(retrain: Any) -> None:
     if retrain.requests:
         raise SettingsError(
@@ -153,6 +182,7 @@ def _retrain(retrain: Any) -> None:
 
 _CHANGES: dict[type, Callable[[Any], None]] = {
     Arm: _arm,
+    Calibrator: _calibrator,
     ReplayMLP: _replay_mlp,
     WindowBooster: _window_booster,
     Mixture: _mixture,

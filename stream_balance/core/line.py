@@ -1,0 +1,88 @@
+"""Line: what a straight line through log odds can put right. In: log odds and outcomes of real rows. Out: slope, shift.
+
+Recursive, one Newton step for many rows, with a prior that it is right as it is; it forgets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_balance.core.records import Floats
+from stream_balance.core.straighten import Moments
+
+_SLOPE_MIN, _SLOPE_MAX, _SHIFT_MAX = 0.05, 50.0, 20.0  # a calibrator never turns the order of scores around
+
+
+class Line:
+    """slope * (logit - centre) + centre + shift, by Newton steps on the decayed logistic loss with a fading-in prior.
+
+    Recursive form of Platt (1999): with precision P and prior (P0, theta0), examples (x = (logit - centre, 1), y) do
+        P <- (1 - f) P + f P0 + sum p (1 - p) x x',
+        theta <- theta + P^-1 (sum (y - p) x - f P0 (theta - theta0)),
+    where f = max(1 - decay, youth / (youth + rows)), for each row: a young model changes, what it said at first soon
+    means little.
+
+    The centre is the decayed mean of the logits. Around 0 instead, where no logit of a rare class lies, slope and shift
+    are so correlated that the first positives throw the probabilities up several times over (seen on the simulated shop
+    with labels half an hour late: mean probability over rate 2.4 in a stretch of 12,000 rows). The prior of the slope
+    is worth less where the logits hardly differ, in proportion to their variance: a hinge margin may have to be
+    stretched tenfold, which the data could never prove against a prior made for log odds (seen: ECE .36 of the rate).
+    """
+
+    __slots__ = (
+        "fade", "h00", "h01", "h11", "moments", "rows", "shift", "shift_precision", "slope", "slope_precision", "youth",
+    )  # fmt: skip
+
+    def __init__(
+        self, centre: float, decay: float, slope_precision: float, shift_precision: float, youth: float
+    ) -> None:
+        self.moments = Moments(centre)
+        self.fade = 1.0 - decay
+        self.youth = youth
+        self.rows = 0
+        self.slope_precision = slope_precision
+        self.shift_precision = shift_precision
+        self.slope, self.shift = 1.0, 0.0
+        self.h00, self.h01, self.h11 = slope_precision, 0.0, shift_precision
+
+    @property
+    def intercept(self) -> float:
+        """The map is slope * logit + intercept."""
+        return self.shift + self.moments.mean * (1.0 - self.slope)
+
+    def learn_many(self, logits: Floats, outcome: npt.NDArray[np.bool_]) -> None:
+        """One Newton step on n examples at once."""
+        self.rows += len(logits)
+        decay = (1.0 - max(self.fade, self.youth / (self.youth + self.rows))) ** len(logits)
+        self._move(logits, decay)
+        centre = self.moments.mean
+        x = logits - centre
+        p = 1.0 / (1.0 + np.exp(-(self.slope * x + (centre + self.shift))))
+        w = p * (1.0 - p)
+        wx = w * x
+        pull0 = (1.0 - decay) * self.slope_precision * min(self.moments.variance, 1.0)
+        pull1 = (1.0 - decay) * self.shift_precision
+        h00 = self.h00 = decay * self.h00 + pull0 + float(wx @ x)
+        h01 = self.h01 = decay * self.h01 + float(wx.sum())
+        h11 = self.h11 = decay * self.h11 + pull1 + float(w.sum())
+        error = outcome - p
+        g0 = float(error @ x) - pull0 * (self.slope - 1.0)
+        g1 = float(error.sum()) - pull1 * self.shift
+        determinant = h00 * h11 - h01 * h01
+        slope = self.slope + (h11 * g0 - h01 * g1) / determinant
+        shift = self.shift + (h00 * g1 - h01 * g0) / determinant
+        self.slope = min(max(slope, _SLOPE_MIN), _SLOPE_MAX)
+        self.shift = min(max(shift, -_SHIFT_MAX), _SHIFT_MAX)
+
+    def _move(self, logits: Floats, decay: float) -> None:
+        """To a new centre; the line stays where it is."""
+        before = self.moments.mean
+        self.moments.observe(logits, decay)
+        moved = self.moments.mean - before
+        self.shift += (self.slope - 1.0) * moved
+        self.h00 += moved * (moved * self.h11 - 2.0 * self.h01)
+        self.h01 -= moved * self.h11
+
+    def state(self) -> list[float]:
+        return [self.slope, self.shift, self.h00, self.h01, self.h11, self.rows, *self.moments.state()]
