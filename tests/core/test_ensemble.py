@@ -9,7 +9,7 @@ import pytest
 
 from stream_balance.core.arms import make_model
 from stream_balance.core.arms.window_booster import WindowBooster
-from stream_balance.core.ensemble import BLOCK_ROWS, Ensemble
+from stream_balance.core.ensemble import BLOCK_ROWS, TAUGHT_ROWS, Ensemble
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.metrics_math import average_precision
 from stream_balance.core.pipeline import Pipeline, row_as_search
@@ -61,14 +61,28 @@ def test_a_copy_goes_on_alike() -> None:
 
 
 def test_each_arm_learns_what_it_would_learn_alone() -> None:
+    """Of the same rows, as many of them together."""
     rows, labels = rows_of(600, 4)
     ensemble, columns = Ensemble(seed=5), columns_of()
+    blocks: list[Samples] = []
+    learn = ensemble.models[0].learn
+
+    def noted(samples: Samples, columns: Columns) -> None:
+        blocks.append(samples)
+        learn(samples, columns)
+
+    ensemble.models[0].learn = noted  # type: ignore[method-assign]
     taught(ensemble, rows, labels)
     assert all(ensemble.mixture.running)
+    assert [len(each) for each in (blocks[0], blocks[-1])] == [1, TAUGHT_ROWS]
+    learned = np.concatenate([each.rows for each in blocks])
+    assert 600 - TAUGHT_ROWS < len(learned) <= 600
+    np.testing.assert_array_equal(learned, rows[: len(learned)])
+    assert [label for each in blocks for label in each.labels] == labels[: len(learned)]
     alone = [make_model(pair.model, 2, 5, one_vs_rest=True) for pair in DEFAULT_ARMS]
-    for row, label in zip(rows, labels, strict=True):
+    for block in blocks:
         for model in alone:
-            model.learn(Samples.of(row, label), columns)
+            model.learn(block, columns)
     for mine, other in zip(ensemble.models, alone, strict=True):
         assert pickle.dumps(mine.digest_state()) == pickle.dumps(other.digest_state())
 
@@ -101,7 +115,7 @@ def test_after_a_change_that_hurts_the_older_rows_go(forgets: bool) -> None:
     assert isinstance(booster, WindowBooster)
     booster._settle()
     kept = int(booster._current.sum())
-    assert 400 <= kept < 1_000 if forgets else kept == 1_600
+    assert 400 - TAUGHT_ROWS < kept < 1_000 if forgets else 1_600 - TAUGHT_ROWS < kept <= 1_600
 
 
 def test_an_arm_forgets_as_many_rows_as_it_has_learned_since_the_change() -> None:
@@ -112,10 +126,10 @@ def test_an_arm_forgets_as_many_rows_as_it_has_learned_since_the_change() -> Non
     network = ensemble.models[1]
     network.forget = lambda latest, keep_min: asked.append(latest)  # type: ignore[attr-defined]
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        ensemble.mixture.running[1] = i % 2 == 0
+        ensemble.mixture.running[1] = i // BLOCK_ROWS % 2 == 0
         ensemble.learn(Samples.of(row, label), columns)
     ensemble._forget(4 * BLOCK_ROWS)
-    assert asked == [2 * BLOCK_ROWS]
+    assert asked == [pytest.approx(2 * BLOCK_ROWS, abs=TAUGHT_ROWS)]
 
 
 def test_rows_learned_together_were_all_scored_before_the_first() -> None:

@@ -1,7 +1,7 @@
 """Replay network: small neural classifiers that learn from the windows of recent rows, not from the arriving row alone.
 
 Each class keeps its latest rows: the common one few, so that it is current, a rare one as many as there are worth
-having. At every second arrival each network takes one Adam step on rows drawn from them, a rare class with at least a
+having. At every fourth arrival each network takes one Adam step on rows drawn from them, a rare class with at least a
 share that can be moved. The networks learn under the log odds of the batch as an offset, so that they say the logarithm
 of the likelihood ratio, however the batch is mixed; what is served adds the log odds of the current rate (Elkan, "The
 foundations of cost-sensitive learning", 2001, theorem 2). Several networks, apart by their first weights and their
@@ -24,13 +24,13 @@ from stream_balance.core.records import Columns, Floats, Samples
 NETWORKS = 3
 HIDDEN = 64
 BATCH_ROWS = 32
-EVERY = 2  # arrivals a step
+EVERY = 4  # arrivals a step
 RARE_SHARE = 0.3  # of all rare classes together in a batch; or their own, where that is more
 RARE_SHARE_TARGET = 0.2  # the target share that this stands for: another one moves its odds as far
 RARE_ROWS = 100  # the latest of a rare class that are drawn from
 COMMON_ROWS = 1_500  # of the commonest class; a class in between has as many as came along with these
 MADE_SHARE = 0.5  # of a class's draws, from its made rows, if there are any
-RATE = 2e-3
+RATE = 3e-3
 MADE = 1  # the kind of row that was not observed
 _PLAN_ROWS = 64  # the draw's plan follows the shares once in so many rows
 
@@ -94,7 +94,7 @@ class ReplayMLP(Learner):
         return 1.0 - self._planned[0] / BATCH_ROWS if any(self._planned) and self._rare_share else None
 
     def learn_rows(self, samples: Samples, columns: Columns) -> None:
-        """Remember the rows; after every second one all networks take a step."""
+        """Remember the rows; after every fourth one all networks take a step."""
         self.encoder.learn(samples.rows, columns)
         if self.encoder.width > self.networks.width:
             self._widen(self.encoder.width)

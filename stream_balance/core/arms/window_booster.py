@@ -1,8 +1,8 @@
 """Window booster: gradient-boosted trees, fitted anew on the latest rows. In: samples. Out: scores; requests to fit.
 
-A fit is asked for after `every` rows, more often at first, and its trees serve from a fixed number of rows later on,
-however long the fit took: a replay comes to the same scores, and so does a fit in process. Who runs the fit is handed
-in (`Fits`); the request is complete, so that whoever restores the state can ask again.
+A fit is asked for after `every` rows, more often as long as the window is not full, and its trees serve from a fixed
+number of rows later on, however long the fit took: a replay comes to the same scores, and so does a fit in process. Who
+runs the fit is handed in (`Fits`); the request is complete, so that whoever restores the state can ask again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from stream_balance.core.arrays import pack, unpack
 from stream_balance.core.records import Columns, Floats, Samples, fitted
 
 WINDOW_ROWS = 8_000
-EVERY = 1_000
+EVERY = 2_000  # a quarter of the window is new by then
 ENTER_AFTER = 500
-FIRST = 125  # rows before the first fit; the next ones after twice as many each, until `every` is reached
+FIRST = 125  # rows before the first fit; the next ones after twice as many each
+OFTEN = 1_000  # so many rows, or as the fourth part of those there are is more, from one fit to the next, up to `every`
+FRESH = 4
 SOON = 8  # a fit on n rows enters after n / 8 more, at most `enter_after`: small ones take less time
 ITERATIONS, LEAVES, RATE = 60, 15, 0.1
 KIND = "booster"
@@ -155,7 +157,7 @@ class WindowBooster(Learner):
         if content is not None:
             self.request = FitRequest(content, self.learned + after)
             self._ticket = self._fits.submit(KIND, content)
-        self._next += min(rows, self._every)
+        self._next += min(rows, max(OFTEN, rows // FRESH), self._every)
 
     def forget(self, latest: int, keep_min: int) -> None:
         """Older rows are not fitted on any more, and fits come as often as they did at first."""
