@@ -63,6 +63,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.arms",
         "stream_balance.core.calibrate",
         "stream_balance.core.drift",
+        "stream_balance.core.gather",
         "stream_balance.core.lineup",
         "stream_balance.core.mixture",
         "stream_balance.core.said",

@@ -234,8 +234,8 @@ def test_a_class_that_left_the_window_has_no_probability() -> None:
 
 
 def test_a_window_that_enters_after_the_next_request_is_refused() -> None:
-    with pytest.raises(ValueError, match="enter_after is 1000"):
-        WindowBooster(enter_after=1_000)
+    with pytest.raises(ValueError, match="enter_after is 2000"):
+        WindowBooster(enter_after=2_000)
 
 
 def test_probabilities_of_three_classes_sum_to_less_than_one() -> None:
