@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream_balance.core.arms.linear import Linear
-from stream_balance.core.arms.replay_mlp import BATCH_ROWS, ReplayMLP
+from stream_balance.core.arms.replay_mlp import BATCH_ROWS, EVERY, ReplayMLP
 from stream_balance.core.arms.tail import TailLinear, TailReplayMLP
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Columns, Samples
@@ -69,7 +69,7 @@ def test_half_of_the_observed_rows_in_a_batch_are_of_the_tail() -> None:
     alone = TailReplayMLP()
     rows = np.random.default_rng(0).normal(size=(40, 1))
     alone.learn(Samples(rows, [0, 1] * 20, bytes(40), [1] * 40, [(0.0,)] * 40), COLUMNS)  # without tiers: all head
-    assert alone.networks.steps == 20
+    assert alone.networks.steps == 40 // EVERY
 
 
 def test_beside_other_arms_they_say_nothing_of_the_head() -> None:
