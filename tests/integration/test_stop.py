@@ -94,7 +94,7 @@ def test_asked_to_stop_before_a_broker_was_found_it_leaves(
 ) -> None:
     proxied[1].turn(fault)
     with Service(kafka, tmp_path / "state", *quick()) as service:
-        service.hear("begins afresh")
+        service.hear("waiting for the broker")
         service.signal(signal.SIGTERM)
         assert service.end(LEAVES_S) == 0, service.words
         assert "before the broker was found" in service.words
