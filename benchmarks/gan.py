@@ -33,7 +33,7 @@ from river import forest, linear_model, optim, preprocessing
 
 from stream_balance.core.records import Floats
 from stream_balance.core.synthesis import NO_WEIGHTS, PrivacySettings, RecipeSettings, TrainingSet
-from stream_balance.gan.makers import Start, make_by_copula, make_by_gan
+from stream_balance.gan.makers import Start, make_by_copula, make_by_gan, make_by_trees
 from stream_balance.gan.private_maker import has_opacus, independent, make_privately, start_privately
 from stream_balance.gan.quality import c2st, coverage, dcr_share, encoded
 from stream_balance.gan.shadow import Learner, booster, weighted_precision
@@ -43,7 +43,20 @@ SHARE = 0.2
 OTHERS = 4_000
 TEST_OTHERS = 6_000
 MOVED = 0.2
-MAKERS = ("none", "random_under", "fresh", "copies", "smote_nc", "copula", "cold", "warm", "noisy", "private", "ctgan")
+MAKERS = (
+    "none",
+    "random_under",
+    "fresh",
+    "copies",
+    "smote_nc",
+    "copula",
+    "trees",
+    "cold",
+    "warm",
+    "noisy",
+    "private",
+    "ctgan",
+)
 HEADS = ("cpu_s", "peak_mb", "c2st", "coverage", "dcr", "tstr", "tstr_2000", "logistic", "forest", "booster")
 
 
@@ -135,6 +148,8 @@ def make(
         made = smote(window, nominal, count, seed)
     elif maker == "copula":
         made = make_by_copula(Start.of(window, nominal, weights, settings), window, count, seed).rows
+    elif maker == "trees":
+        made = make_by_trees(Start.of(window, nominal, weights, settings), window, count, seed).rows
     elif maker in {"noisy", "private"}:
         made = privately(maker, window, others, nominal, count, seed)
     elif maker == "ctgan":

@@ -128,8 +128,11 @@ def _watch(service: subprocess.Popen[bytes], log: Path, impressions: int, steps:
     while len(memory) < steps:
         time.sleep(LOOK_S)
         assert service.poll() is None, log.read_text()[-2000:]
-        now = figures(url)
         looks.append(resident_mb(service.pid))
+        try:
+            now = figures(url)
+        except OSError:  # too busy to say
+            continue
         if now["examples_in_total"] < (len(memory) + 1) * impressions / steps - HELD_BACK:
             continue
         speed, began = impressions / steps / (time.monotonic() - began), time.monotonic()

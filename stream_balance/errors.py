@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class StreamBalanceError(Exception):
     """Base of every error that is shown to a person as one message, never as a traceback."""
@@ -30,3 +32,8 @@ class BadRecord(StreamBalanceError):  # noqa: N818  # the design's word; not a f
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def to_keep(self) -> Self:
+        """Itself without the frames that it came through: they hold whole batches of records, in a ring with it."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self

@@ -147,7 +147,9 @@ class Session:
         self.meter = Meter()
         self.telemetry = Telemetry()
         if pipeline.retrain is not None and not makes_gan_rows():
-            self.log.warning("no torch", so="a copula makes the generated rows", do="pip install 'stream-balance[gan]'")
+            self.log.warning(
+                "no torch", so="trees and a copula make the generated rows", do="pip install 'stream-balance[gan]'"
+            )
         self._watch = Watch()
         self._turn = Turn(settings.http.aside_s)
         self._latest: deque[Scored] = deque(maxlen=LATEST_SEARCHES)

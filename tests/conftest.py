@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from stream_balance.simulation.shop import generate
+# Before numpy and torch are loaded, here and in what tests start: threads of several processes that wait for each other
+# on the same cores make a training of five seconds one of ten minutes.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
+from stream_balance.simulation.shop import generate  # noqa: E402  # loads numpy
 
 # One arm learns ten times as fast as the default ones; the tests of those name them.
 os.environ["STREAM_BALANCE__BALANCE__STRATEGY"] = "smote_under"

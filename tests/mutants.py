@@ -91,6 +91,8 @@ MUTANTS = (
            "self._store.write(header, snapshot.state)",
            'self._store.write(header, __import__("copy").deepcopy(snapshot.state))',
            "tests/edge/test_checkpoint_cost.py"),
+    Mutant("a bad record keeps the batch that it came in", EDGE + "kafka/decode.py", "bad.to_keep()", "bad",
+           "tests/edge/test_kept_frames.py"),
     Mutant("a segment begins with a difference to the one before", CHECKPOINT + "journal.py",
            "        self._number = number\n        self._last = {}\n", "        self._number = number\n", KEEPER),
     Mutant("a new life writes over the journal of the last", CHECKPOINT + "keeper.py",

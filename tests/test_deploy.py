@@ -78,6 +78,13 @@ def test_images_are_pinned_or_built_here() -> None:
             assert re.fullmatch(r"[\w/-]+:v?\d+\.\d+\.\d+", service["image"]), name
 
 
+def test_no_two_services_build_one_image() -> None:
+    """Compose builds them at once; the second to give its result that name can fail."""
+    built = [service["image"] for service in SERVICES.values() if "build" in service]
+    assert len(built) == 2
+    assert len(set(built)) == 2
+
+
 def test_what_is_mounted_and_depended_on_exists() -> None:
     volumes = compose()["volumes"]
     for name, service in SERVICES.items():

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+from stream_balance.commands.run import known_to
+from stream_balance.edge.board import Board
+from stream_balance.edge.log import make_log
+from stream_balance.edge.log_settings import LogSettings
+
+
+def test_a_start_that_waits_for_the_broker_is_no_stalled_loop() -> None:
+    clock = iter(range(0, 1000, 20))
+    told = io.StringIO()
+    slept: list[float] = []
+    board = Board(stall_s=30, now=lambda: next(clock))
+    wait = known_to(board, make_log(LogSettings(), told), "kafka:9092", slept.append)
+    for _ in range(5):
+        wait(1.0)
+        assert board.healthy()
+    assert slept == [1.0] * 5
+    assert "kafka:9092" in str(board.trouble)
+    assert told.getvalue().count("waiting for the broker") == 1
+    board.ready, board.trouble = True, None
+    wait(2.0)
+    assert board.trouble is None, "from here on the loop says what is the matter"
+
 
 STUCK = """
 import threading

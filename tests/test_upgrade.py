@@ -81,7 +81,7 @@ def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> Non
     loaded = installed(file_of(1), tmp_path).newest()
     assert loaded is not None
     ours = state_settings(settings_of(FORMAT))
-    with pytest.raises(SettingsError, match=r"is 2400 \(the default now\).*gan\.steps_cold = 1200; .* in the settings"):
+    with pytest.raises(SettingsError, match=r"is 400 \(the default now\).*gan\.steps_cold = 1200; .* in the settings"):
         compat.check_settings(loaded.header, ours, DEFAULTS, "it")
     knows = replace(loaded.header, chosen=compat.chosen(ours, DEFAULTS))
     with pytest.raises(SettingsError, match=r"\(the default, which has changed\).*This version has other defaults"):

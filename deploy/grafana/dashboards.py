@@ -55,8 +55,8 @@ def graph(title: str, tells: str, *queries: tuple[str, str], **more: Any) -> Pan
 SERVICE: list[Panel] = [
     stat("Ready", "stream_balance_ready", "Connected, and takes events.", ((RED, None), (GREEN, 1)),
          words={"0": "no", "1": "yes"}, runbook="down"),
-    stat("Alerts firing", 'count(ALERTS{alertstate="firing"}) or vector(0)', "Each has its place in the runbook.",
-         ((GREEN, None), (RED, 1)), runbook=""),
+    stat("Alerts firing", 'count(ALERTS{alertname=~"StreamBalance.*",alertstate="firing"}) or vector(0)',
+         "Each has its place in the runbook.", ((GREEN, None), (RED, 1)), runbook=""),
     stat("Loop idle", "stream_balance_loop_idle_seconds", "Since the learning loop last turned; /health fails at 30 s.",
          ((GREEN, None), (ORANGE, 5), (RED, 30)), unit="s", runbook="loop-stalled"),
     stat("Lag", "max(stream_balance_consumer_lag_seconds)", "How long the oldest unread record has waited.",
@@ -185,7 +185,7 @@ BALANCING = [
           unit="percentunit", high=1.0),
     graph("The GAN", "In an hour: releases, refusals by reason, seconds that the loop waited. Age of the rows in use.",
           ("sum(increase(stream_balance_gan_releases_total[1h])) or vector(0)", "released"),
-          ("sum by (reason) (increase(stream_balance_gan_refusals_total[1h])) or vector(0)", "refused {{reason}}"),
+          ("sum by (reason) (increase(stream_balance_gan_refusals_total[1h])) > 0 or vector(0)", "refused {{reason}}"),
           ('increase(stream_balance_worker_stall_seconds_total{kind="gan"}[1h])', "waited for, s"),
           ("stream_balance_gan_release_age_seconds / 3600", "age for {{class}}, h"), runbook="gan-refusing"),
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -71,6 +71,20 @@ def tell_begin(log: Log, saved: Saving | None) -> None:
             "goes on", checkpoint=header.sequence, written=header.created, journal_entries=len(saved.plan),
             **header.counts,
         )  # fmt: skip
+
+
+def known_to(board: Board, log: Log, bootstrap: str, sleep: Callable[[float], None]) -> Callable[[float], None]:
+    """The waits of a start, until events are taken: /health says what is waited for, and that the loop lives."""
+
+    def wait(seconds: float) -> None:
+        if not board.ready:
+            if board.trouble is None:
+                board.trouble = f"Kafka at {bootstrap} does not answer yet, or does not know the topics yet."
+                log.warning("waiting for the broker", bootstrap=bootstrap)
+            board.beat()
+        sleep(seconds)
+
+    return wait
 
 
 @contextmanager
@@ -163,7 +177,7 @@ def run(
             bootstrap=settings.kafka.bootstrap, url=server.url,
         )  # fmt: skip
         tell_begin(log, saved)
-        sleep = sleep_until(stop, lambda: board.ready)
+        sleep = known_to(board, log, settings.kafka.bootstrap, sleep_until(stop, lambda: board.ready))
         source = KafkaSource(settings.kafka, make_codec(settings), on_note=log.warning, sleep=sleep)
         sink = KafkaSink(settings.kafka, sleep=sleep)
         session = Session(

@@ -23,8 +23,9 @@ from stream_balance.core.straighten import Straightener, Trust
 BaseRate = FadingShares
 LOGIT_MAX = 16.0
 # How far is trusted, before any outcome: the model's own word, the line that follows, the one that remembers, the same
-# straightened, and the rate whatever the row: what a model says before it knows anything is nearer to a half. Once it
-# knows more, the rate does not come back: it would hide from the drift watch that the model has become wrong.
+# straightened, and the rate whatever the row: what a model says before it knows anything is nearer to a half. Later the
+# rate does not come back: it would hide from the drift watch that the model has become wrong. Nor has it ever more than
+# at first: the order of rows would drown in the rate's own changes.
 FIRST_TRUST = (0.125, 0.125, 0.125, 0.125, 0.5)
 LATER_TRUST = (0.25, 0.25, 0.25, 0.25, 0.0)
 _EXPONENT_MAX = 700.0  # its exponential is still a float
@@ -225,7 +226,9 @@ class Calibrator:
         The mean of lines is a line.
         """
         weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
-        raw, quick, slow, bent, flat = np.moveaxis(weights, 2, 0)
+        flat = np.minimum(weights[..., -1], FIRST_TRUST[-1])
+        others = weights[..., :-1].sum(axis=-1)
+        raw, quick, slow, bent = np.moveaxis(weights[..., :-1] * ((1.0 - flat) / others)[..., None], 2, 0)
         (quick_slope, slow_slope), (quick_intercept, slow_intercept) = (
             np.array(
                 [[[getattr(line, name) for line in lines] for lines in each] for each in (self._quick, self._slow)]

@@ -17,7 +17,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from stream_balance.core.packing import Array, pack, unpack
 from stream_balance.core.records import Floats, RoomSettings
 
-Maker = Literal["gan", "copula"]
+Maker = Literal["gan", "trees", "copula"]
 Verdict = Literal["helps", "inconclusive", "refused"]
 NO_CURVE = np.empty((0, 3))
 NO_WEIGHTS = b""
@@ -28,7 +28,9 @@ Spent = tuple[tuple[float, float, int], ...]
 class PrivacySettings(RoomSettings):
     """Differential privacy of the rows that are made, and of nothing else: see docs/gan.md. Off by default."""
 
-    on: bool = False  # takes the extra `privacy`; there is no copula then, neither below the GAN nor in it
+    on: bool = (
+        False  # takes the extra `privacy`; there are no trees and no copula then, neither below the GAN nor in it
+    )
     noise: PositiveFloat = 3.0  # of a step on real rows: standard deviation over the clipping bound
     noise_marginals: PositiveFloat = 2.0  # of all columns' marginals together, as a Gaussian mechanism would have it
     clip: PositiveFloat = 1.0  # bound of a row's gradient
@@ -42,8 +44,8 @@ class PrivacySettings(RoomSettings):
 class RecipeSettings(RoomSettings):
     """Recipe of a training and limits of the vetting: what goes with each request."""
 
-    steps_cold: PositiveInt = 2_400  # from new weights
-    steps_warm: PositiveInt = 400  # from the weights before
+    steps_cold: PositiveInt = 400  # from new weights
+    steps_warm: PositiveInt = 100  # from the weights before
     passes_max: PositiveInt = 300  # of the rows within the cold steps; with few rows both kinds are cut, lest it copies
     levels_max: PositiveInt = 20  # levels of a nominal column with a place of their own; the others share one
     level_rows_min: PositiveInt = 5  # a level with fewer rows is rare

@@ -16,7 +16,7 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:1000px;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 td,th{padding:3px 9px;text-align:right;border-bottom:1px solid #ddd}
-td{white-space:nowrap}
+td,.line{white-space:nowrap}
 td:first-child,th:first-child{text-align:left}
 .wide{overflow-x:auto}.plots{display:flex;flex-wrap:wrap;gap:1em}
 figure{margin:0}figcaption{font-size:13px;color:#555}
@@ -35,7 +35,7 @@ def page(found: dict[str, Any], ranked: Sequence[dict[str, Any]]) -> str:
     examples, versions = found["examples"], found["versions"]
     drift = [alarm["position"] for alarm in found["runners"][0]["drift"]["alarms"]]
     legend = "".join(
-        f'<span class="key" style="background:{colour}"></span>{escape(each["name"])}'
+        f' <span class="line"><span class="key" style="background:{colour}"></span>{escape(each["name"])}</span>'
         for each, colour in zip(shown, COLOURS, strict=False)
     )
     left_out = (

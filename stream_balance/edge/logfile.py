@@ -169,7 +169,7 @@ def _parse(codec: Codec, path: Path, line: Line) -> LogRecord:
             data, time_us = _unwrap(data)
         event = codec.parse(data)
     except BadRecord as caught:
-        bad = caught
+        bad = caught.to_keep()
     return LogRecord(event, bad, data, path, line.number, time_us, line.size if line.cut else None)
 
 

@@ -52,6 +52,11 @@ _DECIDED = (
     "kappa",
 )  # fmt: skip
 _CLASSED = ("recall", "precision", "roc_auc", "average_precision")
+VETTED = (
+    "harm", "inconclusive", "c2st", "coverage", "marginals", "pairs", "exact_copies", "near_copies", "not_finite",
+    "too_few_rows", "constant", "privacy_budget", "no_opacus",
+)  # fmt: skip
+CHILDS = ("timeout", "garbage", "memory", "error", "killed", "crash", "closed", "no_trainer")
 
 SERVICE: tuple[Metric, ...] = (
     Metric("build", "info", "Versions of the service and its libraries, as labels.", (), at("pulse:versions")),
@@ -232,10 +237,9 @@ CHILDREN: tuple[Metric, ...] = (
             each_field("state:workers", "stall_s"), "kind"),
     counter("gan_requests", "Trainings of the GAN asked for.", at("gan.requests")),
     counter("gan_releases", "Releases of generated rows adopted.", at("gan.releases")),
-    counter("gan_refusals", "Trainings that gave no release, by reason: the vetting's (harm, inconclusive, c2st, "
-            "coverage, marginals, pairs, exact_copies, near_copies, not_finite, too_few_rows, constant, "
-            "privacy_budget, no_opacus) or the child's.",
-            each("gan.refusals"), "reason"),
+    counter("gan_refusals", f"Trainings that gave no release, by reason: the vetting's ({', '.join(VETTED)}) or the "
+            f"child's ({', '.join(CHILDS)}).",
+            each_of("gan.refusals", (*VETTED, *CHILDS)), "reason"),
     counter("gan_releases_expired", "Releases that left the pool because of their age.", at("gan.expired")),
     gauge("gan_release_age_seconds", "Age of the release in use, in event time, by class.",
           each_field("gan.pool", "age_s"), "class"),

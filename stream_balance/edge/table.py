@@ -148,7 +148,7 @@ class TableReader:
                     yield LabelledRow(index, features, label, ts_us, self.path, raw.line_number)
                     continue
                 except BadRecord as caught:
-                    bad = caught
+                    bad = caught.to_keep()
             yield LabelledRow(index, {}, 0, 0, self.path, raw.line_number, bad, self._source.encode(raw.cells))
         if not seen and len(self._values) > 1:  # else a table of one class, which the report will say
             column = self._source.header[self._label_at]

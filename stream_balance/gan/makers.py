@@ -1,6 +1,6 @@
 """Makers: the ways to make rows, best first. In: rows to learn, a seed, earlier weights. Out: rows, weights, curve.
 
-The GAN needs torch, and is left out without; the copula needs nothing.
+The GAN edits rows that trees draw. It needs torch, and is left out without; trees and copula need nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from stream_balance.core.records import Floats
 from stream_balance.core.synthesis import NO_CURVE, NO_WEIGHTS, RecipeSettings
 from stream_balance.gan.copula import Copula
 from stream_balance.gan.table import Ints, Layout, Table, layout_of
+from stream_balance.gan.trees import Trees
 
-DRAWN = 8_192  # copula samples that a training picks its batches from
+DRAWN = 8_192  # drawn rows that a training picks its batches from
 FOREIGN_MAX = 0.2  # with a larger share of rows of levels that only a new layout has a slot for, weights are of no use
-FORMAT = 1
+FORMAT = 2
 
 
 def has_torch() -> bool:
@@ -79,28 +80,37 @@ def make_by_copula(start: Start, rows: Floats, count: int, seed: int) -> Made:
     return Made(Copula(rows, start.table).rows(count, np.random.default_rng(seed)))
 
 
+def make_by_trees(start: Start, rows: Floats, count: int, seed: int) -> Made:
+    """`count` rows of the trees."""
+    rng = np.random.default_rng(seed)
+    return Made(Trees(rows, start.table, rng).rows(count, rng))
+
+
 def make_by_gan(start: Start, rows: Floats, count: int, seed: int, settings: RecipeSettings) -> Made:
     """`count` rows of a generator trained on `rows`, from the start's weights if it has some."""
     from stream_balance.gan.train import generate, steps_for, train  # noqa: PLC0415  # torch is optional, and slow to import
 
-    table = start.table
-    layout, copula = table.layout, Copula(rows, table)
+    table, layout = start.table, start.table.layout
     rng = np.random.default_rng(seed)
+    trees, held = Trees(rows, table, rng), table.tied
     warm, spread = start.weights is not None, table.spread(rows)
     trained = train(
         layout,
         lambda chance: encode(*spread(chance), layout),
-        encode(*copula.sample(DRAWN, rng), layout),
+        encode(*trees.sample(DRAWN, rng), layout),
         steps=steps_for(len(rows), settings, warm=warm),
         seed=seed,
         weights=start.weights,
+        held=held,
     )
-    made = generate(layout, trained.weights, encode(*copula.sample(count, rng), layout), seed)
+    made = generate(layout, trained.weights, encode(*trees.sample(count, rng), layout), seed, held=held)
     weights = pack({"format": FORMAT, "layout": layout.as_plain()}, trained.weights)
     if not np.isfinite(made).all():
         return Made(np.full((count, layout.width), np.inf), warm=warm, curve=trained.curve)
     scores, slots = split(made, layout)
-    return Made(table.decode(ranked(scores), slots, rng), weights, warm=warm, curve=trained.curve)
+    # What was not edited has its marginals from the rows themselves.
+    scores = np.where(held, scores, ranked(scores))
+    return Made(table.decode(scores, slots, rng), weights, warm=warm, curve=trained.curve)
 
 
 def encode(scores: Floats, slots: Ints, layout: Layout) -> npt.NDArray[np.float32]:

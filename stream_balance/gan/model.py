@@ -1,13 +1,14 @@
-"""Model: the two networks. The generator edits samples of the copula; the discriminator tells real from made. torch.
+"""Model: the two networks. The generator edits rows drawn before it; the discriminator tells real from made. torch.
 
 An encoded row is (p scores, then the one-hot places of each nominal column), width `layout.size`. The generator's last
-layer starts at zero, so that its first rows are the copula's: training only bends what a closed form already gives.
+layer starts at zero, so that its first rows are those drawn: training only bends what simpler means already give.
 All weights of a network are one flat vector: at these sizes a step costs calls, not sums, and this needs the fewest.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ HIDDEN = 128
 NOISE = 16
 SLOPE = 0.2
 TEMPERATURE = 0.5  # of the Gumbel softmax (Jang, Gu and Poole 2017)
-KEEP = 0.98  # the chance that an unedited generator keeps the copula's level
+KEEP = 0.998  # the chance that an unedited generator keeps the level that was drawn
 EXPONENT_MAX = 30.0
 
 
@@ -67,15 +68,21 @@ class Perceptron:
 
 
 class Generator:
-    """(n, size) rows of the copula and (n, `chance`) uniform numbers -> (n, size) rows, levels as simplex points."""
+    """(n, size) rows drawn and (n, `chance`) uniform numbers -> (n, size) rows, levels as simplex points.
 
-    def __init__(self, layout: Layout) -> None:
+    `held` marks the numeric columns, (p,), that stay as they were drawn; `keep` is the share of levels that an
+    unedited generator keeps.
+    """
+
+    def __init__(self, layout: Layout, held: Sequence[bool] = (), keep: float = KEEP) -> None:
         self.net = Perceptron(layout.size + NOISE, layout.size)
+        self._free = torch.ones(layout.size)
+        self._free[: len(held)] = 1.0 - torch.tensor(held, dtype=torch.float32)
         self._scores = len(layout.numeric)
         self.chance = NOISE + layout.size - self._scores
         widths = np.repeat(layout.slots, layout.slots).astype(np.float32)
-        rest = np.log((1 - KEEP) / widths) if len(widths) else widths
-        kept = np.log(KEEP + (1 - KEEP) / widths) if len(widths) else widths
+        rest = np.log((1 - keep) / widths) if len(widths) else widths
+        kept = np.log(keep + (1 - keep) / widths) if len(widths) else widths
         self._rest, self._step = torch.from_numpy(rest), torch.from_numpy(kept - rest)
         column = np.repeat(np.arange(len(layout.slots)), layout.slots)
         self._same = torch.from_numpy((column[:, None] == column).astype(np.float32))  # places of one column
@@ -88,8 +95,8 @@ class Generator:
         return torch.cat((drawn, chance[:, :NOISE] * 4.0 - 2.0), dim=1)
 
     def edited(self, drawn: Tensor, edit: Tensor, chance: Tensor) -> Tensor:
-        """The rows that an edit (n, size) makes of the copula's."""
-        p = self._scores
+        """The rows that an edit (n, size) makes of those drawn."""
+        p, edit = self._scores, edit * self._free
         if p == drawn.shape[1]:
             return drawn + edit
         gumbel = -torch.log(-torch.log(chance[:, NOISE:].clamp(1e-7, 1 - 1e-7)))
@@ -101,7 +108,7 @@ class Generator:
         """Pulls on the edit for pulls on the rows that it `made`, both (n, size)."""
         p = self._scores
         if p == made.shape[1]:
-            return pull
+            return pull * self._free
         places = pull[:, p:] * made[:, p:]
         places = (places - made[:, p:] * (places @ self._same)) / TEMPERATURE
-        return torch.cat((pull[:, :p], places), dim=1)
+        return torch.cat((pull[:, :p], places), dim=1) * self._free

@@ -21,6 +21,8 @@ from stream_balance.gan.model import Generator, Perceptron
 from stream_balance.gan.table import Layout
 from stream_balance.gan.train import AVERAGE, BATCH, CURVE_EVERY, RATE_D, RATE_G, Adam, Matrix, Trained, fresh_weights
 
+KEEP = 0.98  # of levels drawn each by itself: more of them have to move than where trees have drawn them
+
 
 def sample_rate(rows: int, batch: int) -> float:
     """The chance of each of so many rows to be in a batch of about so many."""
@@ -55,7 +57,7 @@ def train_privately(
     from opacus.optimizers import DPOptimizer  # noqa: PLC0415  # optional, and slow to import
 
     start = fresh_weights(layout, seed) if weights is None else weights
-    generator, discriminator = Generator(layout), Perceptron(layout.size, 1)
+    generator, discriminator = Generator(layout, keep=KEEP), Perceptron(layout.size, 1)
     g = torch.from_numpy(start["generator"].copy()).requires_grad_()
     d = torch.nn.Parameter(torch.from_numpy(start["discriminator"].copy()))
     averaged, adam_g, adam_d = g.detach().clone(), Adam(g), Adam(d)
@@ -86,11 +88,11 @@ def train_privately(
             fakes = made()
         loss_made = softplus(discriminator(d, fakes)).mean()
         assert d.grad is not None, "set by the optimizer"
-        adam_d.step(d.grad + torch.autograd.grad(loss_made, d)[0], RATE_D)
+        adam_d.step(d.grad + torch.autograd.grad(loss_made, d)[0], 2 * RATE_D)
         noisy.zero_grad()
 
         loss_g = softplus(-discriminator(d.detach(), made())).mean()
-        adam_g.step(torch.autograd.grad(loss_g, g)[0], RATE_G / 2)
+        adam_g.step(torch.autograd.grad(loss_g, g)[0], RATE_G)
         averaged.lerp_(g.detach(), 1 - AVERAGE)
         if step % CURVE_EVERY == 0:
             # The loss on real rows would be one more look at them.

@@ -70,7 +70,7 @@ def start_privately(request: TrainingSet, learned: Floats) -> Private | None:
 
 def make_privately(private: Private, rows: Floats, count: int, seed: int, settings: PrivacySettings) -> Made:
     """`count` rows of a generator whose discriminator has seen `rows` (n, d) in private steps."""
-    from stream_balance.gan.private import train_privately  # noqa: PLC0415  # torch is optional
+    from stream_balance.gan.private import KEEP, train_privately  # noqa: PLC0415  # torch is optional
     from stream_balance.gan.train import generate  # noqa: PLC0415
 
     table, layout, warm = private.start.table, private.start.table.layout, private.start.weights is not None
@@ -79,7 +79,7 @@ def make_privately(private: Private, rows: Floats, count: int, seed: int, settin
         layout, encode(*table.scores(rows, rng), layout), encode(*independent(table, DRAWN, rng), layout),
         steps=private.steps, seed=seed, settings=settings, weights=private.start.weights,
     )  # fmt: skip
-    made = generate(layout, trained.weights, encode(*independent(table, count, rng), layout), seed)
+    made = generate(layout, trained.weights, encode(*independent(table, count, rng), layout), seed, keep=KEEP)
     if not np.isfinite(made).all():
         return Made(np.full((count, layout.width), np.inf), NO_WEIGHTS, warm, trained.curve)
     scores, slots = split(made, layout)

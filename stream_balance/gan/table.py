@@ -108,6 +108,11 @@ class Table:
         ]
         self._rest = [codes[self._slots(codes[:, j], j) == slots - 1, j] for j, slots in enumerate(layout.slots)]
 
+    @property
+    def tied(self) -> tuple[bool, ...]:
+        """By numeric column: whether most of its values are not alone, as in counts or columns of few prices."""
+        return tuple(bool(each.mean() > 0.5) for each in self._tied)
+
     # -- encoding
 
     def ranks(self, rows: Floats) -> tuple[Floats, Floats]:

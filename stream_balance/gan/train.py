@@ -1,13 +1,14 @@
-"""Train: one visible loop. In: encoded real rows, copula samples, a seed, perhaps earlier weights. Out: weights, curve.
+"""Train: one visible loop. In: encoded real rows, drawn rows, a seed, perhaps earlier weights. Out: weights, curve.
 
 Non-saturating logistic loss (Goodfellow et al. 2014) with the R1 penalty on real rows (Mescheder, Geiger and Nowozin,
-"Which training methods for GANs do actually converge?", ICML 2018) at every fourth step; averaged generator weights.
+"Which training methods for GANs do actually converge?", ICML 2018) at every fourth step; averaged generator weights; a
+price on every edit, so that what the discriminator cannot be sure of stays as it was drawn.
 The number of steps is the recipe's, never the clock's, and one thread does all: the same request gives the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from stream_balance.core.synthesis import RecipeSettings
-from stream_balance.gan.model import Generator, Perceptron
+from stream_balance.gan.model import KEEP, Generator, Perceptron
 from stream_balance.gan.network import Network
 from stream_balance.gan.table import Layout
 
@@ -25,9 +26,10 @@ Matrix = npt.NDArray[np.float32]
 
 BATCH = 128
 BETAS = (0.5, 0.9)
-RATE_G, RATE_D = 2e-3, 4e-3
+RATE_G, RATE_D = 1e-3, 2e-3
 FALL = 0.5  # over this last part of the steps both rates fall to 0
 R1_WEIGHT, R1_EVERY = 1.0, 4
+EDIT_WEIGHT = 1.0  # of half the square of a row's edit in the generator's loss
 AVERAGE = 0.99  # decay of the averaged generator, per step
 CURVE_EVERY = 10
 
@@ -64,10 +66,15 @@ def train(
     steps: int,
     seed: int,
     weights: Mapping[str, Matrix] | None = None,
+    held: Sequence[bool] = (),
+    edit_weight: float = EDIT_WEIGHT,
 ) -> Trained:
-    """Train for `steps`. `real(rng)` is one pass of all real rows, (n, size), ties spread anew; `drawn` (m, size)."""
+    """Train for `steps`. `real(rng)` is one pass of all real rows, (n, size), ties spread anew; `drawn` (m, size).
+
+    `held` marks the numeric columns that are not edited; the more `edit_weight`, the surer an edit has to be.
+    """
     start = fresh_weights(layout, seed) if weights is None else weights
-    generator = Generator(layout)
+    generator = Generator(layout, held)
     g, d = Network(generator.net, start["generator"]), Network(Perceptron(layout.size, 1), start["discriminator"])
     averaged, adam_g, adam_d = g.weights.clone(), Adam(g.weights), Adam(d.weights)
     rng, chance = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
@@ -77,7 +84,8 @@ def train(
     for step in range(steps):
         left = min(1.0, (1 - step / steps) / FALL)
         before, numbers = samples.next(), torch.rand(BATCH, generator.chance, generator=chance)
-        made = generator.edited(before, g(generator.given(before, numbers)), numbers)
+        said = g(generator.given(before, numbers))
+        made = generator.edited(before, said, numbers)
 
         # The discriminator: up on real rows, down on made ones.
         logits = d(torch.cat((reals.next(), made)))
@@ -96,7 +104,7 @@ def train(
         # The generator: make the discriminator say real, by now a better one.
         logits = d(made)
         pull = (torch.sigmoid(logits) - 1.0) / BATCH
-        edit = generator.pull(made, d.slope(d.hidden(pull)[0]))
+        edit = generator.pull(made, d.slope(d.hidden(pull)[0])).add_(said, alpha=edit_weight / BATCH)
         g.collect(edit, *g.hidden(edit))
         adam_g.step(g.gradient, left * RATE_G)
 
@@ -104,9 +112,17 @@ def train(
     return Trained({"generator": averaged.numpy(), "discriminator": d.weights.numpy()}, np.array(curve))
 
 
-def generate(layout: Layout, weights: Mapping[str, Matrix], drawn: Matrix, seed: int) -> Matrix:
-    """Rows (m, size) that the averaged generator makes of copula samples (m, size)."""
-    generator, chance = Generator(layout), torch.Generator().manual_seed(seed)
+def generate(
+    layout: Layout,
+    weights: Mapping[str, Matrix],
+    drawn: Matrix,
+    seed: int,
+    *,
+    held: Sequence[bool] = (),
+    keep: float = KEEP,
+) -> Matrix:
+    """Rows (m, size) that the averaged generator makes of drawn rows (m, size)."""
+    generator, chance = Generator(layout, held, keep), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         numbers = torch.rand(len(drawn), generator.chance, generator=chance)
         made = generator(torch.from_numpy(weights["generator"].copy()), torch.from_numpy(drawn), numbers)

@@ -1,7 +1,8 @@
 """Worker: one training from its request to a release or a refusal. A pure function; what the child process runs.
 
-The ladder: the GAN where torch is installed and there are rows enough, then the copula if the GAN's rows do not have
-the quality. Where trainings are private there is the GAN alone. What does not pass is told with its numbers.
+The ladder: the GAN where torch is installed and there are rows enough, then the trees that it edits, then the copula,
+each if the rows before do not have the quality; with few rows the copula alone. Where trainings are private there is
+the GAN alone. What does not pass is told with its numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from stream_balance.core.records import Floats
 from stream_balance.core.synthesis import Maker, Refusal, Release, TrainingSet, Vetting, outcome_to_bytes
 from stream_balance.gan.live_model import live_model
-from stream_balance.gan.makers import Made, Start, has_torch, make_by_copula, make_by_gan
+from stream_balance.gan.makers import Made, Start, has_torch, make_by_copula, make_by_gan, make_by_trees
 from stream_balance.gan.private_maker import has_opacus, make_privately, start_privately
 from stream_balance.gan.quality import quality_of
 from stream_balance.gan.shadow import ShadowSet, booster, shadow_gains
@@ -87,8 +88,10 @@ def _unfit(request: TrainingSet, learned: Floats, held_out: Floats) -> Refusal |
 def _makers(request: TrainingSet, start: Start, learned: Floats) -> Makers:
     settings, count, seed = request.settings, request.settings.release_rows, request.seed
     makers: Makers = [("copula", lambda: make_by_copula(start, learned, count, seed))]
-    if has_torch() and len(learned) >= settings.gan_rows_min:
-        makers.insert(0, ("gan", lambda: make_by_gan(start, learned, count, seed, settings)))
+    if len(learned) >= settings.gan_rows_min:
+        makers.insert(0, ("trees", lambda: make_by_trees(start, learned, count, seed)))
+        if has_torch():
+            makers.insert(0, ("gan", lambda: make_by_gan(start, learned, count, seed, settings)))
     return makers
 
 

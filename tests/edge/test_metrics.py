@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from inspect import getsource
 from itertools import count
 from typing import Any
 
@@ -11,15 +12,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
-from stream_balance.core import arm_report
+from stream_balance.core import arm_report, retrain
 from stream_balance.core import report as report_room
 from stream_balance.core.gan_report import Gan, GanOutcome, GanPool, GanVetting
 from stream_balance.core.report import Report
-from stream_balance.edge import metric_table
+from stream_balance.edge import metric_table, trainer
 from stream_balance.edge.board import Board, Pinned
 from stream_balance.edge.exporter import make_exposition, render
 from stream_balance.edge.metric_read import PREFIX
 from stream_balance.edge.telemetry import Telemetry
+from stream_balance.gan import vet, worker
 from tests.conftest import ROOT
 
 # Sections whose every figure must be shown; the others are documents about the run.
@@ -119,7 +121,18 @@ def test_what_the_gan_and_the_children_do_is_shown() -> None:
         'worker_retries_total{kind="gan"} 7.0',
     ):  # fmt: skip
         assert f"stream_balance_{line}" in text
+    assert 'stream_balance_gan_refusals_total{reason="harm"} 0.0' in text, "or the first one would not be seen"
     assert "gan_coverage" not in "".join(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_every_reason_to_refuse_has_a_counter_from_the_beginning() -> None:
+    """The alert adds up what came of each: of reasons that begin with 1 none would count."""
+    sources = [getsource(module) for module in (worker, retrain, trainer)]
+    reasons = {word for source in sources for word in re.findall(r'Refusal\([^"()]*"(\w+)"', source)}
+    breaches = re.findall(r'"(\w+)": [^,]*settings\.', getsource(vet.quality_breach))
+    assert len(breaches) == 6
+    assert len(reasons) >= 9
+    assert {*breaches, *reasons, retrain.INCONCLUSIVE, retrain.SPENT} <= {*metric_table.VETTED, *metric_table.CHILDS}
 
 
 def test_an_undefined_figure_is_left_out() -> None:

@@ -52,11 +52,12 @@ def test_the_discriminators_loss_with_its_penalty_has_autograds_gradient(seed: i
     torch.testing.assert_close(network.slope(first)[:half], slope.detach())
 
 
+@pytest.mark.parametrize("held", [(), (True, False, False, True)])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_generators_loss_has_autograds_gradient(seed: int) -> None:
+def test_the_generators_loss_has_autograds_gradient(seed: int, held: tuple[bool, ...]) -> None:
     rows = mixed(200, seed)
     table = Start.of(rows, NOMINAL, b"", RecipeSettings()).table
-    generator, rng = Generator(table.layout), np.random.default_rng(seed)
+    generator, rng = Generator(table.layout, held), np.random.default_rng(seed)
     before = torch.from_numpy(encode(*table.scores(rows, rng), table.layout))
     chance = torch.from_numpy(rng.random((len(rows), generator.chance))).float()
     weights = generator.net.fresh(rng, last=1.0)

@@ -51,7 +51,7 @@ def test_the_next_training_starts_from_the_weights() -> None:
     assert second.weights != first.weights
 
 
-def test_without_torch_the_copula_is_the_first_rung() -> None:
+def test_without_torch_the_trees_are_the_first_rung() -> None:
     code = (
         "from importlib.machinery import PathFinder\n"
         "find = PathFinder.find_spec\n"
@@ -61,7 +61,7 @@ def test_without_torch_the_copula_is_the_first_rung() -> None:
         f"print(synthesise(request(**{LENIENT!r})).vetting.maker)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "copula", done.stderr
+    assert done.stdout.strip() == "trees", done.stderr
 
 
 def test_below_the_gans_number_of_rows_the_copula_works_alone() -> None:
@@ -80,10 +80,10 @@ def test_what_does_not_look_real_is_refused_with_its_numbers() -> None:
 
 
 @needs_torch
-def test_after_the_gan_is_refused_for_quality_the_copula_is_tried() -> None:
+def test_after_the_gan_is_refused_for_quality_the_trees_and_the_copula_are_tried() -> None:
     refusal = synthesise(request(c2st_max=0.5))
     assert isinstance(refusal, Refusal)
-    assert [each.maker for each in refusal.others] == ["gan", "copula"]
+    assert [each.maker for each in refusal.others] == ["gan", "trees", "copula"]
     assert refusal.weights  # the next training may still start there
 
 

@@ -80,8 +80,9 @@ def test_with_the_broker_away_it_leaves_in_time_and_the_next_start_does_the_rest
         proxied[1].turn("swallowing")
         service.until(lambda: "away" in (service.health()["trouble"] or ""))
         service.signal(signal.SIGTERM)
-        assert service.end(LEAVES_S) == 1, service.words
-        assert "Kafka" in service.words
+        # 0 where every output had been acknowledged before: then all is saved, and only the commit is missing.
+        told = {0: "offsets not committed", 1: "Kafka"}
+        assert told[service.end(LEAVES_S)] in service.words
         assert "Traceback" not in service.words
         proxied[1].turn("open")
         assert service.to_the_end()["state_digest"] == digest
@@ -93,7 +94,7 @@ def test_asked_to_stop_before_a_broker_was_found_it_leaves(
 ) -> None:
     proxied[1].turn(fault)
     with Service(kafka, tmp_path / "state", *quick()) as service:
-        service.hear("begins afresh")
+        service.hear("waiting for the broker")
         service.signal(signal.SIGTERM)
         assert service.end(LEAVES_S) == 0, service.words
         assert "before the broker was found" in service.words

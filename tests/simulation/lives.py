@@ -78,8 +78,8 @@ class History:
 
     def __post_init__(self) -> None:
         setup = random.Random(self.seed)
-        self.settings = settings_of(setup, whole=self.whole)
         self.key = KEY if self.seed % 3 == 0 else None  # with one, checkpoints and journals are signed, and held to it
+        self.settings = settings_of(setup, whole=self.whole, signed=self.key is not None)
         self.logs = logs_of(setup, self.searches, growing=self.growing, items_max=12 if self.whole else 4)
         self.fate = Fate(setup.randrange(2**62))
         self.disk = SimulatedDisk(self.fate)

@@ -28,7 +28,7 @@ CHILDREN = {
 }  # fmt: skip
 
 
-def settings_of(rng: random.Random, *, whole: bool = False) -> Settings:
+def settings_of(rng: random.Random, *, whole: bool = False, signed: bool = False) -> Settings:
     """Small bounds, so that what is rare comes often; waits of one tick, so that their jitter cannot be seen. With
     `whole` there are children.
     """
@@ -46,7 +46,8 @@ def settings_of(rng: random.Random, *, whole: bool = False) -> Settings:
                 "interval_events": rng.choice((5, 40, 1_000)),
                 "keep": rng.choice((1, 3)),
                 "failing_max_s": 10.0,
-                "journal_bytes_max": rng.choice((4_000, 64_000_000)),
+                # A signature doubles an entry, so as many entries as without.
+                "journal_bytes_max": rng.choice((8_000 if signed else 4_000, 64_000_000)),
             },
             "bad": {"share_max": 1.0},
             **(CHILDREN | {"workers": {"early": rng.random() < 0.5}} if whole else {}),

@@ -38,5 +38,5 @@ def decode(record: Any, codec: Decoder) -> Polled:
         codec.check_time(event, polled.record_time_us if has_time else None)
         polled.event = event
     except BadRecord as bad:
-        polled.bad = bad
+        polled.bad = bad.to_keep()
     return polled

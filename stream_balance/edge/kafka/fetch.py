@@ -49,9 +49,10 @@ class Fetcher:
         """Bring what the client has into the merge; wait up to `timeout_s` for something to come. Whether it did."""
         self.polls += 1
         self._park()
-        batches = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=self._settings.buffer_records_max)
-        self._feed(batches)
-        return bool(batches)
+        # Not kept by a name: the client keeps the frames of each of its time-outs, ours among them, until a collection.
+        return self._feed(
+            self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=self._settings.buffer_records_max)
+        )
 
     def is_low(self) -> bool:
         """Some partition has less than a quarter of what it may hold: time to fetch."""
@@ -84,7 +85,8 @@ class Fetcher:
         """Go on where the merge's lanes stand."""
         self._assign(self._parked, self.lanes)
 
-    def _feed(self, batches: Mapping[Any, list[Any]]) -> None:
+    def _feed(self, batches: Mapping[Any, list[Any]]) -> bool:
+        """Whether there is something in them."""
         for lane, partition in self.lanes.items():
             if lane in self._parked:
                 continue
@@ -103,6 +105,7 @@ class Fetcher:
             self.bad += sum(record.bad is not None for record in records)
             if highwater is not None:
                 self.highwater[lane] = highwater
+        return bool(batches)
 
     # Asking
 

@@ -49,6 +49,7 @@ class KafkaSource:
         self._merge = Merge([], run_max=1, run_bytes_max=1)
         self._fetcher: Fetcher | None = None
         self._failures = 0
+        self._out: list[Polled] = []  # between a gathering and its handing out
         self._anew: set[str] = set()
         self.lost = 0  # records that retention deleted before they were read
 
@@ -118,18 +119,25 @@ class KafkaSource:
         """The next records in total order, as soon as there are any; [] after `timeout_s`. At least `records_max`
         where there are enough; more only where times are equal. Raises WorldError after `outage_max_s` without broker.
         """
-        records_max = self._settings.poll_records_max if records_max is None else records_max
+        self._gather(self._settings.poll_records_max if records_max is None else records_max, timeout_s)
+        return self._hand_out()
+
+    def _gather(self, records_max: int, timeout_s: float) -> None:
+        """Into `_out`, and no name of a frame that a fetch has passed: the client keeps those, see `Fetcher.fetch`."""
         end_s = self._now_s() + timeout_s
         if self._reader.is_low():
             self._fetch(0.0)
-        out = self._merge.take(records_max)
-        while not out:
+        self._out = self._merge.take(records_max)
+        while not self._out:
             left_s = end_s - self._now_s()
             if left_s <= 0:
                 break
             hurry = self._merge.is_waiting() and not self._patience.is_away
             self._fetch(min(left_s, WAITING_S) if hurry else left_s)
-            out = self._merge.take(records_max)
+            self._out = self._merge.take(records_max)
+
+    def _hand_out(self) -> list[Polled]:
+        out, self._out = self._out, []
         return out
 
     def _fetch(self, timeout_s: float) -> None:
