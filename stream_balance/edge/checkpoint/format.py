@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, BinaryIO
 
@@ -160,6 +160,16 @@ def read_header(source: BinaryIO, name: str) -> Header:
         raise Damaged(f"{name} has a header that lacks something: {error}") from None
 
 
+def pieces(source: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+    """The next `size` bytes, a part at a time. Raises Damaged where there are fewer."""
+    while size:
+        piece = source.read(min(size, _PIECE))
+        if not piece:
+            raise Damaged(f"{name} ended while it was read")
+        yield piece
+        size -= len(piece)
+
+
 def check(source: BinaryIO, size: int, name: str, key: bytes | None) -> Trailer:
     """Read the whole file and hold it against its trailer; raises Damaged, or SettingsError for a wrong signature."""
     content = size - _TRAILER.size
@@ -168,13 +178,9 @@ def check(source: BinaryIO, size: int, name: str, key: bytes | None) -> Trailer:
     source.seek(len(MAGIC))
     before = len(MAGIC) + _LENGTH.size + _LENGTH.unpack(source.read(_LENGTH.size))[0]
     source.seek(0)
-    total, left = hashlib.sha256(), content
-    while left:
-        piece = source.read(min(left, _PIECE))
-        if not piece:
-            raise Damaged(f"{name} ended while it was read")
+    total = hashlib.sha256()
+    for piece in pieces(source, content, name):
         total.update(piece)
-        left -= len(piece)
     state_bytes, sha256, signature, end = _TRAILER.unpack(source.read(_TRAILER.size))
     if end != END:
         raise Damaged(f"{name} does not end as a checkpoint: it was cut")

@@ -21,7 +21,6 @@ from stream_balance.edge.checkpoint.journal import segment_name, segments
 from stream_balance.edge.checkpoint.store import file_name, numbers, temporary_name
 from stream_balance.errors import SettingsError
 
-_PIECE = 1 << 20
 Write = Callable[[Output], None]
 
 
@@ -97,14 +96,10 @@ def _check(name: str, expected: bool, signed: bool, old: bytes | None) -> None:
 
 
 def _copy(disk: Disk, name: str, trailer: Trailer, output: Output) -> None:
-    left = disk.size(name) - len(trailer.packed())
+    content = disk.size(name) - len(trailer.packed())
     with disk.open(name) as source:
-        while left:
-            piece = source.read(min(left, _PIECE))
-            if not piece:
-                raise Damaged(f"{name} became shorter while it was read")
+        for piece in fmt.pieces(source, content, name):
             output.write(piece)
-            left -= len(piece)
     output.write(trailer.packed())
 
 
