@@ -29,6 +29,7 @@ EXTRA: dict[str, set[str]] = {
     "core/said.py": {"stream_balance.core.calibrate"},
     "core/standings.py": {
         "stream_balance.core.comparison",
+        "stream_balance.core.gather",
         "stream_balance.core.lineup",
         "stream_balance.core.mixture",
         "stream_balance.core.arm_report",
@@ -40,6 +41,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.arm",
         "stream_balance.core.calibrate",
         "stream_balance.core.digest",
+        "stream_balance.core.gather",
         "stream_balance.core.lineup",
         "stream_balance.core.rates",
         "stream_balance.core.arm_report",

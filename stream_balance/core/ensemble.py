@@ -20,15 +20,13 @@ from stream_balance.core.arms import make_model, share_encoder
 from stream_balance.core.arms.model import abstention
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits
 from stream_balance.core.drift import DriftSettings, DriftWatch
-from stream_balance.core.gather import Gather
+from stream_balance.core.gather import Gather, joined, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
 from stream_balance.core.said import calibrated_odds, losses_at, losses_of, probability_of
 
 BLOCK_ROWS = 64  # after which calibrators and weights move
-TAUGHT_ROWS = 8  # rows that the arms learn together
-YOUNG = 64  # but of n learned rows never more than n / 64 wait
 MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned by then
 
 
@@ -73,7 +71,7 @@ class Ensemble:
         self._drift = DriftWatch(self._settings)
         self._block: list[tuple[_Said, Sequence[int]]] = []
         self._block_rows = 0
-        self._gather = Gather()  # rows to be taught, and what the answers to them lost
+        self._gather: Gather[Samples] = Gather()  # rows to be taught, and what the answers to them lost
         self._losses: list[float] = []
         self._by_arm = [0] * len(self.models)  # rows learned
         self._marks: deque[tuple[int, list[int]]] = deque([(0, list(self._by_arm))], MARKS_MAX)
@@ -124,7 +122,7 @@ class Ensemble:
         self.learned += len(labels)
         if self._block_rows >= BLOCK_ROWS:
             self._fold()
-        if len(self._gather) >= min(TAUGHT_ROWS, self.learned // YOUNG):
+        if worth_learning(len(self._gather), self.learned):
             self._teach(columns)
 
     def _fold(self) -> None:
@@ -151,7 +149,7 @@ class Ensemble:
 
         At an alarm all arms run again, and what they keep of the time before the change is forgotten.
         """
-        samples, losses = self._gather.taken(), self._losses
+        samples, losses = joined(self._gather.taken()), self._losses
         if self._encoder is not None:  # whoever is paused
             self._encoder.learn(samples.rows, columns)
         for i, (model, runs) in enumerate(zip(self.models, self.mixture.running, strict=True)):
@@ -180,5 +178,5 @@ class Ensemble:
         return [
             self.learned, [each.digest_state() for each in self.models],
             [each.digest_state() for each in (*self.calibrators, self.calibrator)], self.mixture.digest_state(),
-            self._drift.digest_state(), self._gather.digest_state(), self._losses,
+            self._drift.digest_state(), [[each.rows, each.labels] for each in self._gather.waiting], self._losses,
         ]  # fmt: skip

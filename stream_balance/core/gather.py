@@ -1,44 +1,67 @@
-"""Gather: samples that come singly, put together, so that a model learns them as one matrix. In and out: samples."""
+"""Gather: what comes a few rows at a time, until there is enough of it to be worth a matrix. In and out: anything of
+rows.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from stream_balance.core.records import HEAD, Samples, fitted
 
+TAUGHT_ROWS = 8  # rows that models learn together
+YOUNG = 64  # but of n learned rows never more than n / 64 wait
 
-class Gather:
-    """Samples that wait, in their order; as long as its owner lets them.
+
+class _OfRows(Protocol):
+    def __len__(self) -> int: ...
+
+
+T = TypeVar("T", bound=_OfRows)
+
+
+class Gather(Generic[T]):
+    """Things of one row or more that wait, in their order; its length is that of all their rows.
 
     >>> gather = Gather()
-    >>> gather.add(Samples.of(np.array([1.0]), 0)); gather.add(Samples.of(np.array([2.0, 3.0]), 1))
-    >>> gather.taken().rows.tolist(), len(gather)
-    ([[1.0, nan], [2.0, 3.0]], 0)
+    >>> gather.add(b"a"); gather.add(b"bc")
+    >>> len(gather), gather.taken(), len(gather)
+    (3, [b'a', b'bc'], 0)
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Samples] = []
+        self.waiting: list[T] = []
         self._rows = 0
 
     def __len__(self) -> int:
         return self._rows
 
-    def add(self, samples: Samples) -> None:
-        """These come after those that wait."""
-        self._waiting.append(samples)
-        self._rows += len(samples)
+    def add(self, thing: T) -> None:
+        """It comes after those that wait."""
+        self.waiting.append(thing)
+        self._rows += len(thing)
 
-    def taken(self) -> Samples:
-        """All that wait, at least one, end to end, in rows as wide as the widest; none waits any more."""
-        waiting, self._waiting, self._rows = self._waiting, [], 0
-        return waiting[0] if len(waiting) == 1 else _joined(waiting)
-
-    def digest_state(self) -> object:
-        """What waits."""
-        return [[each.rows, each.labels, each.origins, each.times] for each in self._waiting]
+    def taken(self) -> list[T]:
+        """All that wait; none waits any more."""
+        waiting, self.waiting, self._rows = self.waiting, [], 0
+        return waiting
 
 
-def _joined(several: list[Samples]) -> Samples:
+def worth_learning(rows: int, learned: int) -> bool:
+    """Whether so many rows are enough for a step, after so many learned ones: at first every row counts."""
+    return rows >= min(TAUGHT_ROWS, learned // YOUNG)
+
+
+def joined(several: Sequence[Samples]) -> Samples:
+    """At least one, end to end, in rows as wide as the widest.
+
+    >>> joined([Samples.of(np.array([1.0]), 0), Samples.of(np.array([2.0, 3.0]), 1)]).rows.tolist()
+    [[1.0, nan], [2.0, 3.0]]
+    """
+    if len(several) == 1:
+        return several[0]
     width = max(each.rows.shape[1] for each in several)
     weights, tiers = None, b""
     if any(each.weights is not None for each in several):

@@ -11,7 +11,7 @@ each is calibrated, weighed and measured by what it said when the search arrived
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol, TypeVar
@@ -22,9 +22,10 @@ from stream_balance.core.arm import Arm, Drawn, Recent, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
 from stream_balance.core.calibrate import Calibrator, logits, make_base_rate
 from stream_balance.core.digest import Trail
+from stream_balance.core.gather import Gather, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats
+from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, fitted
 from stream_balance.core.said import Layout, calibrated_odds, losses_at, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.standings import Standings
@@ -93,8 +94,9 @@ class Panel:
         mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
         self._last = [Calibrator(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
         self._block_rows = settings.calibrate.block_rows
-        self._waiting: list[Examples] = []  # not yet learned by the calibrators
-        self._waiting_rows = 0
+        self._uncalibrated: Gather[Examples] = Gather()  # not yet learned by the calibrators
+        self._untaught: Gather[Examples] = Gather()  # nor by the members that nothing balances
+        self._plain = [member for member in self.members if not member.balances]
         self.version = 0
         self.abstentions = 0
         self.examples = 0
@@ -192,38 +194,57 @@ class Panel:
 
         `between` is called after each member has been calibrated, and after each has learned: each can be asked then,
         and `version` tells how far they are.
-        The encoder that some share has seen the search before all of them, so who has not learned it yet reads a row
-        by moments one search newer than its weights.
+        Searches of few rows wait, in a panel of several arms, until some have come together, for the members that
+        nothing balances: a matrix of eight rows costs them little more than one of a row. The encoder that some share
+        has seen those before all of them: who has not learned them yet reads a row by moments newer than its weights.
         """
         scored, labels = examples.scored, examples.labels
-        self._waiting.append(examples)
-        self._waiting_rows += len(labels)
-        if self._waiting_rows >= self._block_rows:
+        self._uncalibrated.add(examples)
+        if len(self._uncalibrated) >= self._block_rows:
             self._calibrate(between)
         probability = scored.probability
         self.threshold.observe(probability, labels, scored.tiers)
-        arrivals = Arrivals(scored.values, labels, scored.tiers, probability)
-        if self._encoder is not None:  # whoever is paused
-            self._encoder.learn(arrivals.values, columns)
-        as_they_came = None
-        if not all(member.balances for member in self.members):
-            as_they_came = Drawn.as_they_came(arrivals, self.classes)
-            trail.add_bytes(as_they_came.seal())
+        self.examples += len(labels)
         between()
+        if self._plain:
+            self._untaught.add(examples)
+            if self.arms == 1 or worth_learning(len(self._untaught), self.examples):
+                self.catch_up(columns, trail, between)
+        arrivals = Arrivals(scored.values, labels, scored.tiers, probability)
         for place, member in enumerate(self.members):
-            if self._runs(place):
-                before = member.version
-                member.train(arrivals, columns, trail, None if member.balances else as_they_came)
-                self.version += member.version - before if place < self.arms else 0
+            if member.balances and self._runs(place):
+                self._train(place, arrivals, columns, trail)
                 between()
         self.recent.observe(examples)
-        self.examples += len(labels)
         return losses_at(probability, labels)
+
+    def catch_up(self, columns: Columns, trail: Trail, between: Callable[[], None] = lambda: None) -> None:
+        """The members that nothing balances learn the rows that wait for them, if any do."""
+        if not self._untaught.waiting:
+            return
+        arrivals = _together(self._untaught.taken())
+        if self._encoder is not None:  # whoever is paused
+            self._encoder.learn(arrivals.values, columns)
+        drawn = Drawn.as_they_came(arrivals, self.classes)
+        trail.add_bytes(drawn.seal())
+        for place, member in enumerate(self.members):
+            if not member.balances and self._runs(place):
+                self._train(place, arrivals, columns, trail, drawn)
+                between()
+
+    def _train(
+        self, place: int, arrivals: Arrivals, columns: Columns, trail: Trail, drawn: Drawn | None = None
+    ) -> None:  # fmt: skip
+        member = self.members[place]
+        before = member.version
+        member.train(arrivals, columns, trail, drawn)
+        if place < self.arms:
+            self.version += member.version - before
 
     def _calibrate(self, between: Callable[[], None]) -> None:
         """Every calibrator learns what was said of the searches that wait."""
-        scored, first = [each.scored for each in self._waiting], self._layout.first
-        labels = [label for each in self._waiting for label in each.labels]
+        waiting, first = self._uncalibrated.taken(), self._layout.first
+        scored, labels = [each.scored for each in waiting], [label for each in waiting for label in each.labels]
         tiers = b"".join([each.tiers for each in scored])
         if first:
             self.members[0].calibrate(np.concatenate([each.raw for each in scored]), tiers, labels)
@@ -234,7 +255,6 @@ class Panel:
                 between()
             for last, word in zip(self._last, said.mixtures, strict=False):
                 last.learn_many(word.astype(np.float64), tiers, labels)
-        self._waiting, self._waiting_rows = [], 0
 
     def measure(self, examples: Examples, *, measured: bool, learned: bool) -> None:
         """Weigh and measure a matured search; move the target if what came out asks for it."""
@@ -291,5 +311,22 @@ class Panel:
             self.recent.window.digest_state(), self.threshold.digest_state(),
             self.version, self.abstentions, self.examples, [member.digest_state() for member in self.members],
             self.standings.digest_state(), [last.digest_state() for last in self._last],
-            [[each.scored.event_id, list(each.labels)] for each in self._waiting],
+            [
+                [[each.scored.event_id, list(each.labels)] for each in gather.waiting]
+                for gather in (self._uncalibrated, self._untaught)
+            ],
         ]  # fmt: skip
+
+
+def _together(several: Sequence[Examples]) -> Arrivals:
+    """Searches, end to end, in rows as wide as the widest."""
+    if len(several) == 1:
+        scored = several[0].scored
+        return Arrivals(scored.values, several[0].labels, scored.tiers, scored.probability)
+    width = max(each.scored.width for each in several)
+    return Arrivals(
+        np.concatenate([fitted(each.scored.values, width) for each in several]),
+        [label for each in several for label in each.labels],
+        b"".join([each.scored.tiers for each in several]),
+        np.concatenate([each.scored.probability for each in several]),
+    )

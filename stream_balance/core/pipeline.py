@@ -110,7 +110,13 @@ class Pipeline:
         self._mature(self.joiner.mature(FAR_FUTURE_US))
         if self.delay is not None:
             self._mature(self.delay.mature(None))
+        self._catch_up()
         return scored
+
+    def _catch_up(self) -> None:
+        """What waits to be learned is learned."""
+        if not self.frozen:
+            self.panel.catch_up(self.featurizer.columns, self._trail)
 
     def count_bad(self, reason: str) -> None:
         """A record that could not be read: it touches nothing but this counter."""

@@ -95,6 +95,11 @@ class Race(Pipeline):
                 each._mature([Examples(scored, examples.labels, examples.known, examples.revenue)])
                 at = self._spent(place, at)
 
+    def _catch_up(self) -> None:
+        super()._catch_up()
+        for each in self._others:
+            each._catch_up()
+
     def _spent(self, place: int, since: float) -> float:
         now = self._clock()
         self.costs[place] += now - since

@@ -24,6 +24,7 @@ from stream_balance.core.arm_report import (
     TierFigures,
 )
 from stream_balance.core.comparison import Comparison, Rows, View
+from stream_balance.core.gather import Gather
 from stream_balance.core.lineup import Pair
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.records import HEAD, TAIL, Examples, Floats, Scored
@@ -44,6 +45,9 @@ class _Waiting:
     measured: Sequence[bool]
     learned: bool
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
 
 class Standings:
     """Of `members` members the first `arms` are served; `unbalanced` make the reference `none`, `logistic` is River's.
@@ -62,8 +66,7 @@ class Standings:
         self._layout = layout
         self._unbalanced = list(unbalanced)
         self._logistic = logistic
-        self._waiting: list[_Waiting] = []
-        self._waiting_rows = 0
+        self._gather: Gather[_Waiting] = Gather()
         self._searches = 0
         self.control: TargetControl | None = None
         self.begin()
@@ -82,7 +85,8 @@ class Standings:
         self._none_answer = self._first_answer + layout.members
         answers = self._none_answer + layout.none_mixes + (self._logistic is not None)
         self.comparison = Comparison(self._settings, answers)
-        self._waiting = [_Waiting(each.scored, each.labels, (), each.learned) for each in self._waiting]
+        for each in self._gather.taken():
+            self._gather.add(_Waiting(each.scored, each.labels, (), each.learned))
 
     # -- taking
 
@@ -91,26 +95,25 @@ class Standings:
         if self.comparison.answers == 1:
             return
         rows = [not known for known in examples.known] if measured else ()
-        self._waiting.append(_Waiting(examples.scored, examples.labels, rows, learned))
-        self._waiting_rows += len(examples)
-        if self._waiting_rows >= FOLD_ROWS:
-            said = self._layout.read([each.scored for each in self._waiting])
+        self._gather.add(_Waiting(examples.scored, examples.labels, rows, learned))
+        if len(self._gather) >= FOLD_ROWS:
+            said = self._layout.read([each.scored for each in self._gather.waiting])
             self._weigh(said)
             self._measure(self.comparison, said)
-            self._waiting, self._waiting_rows = [], 0
+            self._gather.taken()
 
     def _of_rows(self) -> tuple[npt.NDArray[np.intp], bytes]:
         """Labels and tiers of all rows that wait."""
-        labels = np.array([label for each in self._waiting for label in each.labels])
-        return labels, b"".join([each.scored.tiers for each in self._waiting])
+        labels = np.array([label for each in self._gather.waiting for label in each.labels])
+        return labels, b"".join([each.scored.tiers for each in self._gather.waiting])
 
     def _weigh(self, said: Said) -> None:
         if self.arms == 1 and self.none_mixture is None:
             return
         labels, tiers = self._of_rows()
         losses = losses_of(said.odds, labels)
-        if not all(each.learned for each in self._waiting):
-            learned = np.array([each.learned for each in self._waiting for _ in each.labels])
+        if not all(each.learned for each in self._gather.waiting):
+            learned = np.array([each.learned for each in self._gather.waiting for _ in each.labels])
             losses, tiers = losses[:, learned], np.frombuffer(tiers, np.uint8)[learned].tobytes()
         if not tiers:
             return
@@ -120,7 +123,7 @@ class Standings:
             self.none_mixture.learn(losses[self._unbalanced], tiers)
 
     def _measure(self, comparison: Comparison, said: Said) -> None:
-        taken = self._waiting
+        taken = self._gather.waiting
         if not any(any(each.measured) for each in taken):
             return
         labels, tiers = self._of_rows()
@@ -138,7 +141,7 @@ class Standings:
 
     def _answers(self, said: Said) -> Floats:
         """(answers, n, C-1)."""
-        served = odds_of(np.concatenate([each.scored.probability for each in self._waiting]))
+        served = odds_of(np.concatenate([each.scored.probability for each in self._gather.waiting]))
         parts = [served[None], said.odds[self._layout.first :]]
         if self._logistic is not None:
             if said.alone is not None and not self._logistic:
@@ -201,8 +204,8 @@ class Standings:
     def _view(self, between: Callable[[], None]) -> View | None:
         """The window, with what still waits; the state stays as it is."""
         copy = self.comparison.copy()
-        if self._waiting:
-            self._measure(copy, self._layout.read([each.scored for each in self._waiting]))
+        if self._gather.waiting:
+            self._measure(copy, self._layout.read([each.scored for each in self._gather.waiting]))
         between()
         return copy.view(between)
 
@@ -221,7 +224,7 @@ class Standings:
 
     def digest_state(self) -> object:
         """Weights, the window of the comparison, what waits."""
-        waiting = [[w.scored.event_id, list(w.labels), list(w.measured), w.learned] for w in self._waiting]
+        waiting = [[w.scored.event_id, list(w.labels), list(w.measured), w.learned] for w in self._gather.waiting]
         none = None if self.none_mixture is None else self.none_mixture.digest_state()
         control = None if self.control is None else self.control.digest_state()
         comparison = self.comparison.digest_state()

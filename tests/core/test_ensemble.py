@@ -9,7 +9,8 @@ import pytest
 
 from stream_balance.core.arms import make_model
 from stream_balance.core.arms.window_booster import WindowBooster
-from stream_balance.core.ensemble import BLOCK_ROWS, TAUGHT_ROWS, Ensemble
+from stream_balance.core.ensemble import BLOCK_ROWS, Ensemble
+from stream_balance.core.gather import TAUGHT_ROWS
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.metrics_math import average_precision
 from stream_balance.core.pipeline import Pipeline, row_as_search

@@ -113,6 +113,7 @@ def test_a_paused_arm_forgets_by_the_rows_of_the_stream() -> None:
     pairs = {"arms": {"pairs": ["linear:none", "replay_mlp:none"], "references": False}}
     pipeline = Pipeline(core(**TABLE, **pairs), 7, ("none", "bought"), delay_rows=0)
     pushed_rows(pipeline, table_rows(1_000, seed=1))
+    pipeline.run_out()
     mixture = pipeline.panel.standings.mixture
     mixture.running[1], mixture._resume_at[1] = False, 10**9
     pushed_rows(pipeline, table_rows(600, seed=2))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stream_balance.core.arms.encoding import DECAY
+from stream_balance.core.gather import TAUGHT_ROWS
 from stream_balance.core.lineup import Pair
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event
@@ -111,7 +112,8 @@ def test_a_reference_that_weighs_nothing_is_paused_until_the_stream_changes() ->
     assert none is not None
     named = dict(zip((member.pair.name for member in panel.members), panel.members, strict=True))
     learned = {name: member.version for name, member in named.items()}
-    assert learned["logistic:none"] == panel.examples  # the yardstick is always there
+    # The yardstick is always there; rows that come singly are learned a few together.
+    assert 0 <= panel.examples - learned["logistic:none"] < TAUGHT_ROWS
     assert learned["naive_bayes:none"] < panel.examples
     assert not all(none.running)
     panel.alarm()

@@ -21,11 +21,13 @@ from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
 from stream_balance.core.drift import Change
+from stream_balance.core.gather import Gather
 from stream_balance.core.lineup import NONE
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
+from stream_balance.core.standings import Standings
 from stream_balance.core.straighten import Trust
 from stream_balance.core.window import Window
 from stream_balance.edge.checkpoint.layout import attributes, is_of_core
@@ -131,7 +133,8 @@ def _pipeline(pipeline: Any) -> None:
     drift, panel = pipeline.drift, pipeline.panel
     base_rate = _one_base_rate(panel)
     _begin(panel.recent, base_rate=base_rate)
-    _begin(panel, _waiting=[], _waiting_rows=0, _block_rows=pipeline.settings.calibrate.block_rows)
+    _begin(panel, _uncalibrated=Gather(), _untaught=Gather(), _block_rows=pipeline.settings.calibrate.block_rows)
+    _begin(panel, _plain=[member for member in panel.members if member.pair.strategy == NONE])
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
     _begin(panel, _last=[Calibrator(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
     _begin(drift, _settings=pipeline.settings.drift)
@@ -142,6 +145,15 @@ def _pipeline(pipeline: Any) -> None:
         ),
         maxlen=drift._alarms.maxlen,
     )
+
+
+def _standings(standings: Any) -> None:
+    if hasattr(standings, "_gather"):
+        return
+    standings._gather = Gather()
+    for each in standings._waiting:
+        standings._gather.add(each)
+    del standings._waiting, standings._waiting_rows
 
 
 def _one_base_rate(panel: Any) -> Any:
@@ -186,6 +198,7 @@ _CHANGES: dict[type, Callable[[Any], None]] = {
     ReplayMLP: _replay_mlp,
     WindowBooster: _window_booster,
     Mixture: _mixture,
+    Standings: _standings,
     Window: lambda window: _begin(window, forgotten=0),
     Pipeline: _pipeline,
     Retrain: _retrain,
