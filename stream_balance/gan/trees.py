@@ -5,6 +5,9 @@ Statistics 21, 2005): a column's tree is grown on the columns before it, a made 
 value of one of the leaf's rows. What bends, comes in kinds or changes its spread is held, which one copula cannot. Of
 each column there are several trees, on other parts of the rows, and a made row falls through one of them: fewer rows
 to a leaf without a row's path being learned by heart. What the residual generator edits; a rung of its own below it.
+
+Within a leaf values are taken evenly, not by chance alone (stratified sampling: Cochran, "Sampling techniques", 1977,
+chapter 5): as many rows as were learned hold about what those hold, not a bootstrap of it.
 """
 
 from __future__ import annotations
@@ -34,14 +37,30 @@ class _Tree:
     counts: Ints
     values: Floats
 
-    def draw(self, before: Floats, chance: Floats) -> Floats:
-        """A value for each row (m, k) of the columns before, by a uniform number, (m,)."""
-        with_leaves = self.grown is not None and len(before)
-        leaves = self.grown.apply(before) if with_leaves else np.zeros(len(before), dtype=np.int64)
+    def draw(self, before: Floats, rng: np.random.Generator) -> Floats:
+        """A value for each row (m, k) of the columns before; of one leaf's values all are taken about as often."""
+        if not len(before):
+            return self.values[:0]
+        leaves = np.zeros(len(before), dtype=np.int64) if self.grown is None else self.grown.apply(before)
         at = np.searchsorted(self.leaves, leaves)
-        places = self.starts[at] + (chance * self.counts[at]).astype(np.int64)
-        found: Floats = self.values[places]
+        found: Floats = self.values[self.starts[at] + (evenly(at, rng) * self.counts[at]).astype(np.int64)]
         return found
+
+
+def evenly(groups: Ints, rng: np.random.Generator) -> Floats:
+    """Numbers in [0, 1), (n,): of the m members of a group one lies in each m-th part, which one by chance.
+
+    >>> np.sort(evenly(np.array([7, 7, 7, 7]), np.random.default_rng(0)) * 4).astype(int).tolist()
+    [0, 1, 2, 3]
+    """
+    order = rng.permutation(len(groups))
+    order = order[np.argsort(groups[order], kind="stable")]
+    _, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
+    found = np.empty(len(groups))
+    found[order] = (np.arange(len(groups)) - np.repeat(starts, counts) + rng.random(len(groups))) / np.repeat(
+        counts, counts
+    )
+    return found
 
 
 class Trees:
@@ -59,6 +78,7 @@ class Trees:
 
     def __init__(self, rows: Floats, table: Table, rng: np.random.Generator) -> None:
         self.table = table
+        self._rows = len(rows)
         scores, slots = table.scores(rows, rng)
         self._numeric = scores.shape[1]
         self._ends = list(accumulate([1] * self._numeric + list(table.layout.slots), initial=0))
@@ -84,19 +104,24 @@ class Trees:
         return _Tree(grown, found, starts, counts, values[order])
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Floats, Ints]:
-        """Scores (n, p) and slots (n, q) of n new rows."""
+        """Scores (n, p) and slots (n, q) of n new rows, even in each run of as many as were learned."""
+        starts = range(0, n, self._rows)
+        values = np.concatenate([self._run(min(self._rows, n - at), rng) for at in starts] or [self._run(0, rng)])
+        return values[:, : self._numeric], values[:, self._numeric :].astype(np.int64)
+
+    def _run(self, n: int, rng: np.random.Generator) -> Floats:
         places = np.zeros((n, self._ends[-1]))
         values = np.empty((n, len(self._columns)))
         for j, trees in enumerate(self._columns):
-            chosen, chance = rng.integers(len(trees), size=n), rng.random(n)
+            chosen = rng.permutation(n) % len(trees)
             for k, tree in enumerate(trees):
                 mine = chosen == k
-                values[mine, j] = tree.draw(places[mine, : self._ends[j]], chance[mine])
+                values[mine, j] = tree.draw(places[mine, : self._ends[j]], rng)
             if j < self._numeric:
                 places[:, j] = values[:, j]
             else:
                 places[np.arange(n), self._ends[j] + values[:, j].astype(np.int64)] = 1.0
-        return values[:, : self._numeric], values[:, self._numeric :].astype(np.int64)
+        return values
 
     def rows(self, n: int, rng: np.random.Generator) -> Floats:
         """n new rows, (n, d)."""
