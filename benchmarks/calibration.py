@@ -35,14 +35,13 @@ import numpy as np
 from stream_balance.core.arm import Arm, Recent
 from stream_balance.core.arms import MODELS
 from stream_balance.core.balance import STRATEGIES
-from stream_balance.core.calibrate import unbend
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import Pair
+from stream_balance.core.odds import unbend
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import Arrivals, Columns, Examples, Floats
+from stream_balance.core.records import Arrivals, Columns, Floats
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.window import Window
-from stream_balance.testing import make_scored
 
 SEARCH = 20
 COLUMNS = 6
@@ -104,7 +103,6 @@ def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Fl
     columns, trail, tiers = Columns(), Trail(), bytes([0, 1] * (SEARCH // 2))
     for i in range(COLUMNS):
         columns.add(f"x{i}")
-    items, known, prices = ("i",) * SEARCH, (False,) * SEARCH, (0.0,) * SEARCH
     said, word = [], []
     for start in range(0, len(labels), SEARCH):
         rows, outcome = values[start : start + SEARCH], tuple(labels[start : start + SEARCH])
@@ -113,11 +111,10 @@ def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Fl
         assert isinstance(probability, np.ndarray)
         word.append(raw if arm.model.supports_offset or not arm.ratios else unbend(raw, arm.ratios[0].offset()))
         said.append(probability)
-        scored = make_scored(f"s{start}", ts=start, items=items, values=rows.tolist(), tiers=tiers)
         arm.calibrate(raw, tiers, outcome)
-        examples = Examples(scored, outcome, known, prices)
-        arm.train(Arrivals(rows, outcome, tiers, probability), columns, trail)
-        recent.observe(examples)
+        arrivals = Arrivals(rows, outcome, tiers, probability)
+        arm.train(arrivals, columns, trail)
+        recent.observe(arrivals, start)
     return np.concatenate(said)[:, 0], np.concatenate(word)[:, 0]
 
 

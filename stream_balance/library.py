@@ -18,8 +18,9 @@ from river import base, linear_model, preprocessing
 from stream_balance.core.arms.classifiers import ArmClassifier
 from stream_balance.core.arms.dict_rows import DictRows
 from stream_balance.core.balance import BalanceSettings, make_strategy
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection, logits, unbend
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
+from stream_balance.core.odds import logits, unbend
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Floats, Samples
 from stream_balance.core.window import Window, WindowSettings

@@ -19,11 +19,12 @@ import numpy as np
 
 from stream_balance.core.arms import SharedEncoder, make_model, share_encoder
 from stream_balance.core.balance import make_strategy
-from stream_balance.core.calibrate import BaseRate, Calibrator, RatioCorrection, logits, unbend
+from stream_balance.core.calibrate import BaseRate, Calibrator, RatioCorrection
 from stream_balance.core.digest import Trail
 from stream_balance.core.lineup import NONE, Pair
+from stream_balance.core.odds import logits, unbend
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import ORIGINS, TAIL, Arrivals, Columns, Examples, Floats, Samples, Values
+from stream_balance.core.records import ORIGINS, TAIL, Arrivals, Columns, Floats, Samples, Values
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.window import Window
 
@@ -45,15 +46,15 @@ class Recent:
     tiers: list[Rates] = field(default_factory=list)
     base_rate: BaseRate | None = None  # what is served where a model abstains; None: each calibrator has its own
 
-    def observe(self, examples: Examples) -> None:
-        """A matured search, after every arm has learned it."""
-        self.rates.observe_many(examples.labels)
+    def observe(self, arrivals: Arrivals, ts_us: int) -> None:
+        """A matured search of that time, after every arm has learned it."""
+        labels, tiers = arrivals.labels, arrivals.tiers
+        self.rates.observe_many(labels)
         if self.base_rate is not None:
-            self.base_rate.observe_all(examples.labels)
-        scored = examples.scored
+            self.base_rate.observe_all(labels)
         for tier, rates in enumerate(self.tiers):
-            rates.observe_many([label for label, at in zip(examples.labels, scored.tiers, strict=True) if at == tier])
-        self.window.add_many(scored.values, examples.labels, scored.tiers, scored.ts_us)
+            rates.observe_many([label for label, at in zip(labels, tiers, strict=True) if at == tier])
+        self.window.add_many(arrivals.values, labels, tiers, ts_us)
 
 
 @dataclass(frozen=True, slots=True)

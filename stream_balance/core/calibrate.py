@@ -17,20 +17,18 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.fading import FadingShares
 from stream_balance.core.line import Line
+from stream_balance.core.odds import logits, probability_of_one
 from stream_balance.core.records import TIERS, Floats, RoomSettings
+from stream_balance.core.soften import Softener
 from stream_balance.core.straighten import Straightener, Trust
 
 BaseRate = FadingShares
-LOGIT_MAX = 16.0
 # How far is trusted, before any outcome: the model's own word, the line that follows, the one that remembers, the same
 # straightened, and the rate whatever the row: what a model says before it knows anything is nearer to a half. Later the
 # rate does not come back: it would hide from the drift watch that the model has become wrong. Nor has it ever more than
 # at first: the order of rows would drown in the rate's own changes.
 FIRST_TRUST = (0.125, 0.125, 0.125, 0.125, 0.5)
 LATER_TRUST = (0.25, 0.25, 0.25, 0.25, 0.0)
-_EXPONENT_MAX = 700.0  # its exponential is still a float
-_LOWEST = 1.0 / (1.0 + math.exp(LOGIT_MAX))
-_HIGHEST = 1.0 - _LOWEST
 
 
 class CalibratorSettings(RoomSettings):
@@ -50,58 +48,8 @@ class CalibratorSettings(RoomSettings):
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
 
 
-@overload
-def logits(probability: float) -> float: ...
-@overload
-def logits(probability: Floats) -> Floats: ...
-def logits(probability: float | Floats) -> float | Floats:
-    """Log odds, clipped to +-16; NaN stays NaN.
-
-    Rows of a table come singly, and floats are several times as fast as arrays of one: of a float it is a float.
-
-    >>> logits(np.array([0.5, 1.0])).round(6).tolist(), logits(0.5)
-    ([0.0, 16.0], 0.0)
-    """
-    if isinstance(probability, float):
-        p = min(max(probability, _LOWEST), _HIGHEST)
-        return math.log(p / (1.0 - p))
-    clipped = np.minimum(np.maximum(probability, _LOWEST), _HIGHEST)
-    found: Floats = np.log(clipped / (1.0 - clipped))
-    return found
-
-
 def _sigmoid(logit: Floats) -> Floats:
     found: Floats = 1.0 / (1.0 + np.exp(-logit))
-    return found
-
-
-def probability_of_one(logit: float) -> float:
-    """The way back from a log odds of any size; NaN stays NaN.
-
-    >>> probability_of_one(0.0), probability_of_one(-1e9)
-    (0.5, 0.0)
-    """
-    return 0.0 if logit < -_EXPONENT_MAX else 1.0 / (1.0 + math.exp(-logit))
-
-
-@overload
-def unbend(probability: float, offset: Sequence[float] | Floats) -> float: ...
-@overload
-def unbend(probability: Floats, offset: Sequence[float] | Floats) -> Floats: ...
-def unbend(probability: float | Floats, offset: Sequence[float] | Floats) -> float | Floats:
-    """Probabilities (n, C-1) with the log multipliers of classes 1..C-1 (against class 0) taken out of the odds.
-
-    `offset` is (C-1,), or (n, C-1) where each row has its own. Of a float, an only row of two classes, it is a float.
-
-    >>> unbend(np.array([[0.5]]), [math.log(3.0)]).tolist()
-    [[0.25]]
-    """
-    if isinstance(probability, float):
-        odds = probability * math.exp(-float(offset[0]))
-        return odds / (max(1.0 - probability, 0.0) + odds)
-    weighted = probability * np.exp(-np.asarray(offset))
-    rest = np.maximum(1.0 - probability.sum(axis=1, keepdims=True), 0.0)
-    found: Floats = weighted / (rest + weighted.sum(axis=1, keepdims=True))
     return found
 
 
@@ -143,16 +91,17 @@ def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
     return BaseRate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
 
 
-# By tier: slope and intercept of all together, those of what is bent, the weight of the shape, and what it adds.
-_OfTiers = list[tuple[float, float, float, float, float, Callable[[float], float]]]
+# By tier: the weight of the word as it is, slope and intercept of all lines together, those of what is bent, the weight
+# of the shape, and what it adds.
+_OfTiers = list[tuple[float, float, float, float, float, float, Callable[[float], float]]]
 
 
 class Calibrator:
     """Recursive calibration on real examples as they were scored: a line per tier, straightened, as far as trusted.
 
     Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1. What is served
-    is the weighted mean of several log odds: as the model says, on a line that follows and on one that remembers, this
-    one straightened, and the rate whatever the row; every map is monotone.
+    is the weighted mean of several log odds: as the model says, and of what it says, softened, on a line that follows
+    and on one that remembers, this one straightened, and the rate whatever the row; every map is monotone.
     Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
     where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.
 
@@ -171,7 +120,11 @@ class Calibrator:
             [[Line(centre, decay, *precisions) for centre in centres] for _ in TIERS]
             for decay in (settings.decay, settings.slow_decay)
         )
-        # The shape is the model's, whatever the tier; whether it helps is not.
+        # What a model usually says, and the shape, are its own, whatever the tier; whether the shape helps is not.
+        self._softeners = [
+            Softener(centre, settings.slow_decay, settings.youth, bounds=classes == 2 or i > 0)
+            for i, centre in enumerate(centres)
+        ]
         self._shapes = [
             Straightener(centre, settings.shape_decay, settings.shape_prior, settings.youth) for centre in centres
         ]
@@ -197,10 +150,13 @@ class Calibrator:
             return self._apply_to_one(logits, tiers[0])
         if self._table is None:
             self._table = self._tabulated()
-        slope, intercept, bent_slope, bent_intercept, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
+        raw, slope, intercept, bent_slope, bent_intercept, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
         columns = self._columns(logits)
-        served = slope * columns + intercept
-        lined = bent_slope * columns + bent_intercept
+        softened = np.empty_like(columns)
+        for i, softener in enumerate(self._softeners):
+            softened[:, i] = softener.soften(columns[:, i])
+        served = raw * columns + slope * softened + intercept
+        lined = bent_slope * softened + bent_intercept
         for i, shape in enumerate(self._shapes):
             served[:, i] += bent[:, i] * shape.shift(lined[:, i])
         found = _sigmoid(served)
@@ -217,13 +173,14 @@ class Calibrator:
         if self._floats is None:
             table, curve = self._tabulated()[:, :, 0].T.tolist(), self._shapes[0].curve()
             self._floats = [(*numbers, curve) for numbers in table]
-        slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
-        return probability_of_one(slope * logit + intercept + bent * curve(bent_slope * logit + bent_intercept))
+        raw, slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
+        softened = self._softeners[0].of_one(logit)
+        bend = bent * curve(bent_slope * softened + bent_intercept)
+        return probability_of_one(raw * logit + slope * softened + intercept + bend)
 
     def _tabulated(self) -> Floats:
-        """(5, tiers, maps): slope and intercept of all versions together, of the bent one, and the weight of its bend.
-
-        The mean of lines is a line.
+        """(6, tiers, maps): the weight of the word as it is, slope and intercept of all lines together, those of the
+        bent one, and the weight of its bend. The mean of lines is a line.
         """
         weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
         flat = np.minimum(weights[..., -1], FIRST_TRUST[-1])
@@ -235,9 +192,9 @@ class Calibrator:
             )
             for name in ("slope", "intercept")
         )
-        slope = raw + quick * quick_slope + (slow + bent) * slow_slope
+        slope = quick * quick_slope + (slow + bent) * slow_slope
         intercept = quick * quick_intercept + (slow + bent) * slow_intercept + flat * self._flat
-        return np.stack([slope, intercept, slow_slope, slow_intercept, bent])
+        return np.stack([raw, slope, intercept, slow_slope, slow_intercept, bent])
 
     def _logits_of_rates(self) -> Floats:
         """Log odds of each map's class whatever the row, (maps,)."""
@@ -288,20 +245,22 @@ class Calibrator:
 
     def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
         """The versions are weighed as they are before they learn these rows."""
+        softened = self._softeners[i].soften(logits)
         quick, slow = np.empty_like(logits), np.empty_like(logits)
         places = [(tier, tiers == tier) for tier in range(len(TIERS))]
         places = [(tier, mine) for tier, mine in places if mine.any()]
         for tier, mine in places:
             for lined, lines in ((quick, self._quick), (slow, self._slow)):
                 line = lines[tier][i]
-                lined[mine] = line.slope * logits[mine] + line.intercept
+                lined[mine] = line.slope * softened[mine] + line.intercept
         bent = slow + self._shapes[i].shift(slow)
         versions = np.stack([logits, quick, slow, bent, np.full(len(logits), self._flat[i])])
+        self._softeners[i].learn(softened)
         self._shapes[i].learn(slow, outcomes)
         for tier, mine in places:
             self._trusts[tier][i].learn(versions[:, mine], outcomes[mine])
             for lines in (self._quick, self._slow):
-                lines[tier][i].learn_many(logits[mine], outcomes[mine])
+                lines[tier][i].learn_many(softened[mine], outcomes[mine])
 
     def parameters(self) -> list[list[tuple[float, float]]]:
         """By tier and map: slope and intercept of the line that follows."""
@@ -317,6 +276,6 @@ class Calibrator:
         return [
             self._rate.state(),
             [[[line.state() for line in lines] for lines in each] for each in (self._quick, self._slow)],
-            [shape.state() for shape in self._shapes],
+            [softener.state() for softener in self._softeners], [shape.state() for shape in self._shapes],
             [[trust.state() for trust in trusts] for trusts in self._trusts], self._flat, waiting,
         ]  # fmt: skip

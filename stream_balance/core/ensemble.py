@@ -18,11 +18,12 @@ import numpy as np
 
 from stream_balance.core.arms import make_model, share_encoder
 from stream_balance.core.arms.model import abstention
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings
 from stream_balance.core.drift import DriftSettings, DriftWatch
 from stream_balance.core.gather import Gather, joined, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.core.odds import logits
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
 from stream_balance.core.said import calibrated_odds, losses_at, losses_of, probability_of
 

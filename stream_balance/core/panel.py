@@ -20,10 +20,11 @@ import numpy as np
 
 from stream_balance.core.arm import Arm, Drawn, Recent, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
-from stream_balance.core.calibrate import Calibrator, logits, make_base_rate
+from stream_balance.core.calibrate import Calibrator, make_base_rate
 from stream_balance.core.digest import Trail
 from stream_balance.core.gather import Gather, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
+from stream_balance.core.odds import logits
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, fitted
 from stream_balance.core.said import Layout, calibrated_odds, losses_at, odds_of, probability_of
@@ -95,7 +96,7 @@ class Panel:
         self._last = [Calibrator(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
         self._block_rows = settings.calibrate.block_rows
         self._uncalibrated: Gather[Examples] = Gather()  # not yet learned by the calibrators
-        self._untaught: Gather[Examples] = Gather()  # nor by the members that nothing balances
+        self._untaught: Gather[Arrivals] = Gather()  # nor by the members that nothing balances
         self._plain = [member for member in self.members if not member.balances]
         self.version = 0
         self.abstentions = 0
@@ -202,21 +203,20 @@ class Panel:
         self._uncalibrated.add(examples)
         if len(self._uncalibrated) >= self._block_rows:
             self._calibrate(between)
-        probability = scored.probability
-        self.threshold.observe(probability, labels, scored.tiers)
+        arrivals = scored.arrivals(labels)
+        self.threshold.observe(arrivals.probability, labels, scored.tiers)
         self.examples += len(labels)
         between()
         if self._plain:
-            self._untaught.add(examples)
+            self._untaught.add(arrivals)
             if self.arms == 1 or worth_learning(len(self._untaught), self.examples):
                 self.catch_up(columns, trail, between)
-        arrivals = Arrivals(scored.values, labels, scored.tiers, probability)
         for place, member in enumerate(self.members):
             if member.balances and self._runs(place):
                 self._train(place, arrivals, columns, trail)
                 between()
-        self.recent.observe(examples)
-        return losses_at(probability, labels)
+        self.recent.observe(arrivals, scored.ts_us)
+        return losses_at(arrivals.probability, labels)
 
     def catch_up(self, columns: Columns, trail: Trail, between: Callable[[], None] = lambda: None) -> None:
         """The members that nothing balances learn the rows that wait for them, if any do."""
@@ -311,22 +311,19 @@ class Panel:
             self.recent.window.digest_state(), self.threshold.digest_state(),
             self.version, self.abstentions, self.examples, [member.digest_state() for member in self.members],
             self.standings.digest_state(), [last.digest_state() for last in self._last],
-            [
-                [[each.scored.event_id, list(each.labels)] for each in gather.waiting]
-                for gather in (self._uncalibrated, self._untaught)
-            ],
+            [[each.scored.event_id, list(each.labels)] for each in self._uncalibrated.waiting],
+            [[each.values, list(each.labels), each.tiers] for each in self._untaught.waiting],
         ]  # fmt: skip
 
 
-def _together(several: Sequence[Examples]) -> Arrivals:
-    """Searches, end to end, in rows as wide as the widest."""
+def _together(several: Sequence[Arrivals]) -> Arrivals:
+    """End to end, in rows as wide as the widest."""
     if len(several) == 1:
-        scored = several[0].scored
-        return Arrivals(scored.values, several[0].labels, scored.tiers, scored.probability)
-    width = max(each.scored.width for each in several)
+        return several[0]
+    width = max(each.values.shape[1] for each in several)
     return Arrivals(
-        np.concatenate([fitted(each.scored.values, width) for each in several]),
+        np.concatenate([fitted(each.values, width) for each in several]),
         [label for each in several for label in each.labels],
-        b"".join([each.scored.tiers for each in several]),
-        np.concatenate([each.scored.probability for each in several]),
+        b"".join([each.tiers for each in several]),
+        np.concatenate([each.probability for each in several]),
     )

@@ -129,6 +129,19 @@ def fitted(rows: Floats, width: int) -> Floats:
     return wide
 
 
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """n real rows to be learned now: one matured search. `values` is (n, d), `probability` (n, C-1) as served."""
+
+    values: Floats
+    labels: Sequence[int]
+    tiers: bytes
+    probability: Floats
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 _STAMP = Struct("<qq")
 
 
@@ -194,6 +207,12 @@ class Scored:
         outcomes = (matrix.shape[1] - self.width - 1) // 2
         return matrix[:, self.width + outcomes : self.width + 2 * outcomes]
 
+    def arrivals(self, labels: Sequence[int]) -> Arrivals:
+        """The rows with their labels; views of the block."""
+        matrix, width = self.matrix(), self.width
+        outcomes = (matrix.shape[1] - width - 1) // 2
+        return Arrivals(matrix[:, :width], labels, self.tiers, matrix[:, width + outcomes : width + 2 * outcomes])
+
     @property
     def threshold(self) -> Floats:
         """Decision threshold in force when scored, (n,)."""
@@ -236,19 +255,6 @@ class Plan:
     synthetic: int
     offset: tuple[float, ...]
     weight: float = 1.0  # of each copy, where the model honours weights
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """n real rows to be learned now: one matured search. `values` is (n, d), `probability` (n, C-1) as served."""
-
-    values: Floats
-    labels: Sequence[int]
-    tiers: bytes
-    probability: Floats
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.calibrate import logits, probability_of_one
+from stream_balance.core.odds import logits, probability_of_one
 from stream_balance.core.records import Floats, Scored, Values
 
 Singles = npt.NDArray[np.float32]

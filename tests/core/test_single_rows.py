@@ -12,8 +12,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from stream_balance.core.arms.learner import probabilities
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, logits, unbend
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings
 from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.core.odds import logits, unbend
 from stream_balance.core.said import losses_at, odds_of, probability_of
 
 ANY = st.one_of(st.floats(0.0, 1.0), st.sampled_from([0.0, 1.0, 5e-324, 1e-16, 1.0 - 1e-16, math.nan]))

@@ -131,4 +131,4 @@ def test_a_pipeline_with_strata_is_honest_in_each_tier_and_goes_on_from_a_pickle
     for tier in ("head", "tail"):
         scope = getattr(pipeline.report().metrics.tiers, tier)
         assert scope.positives > 30
-        assert 0.75 < scope.mean_probability_over_rate < 1.35
+        assert 0.7 < scope.mean_probability_over_rate < 1.35  # of some 90 outcomes; over six seeds .74 to 1.05

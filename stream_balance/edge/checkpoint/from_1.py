@@ -27,11 +27,14 @@ from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
+from stream_balance.core.soften import Softener
 from stream_balance.core.standings import Standings
 from stream_balance.core.straighten import Trust
 from stream_balance.core.window import Window
 from stream_balance.edge.checkpoint.layout import attributes, is_of_core
 from stream_balance.errors import SettingsError
+
+SLOW = CalibratorSettings().slow_decay
 
 
 class FormerTrust:
@@ -169,11 +172,20 @@ def _calibrator(calibrator: Any) -> None:
     """The line that remembers begins as the one there was, and shares its weight; the rate begins without any."""
     if not hasattr(calibrator, "_lines"):
         return
+    softeners = [
+        Softener(
+            line.moments.mean, CalibratorSettings().slow_decay, line.youth, bounds=calibrator.classes == 2 or i > 0
+        )
+        for i, line in enumerate(calibrator._lines[0])
+    ]
+    for softener, line in zip(softeners, calibrator._lines[0], strict=True):
+        softener.begin(line.moments, line.rows)
+    calibrator._softeners = softeners
     calibrator._quick, calibrator._slow = calibrator._lines, deepcopy(calibrator._lines)
     del calibrator._lines
     for lines in calibrator._slow:
         for line in lines:
-            line.fade = 1.0 - CalibratorSettings().slow_decay
+            line.fade = 1.0 - SLOW
     calibrator._trusts = [[_trust(each) for each in trusts] for trusts in calibrator._trusts]
     calibrator._flat = calibrator._logits_of_rates()
 
