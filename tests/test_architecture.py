@@ -75,6 +75,7 @@ EXTRA: dict[str, set[str]] = {
     },
     "core/calibrate.py": {
         "stream_balance.core.fading",
+        "stream_balance.core.gather",
         "stream_balance.core.line",
         "stream_balance.core.odds",
         "stream_balance.core.soften",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.fading import FadingShares
+from stream_balance.core.gather import Patience
 from stream_balance.core.line import Line
 from stream_balance.core.odds import logits, probability_of_one
 from stream_balance.core.records import TIERS, Floats, RoomSettings
@@ -132,9 +133,8 @@ class Calibrator:
         self._rate = base_rate or make_base_rate(settings, classes)
         self._observes = base_rate is None
         self._flat = self._logits_of_rates()  # as the rates were when rows were folded in last
-        self._block_rows = settings.block_rows
         self._waiting: list[tuple[Floats, bytes, Sequence[int]]] = []
-        self._waiting_rows = 0
+        self._patience = Patience(settings.block_rows)
         self._table: Floats | None = None  # of the maps as they are; made when asked for
         self._floats: _OfTiers | None = None  # the same for single rows
 
@@ -222,13 +222,12 @@ class Calibrator:
         """A matured search: logits, (n, C-1), or scores that `logits_of` (given their tiers too) turns into logits when
         they are folded in.
 
-        Folded in once `block_rows` have come together, with one step a tier.
+        Folded in once `block_rows` have come together (at first fewer), with one step a tier.
         """
         if self._observes:
             self._rate.observe_all(labels)
         self._waiting.append((scores, tiers, labels))
-        self._waiting_rows += len(labels)
-        if self._waiting_rows >= self._block_rows:
+        if self._patience.has_enough(labels):
             self._fold(logits_of)
 
     def _fold(self, logits_of: Callable[[Floats, bytes], Floats] | None) -> None:
@@ -236,7 +235,7 @@ class Calibrator:
         columns = self._columns(scores if logits_of is None else logits_of(scores, tiers))
         at = np.frombuffer(tiers, dtype=np.uint8)
         outcomes = np.array([label for each in self._waiting for label in each[2]])
-        self._waiting, self._waiting_rows, self._table, self._floats = [], 0, None, None
+        self._waiting, self._table, self._floats = [], None, None
         known = ~np.isnan(columns[:, 0])
         if known.any():
             for i in range(columns.shape[1]):

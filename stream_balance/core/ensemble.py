@@ -20,7 +20,7 @@ from stream_balance.core.arms import make_model, share_encoder
 from stream_balance.core.arms.model import abstention
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings
 from stream_balance.core.drift import DriftSettings, DriftWatch
-from stream_balance.core.gather import Gather, joined, worth_learning
+from stream_balance.core.gather import Gather, Patience, joined, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.odds import logits
@@ -71,7 +71,7 @@ class Ensemble:
         self._settings = DriftSettings(forget_on="loss_rose" if forgets else "never")
         self._drift = DriftWatch(self._settings)
         self._block: list[tuple[_Said, Sequence[int]]] = []
-        self._block_rows = 0
+        self._patience = Patience(BLOCK_ROWS)
         self._gather: Gather[Samples] = Gather()  # rows to be taught, and what the answers to them lost
         self._losses: list[float] = []
         self._by_arm = [0] * len(self.models)  # rows learned
@@ -117,11 +117,10 @@ class Ensemble:
         samples = samples.unrolled()
         said, labels = self._ask(samples.rows, columns), samples.labels
         self._block.append((said, labels))
-        self._block_rows += len(labels)
         self._gather.add(samples)
         self._losses += losses_at(said.served, labels)
         self.learned += len(labels)
-        if self._block_rows >= BLOCK_ROWS:
+        if self._patience.has_enough(labels):
             self._fold()
         if worth_learning(len(self._gather), self.learned):
             self._teach(columns)
@@ -135,7 +134,7 @@ class Ensemble:
             calibrator.learn_many(mine, tiers, labels)
         self.calibrator.learn_many(mixed[0], tiers, labels)
         self.mixture.learn(losses_of(odds, np.array(labels)), tiers)
-        self._block, self._block_rows, self._latest = [], 0, None
+        self._block, self._latest = [], None
 
     def _tables(self, said: Sequence[_Said]) -> list[Floats]:
         """Own, calibrated and mixed log odds of all these rows, (arms or 1, n, C-1) each."""

@@ -13,6 +13,7 @@ from stream_balance.core.records import HEAD, Samples, fitted
 
 TAUGHT_ROWS = 8  # rows that models learn together
 YOUNG = 64  # but of n learned rows never more than n / 64 wait
+FIRST_OUTCOMES, FIRST_SHARE = 4, 8  # as few outcomes, or an eighth of all rows there have been, if that is more
 
 
 class _OfRows(Protocol):
@@ -52,6 +53,37 @@ class Gather(Generic[T]):
 def worth_learning(rows: int, learned: int) -> bool:
     """Whether so many rows are enough for a step, after so many learned ones: at first every row counts."""
     return rows >= min(TAUGHT_ROWS, learned // YOUNG)
+
+
+class Patience:
+    """Counts rows until they are enough for corrections to move: a block of them, or, in the youth of a stream, a few
+    outcomes. Where outcomes are common a block is long; where they are rare, fewer rows tell nothing.
+
+    >>> patience = Patience(block_rows=64)
+    >>> [patience.has_enough([label]) for label in (1, 1, 0, 1, 1, 1)], patience.has_enough([0] * 62)
+    ([False, False, False, False, True, False], False)
+    """
+
+    __slots__ = ("_before", "_block_rows", "_outcomes", "_rows")
+
+    def __init__(self, block_rows: int) -> None:
+        self._block_rows = block_rows
+        self._before = self._rows = self._outcomes = 0
+
+    def has_enough(self, labels: Sequence[int]) -> bool:
+        """Count these too; if it says yes, it begins anew."""
+        self._rows += len(labels)
+        if any(labels):
+            self._outcomes += sum(1 for label in labels if label)
+        if self._rows < self._block_rows and self._outcomes < max(FIRST_OUTCOMES, self._before // FIRST_SHARE):
+            return False
+        self._before += self._rows
+        self._rows = self._outcomes = 0
+        return True
+
+    def skip(self, rows: int) -> None:
+        """So many rows were counted before."""
+        self._before += rows
 
 
 def joined(several: Sequence[Samples]) -> Samples:

@@ -60,7 +60,7 @@ class Mixture:
     >>> mixture = Mixture(MixtureSettings(), arms=2)
     >>> mixture.learn(np.array([[0.1] * 50, [0.3] * 50]), bytes(50))
     >>> [round(float(w), 3) for w in mixture.weights(0)], mixture.weights(1).tolist()
-    ([0.993, 0.007], [0.5, 0.5])
+    ([0.991, 0.009], [0.5, 0.5])
     """
 
     def __init__(self, settings: MixtureSettings, arms: int) -> None:

@@ -22,7 +22,7 @@ from stream_balance.core.arm import Arm, Drawn, Recent, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
 from stream_balance.core.calibrate import Calibrator, make_base_rate
 from stream_balance.core.digest import Trail
-from stream_balance.core.gather import Gather, worth_learning
+from stream_balance.core.gather import Gather, Patience, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.odds import logits
 from stream_balance.core.rates import Rates
@@ -94,7 +94,7 @@ class Panel:
         # The last word on what a mixture says: that of the arms, that of `none`.
         mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
         self._last = [Calibrator(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
-        self._block_rows = settings.calibrate.block_rows
+        self._patience = Patience(settings.calibrate.block_rows)
         self._uncalibrated: Gather[Examples] = Gather()  # not yet learned by the calibrators
         self._untaught: Gather[Arrivals] = Gather()  # nor by the members that nothing balances
         self._plain = [member for member in self.members if not member.balances]
@@ -201,7 +201,7 @@ class Panel:
         """
         scored, labels = examples.scored, examples.labels
         self._uncalibrated.add(examples)
-        if len(self._uncalibrated) >= self._block_rows:
+        if self._patience.has_enough(labels):
             self._calibrate(between)
         arrivals = scored.arrivals(labels)
         self.threshold.observe(arrivals.probability, labels, scored.tiers)

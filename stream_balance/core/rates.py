@@ -23,6 +23,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.records import ClassCounts, Floats, RoomSettings
 
+SOON, SOON_OUTCOMES = (4, 8, 16, 32), 2  # rows of the very first block at which shares follow, with that many outcomes
+
 
 class RateSettings(RoomSettings):
     """How the class shares follow the stream."""
@@ -35,7 +37,8 @@ class RateSettings(RoomSettings):
 
 
 class Rates:
-    """Class shares over an adaptive window, and exact totals. Shares change only at block ends: see `version`.
+    """Class shares over an adaptive window, and exact totals. Shares change only at block ends, and a few times within
+    the first block: see `version`.
 
     >>> rates = Rates(RateSettings(block_rows=2, warm_start_rate=0.5, warm_start_weight=2), classes=2)
     >>> rates.observe_many([1, 0])
@@ -67,11 +70,13 @@ class Rates:
         self._rows += 1
         if self._rows >= self._block_rows:
             self._close()
+        elif self._rows in SOON and not len(self._blocks) and self._rows - self._current[0] >= SOON_OUTCOMES:
+            self._refresh(np.array(self._current))
 
     def observe_many(self, labels: Sequence[int]) -> None:
         """Count real examples, in their order."""
         n = len(labels)
-        if self._rows + n >= self._block_rows:
+        if self._rows + n >= self._block_rows or not len(self._blocks):
             for label in labels:
                 self.observe(label)
             return
@@ -109,7 +114,10 @@ class Rates:
         if cut > 0 and likelihood[cut] - likelihood[-1] > self._settings.change_nats:  # never on one block alone
             self._blocks = self._blocks[: cut + 1]
             whole = newer[cut]
-        pooled = whole + self._prior
+        self._refresh(whole)
+
+    def _refresh(self, counts: npt.NDArray[np.int64]) -> None:
+        pooled = counts + self._prior
         self._shares = [float(share) for share in pooled / pooled.sum()]
         self.version += 1
 

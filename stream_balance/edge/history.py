@@ -58,7 +58,7 @@ class History:
 
     >>> history = History(points_max=4)
     >>> for second in range(6):
-    ...     history.add({"examples": {"held": second}}, {}, float(second))
+    ...     point = history.add({"examples": {"held": second}}, {}, float(second))
     >>> [point["t"] for point in history.points()]
     [0.0, 2.0, 4.0, 5.0]
     """

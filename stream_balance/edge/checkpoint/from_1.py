@@ -21,7 +21,7 @@ from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
 from stream_balance.core.drift import Change
-from stream_balance.core.gather import Gather
+from stream_balance.core.gather import Gather, Patience
 from stream_balance.core.lineup import NONE
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
@@ -136,7 +136,10 @@ def _pipeline(pipeline: Any) -> None:
     drift, panel = pipeline.drift, pipeline.panel
     base_rate = _one_base_rate(panel)
     _begin(panel.recent, base_rate=base_rate)
-    _begin(panel, _uncalibrated=Gather(), _untaught=Gather(), _block_rows=pipeline.settings.calibrate.block_rows)
+    _begin(
+        panel, _uncalibrated=Gather(), _untaught=Gather(), _patience=Patience(pipeline.settings.calibrate.block_rows)
+    )
+    panel._patience.skip(panel.examples)
     _begin(panel, _plain=[member for member in panel.members if member.pair.strategy == NONE])
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
     _begin(panel, _last=[Calibrator(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
@@ -180,7 +183,8 @@ def _calibrator(calibrator: Any) -> None:
     ]
     for softener, line in zip(softeners, calibrator._lines[0], strict=True):
         softener.begin(line.moments, line.rows)
-    calibrator._softeners = softeners
+    _begin(calibrator, _softeners=softeners, _patience=Patience(calibrator._block_rows))
+    calibrator._patience.skip(sum(lines[0].rows for lines in calibrator._lines))
     calibrator._quick, calibrator._slow = calibrator._lines, deepcopy(calibrator._lines)
     del calibrator._lines
     for lines in calibrator._slow:
