@@ -39,7 +39,8 @@ def measure(strategy: str, seed: int, purchases: int) -> list[float]:
     """Tail's share of the purchases, FIGURES of the head, of the tail, and the tail's exposure over the shop's."""
     name, _, apart = strategy.partition("/")
     balance = {"strategy": name, "by_tier": apart == "by_tier"}
-    settings = load(None, {"seed": seed, "shop": SHOP, "tiers": {"head_share": 0.9}, "balance": balance})
+    rooms = {"tiers": {"head_share": 0.9}, "balance": balance, "arms": {"references": False}}
+    settings = load(None, {"seed": seed, "shop": SHOP, **rooms})
     pipeline = make_pipeline(settings)
     push_shop(pipeline, settings, lambda each: each.joiner.counts.positive >= purchases)
     report = pipeline.report(digest=False)

@@ -78,10 +78,8 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.gather",
         "stream_balance.core.line",
         "stream_balance.core.odds",
-        "stream_balance.core.soften",
         "stream_balance.core.straighten",
     },
-    "core/soften.py": {"stream_balance.core.straighten"},
     "core/line.py": {"stream_balance.core.straighten"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {

@@ -20,7 +20,6 @@ from stream_balance.core.gather import Patience
 from stream_balance.core.line import Line
 from stream_balance.core.odds import logits, probability_of_one
 from stream_balance.core.records import TIERS, Floats, RoomSettings
-from stream_balance.core.soften import Softener
 from stream_balance.core.straighten import Straightener, Trust
 
 BaseRate = FadingShares
@@ -92,17 +91,16 @@ def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
     return BaseRate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
 
 
-# By tier: the weight of the word as it is, slope and intercept of all lines together, those of what is bent, the weight
-# of the shape, and what it adds.
-_OfTiers = list[tuple[float, float, float, float, float, float, Callable[[float], float]]]
+# By tier: slope and intercept of all together, those of what is bent, the weight of the shape, and what it adds.
+_OfTiers = list[tuple[float, float, float, float, float, Callable[[float], float]]]
 
 
 class Calibrator:
     """Recursive calibration on real examples as they were scored: a line per tier, straightened, as far as trusted.
 
     Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1. What is served
-    is the weighted mean of several log odds: as the model says, and of what it says, softened, on a line that follows
-    and on one that remembers, this one straightened, and the rate whatever the row; every map is monotone.
+    is the weighted mean of several log odds: as the model says, on a line that follows and on one that remembers, this
+    one straightened, and the rate whatever the row; every map is monotone.
     Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
     where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.
 
@@ -121,11 +119,7 @@ class Calibrator:
             [[Line(centre, decay, *precisions) for centre in centres] for _ in TIERS]
             for decay in (settings.decay, settings.slow_decay)
         )
-        # What a model usually says, and the shape, are its own, whatever the tier; whether the shape helps is not.
-        self._softeners = [
-            Softener(centre, settings.slow_decay, settings.youth, bounds=classes == 2 or i > 0)
-            for i, centre in enumerate(centres)
-        ]
+        # The shape is the model's, whatever the tier; whether it helps is not.
         self._shapes = [
             Straightener(centre, settings.shape_decay, settings.shape_prior, settings.youth) for centre in centres
         ]
@@ -150,13 +144,10 @@ class Calibrator:
             return self._apply_to_one(logits, tiers[0])
         if self._table is None:
             self._table = self._tabulated()
-        raw, slope, intercept, bent_slope, bent_intercept, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
+        slope, intercept, bent_slope, bent_intercept, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
         columns = self._columns(logits)
-        softened = np.empty_like(columns)
-        for i, softener in enumerate(self._softeners):
-            softened[:, i] = softener.soften(columns[:, i])
-        served = raw * columns + slope * softened + intercept
-        lined = bent_slope * softened + bent_intercept
+        served = slope * columns + intercept
+        lined = bent_slope * columns + bent_intercept
         for i, shape in enumerate(self._shapes):
             served[:, i] += bent[:, i] * shape.shift(lined[:, i])
         found = _sigmoid(served)
@@ -173,14 +164,13 @@ class Calibrator:
         if self._floats is None:
             table, curve = self._tabulated()[:, :, 0].T.tolist(), self._shapes[0].curve()
             self._floats = [(*numbers, curve) for numbers in table]
-        raw, slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
-        softened = self._softeners[0].of_one(logit)
-        bend = bent * curve(bent_slope * softened + bent_intercept)
-        return probability_of_one(raw * logit + slope * softened + intercept + bend)
+        slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
+        return probability_of_one(slope * logit + intercept + bent * curve(bent_slope * logit + bent_intercept))
 
     def _tabulated(self) -> Floats:
-        """(6, tiers, maps): the weight of the word as it is, slope and intercept of all lines together, those of the
-        bent one, and the weight of its bend. The mean of lines is a line.
+        """(5, tiers, maps): slope and intercept of all versions together, of the bent one, and the weight of its bend.
+
+        The mean of lines is a line.
         """
         weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
         flat = np.minimum(weights[..., -1], FIRST_TRUST[-1])
@@ -192,9 +182,9 @@ class Calibrator:
             )
             for name in ("slope", "intercept")
         )
-        slope = quick * quick_slope + (slow + bent) * slow_slope
+        slope = raw + quick * quick_slope + (slow + bent) * slow_slope
         intercept = quick * quick_intercept + (slow + bent) * slow_intercept + flat * self._flat
-        return np.stack([raw, slope, intercept, slow_slope, slow_intercept, bent])
+        return np.stack([slope, intercept, slow_slope, slow_intercept, bent])
 
     def _logits_of_rates(self) -> Floats:
         """Log odds of each map's class whatever the row, (maps,)."""
@@ -244,22 +234,20 @@ class Calibrator:
 
     def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
         """The versions are weighed as they are before they learn these rows."""
-        softened = self._softeners[i].soften(logits)
         quick, slow = np.empty_like(logits), np.empty_like(logits)
         places = [(tier, tiers == tier) for tier in range(len(TIERS))]
         places = [(tier, mine) for tier, mine in places if mine.any()]
         for tier, mine in places:
             for lined, lines in ((quick, self._quick), (slow, self._slow)):
                 line = lines[tier][i]
-                lined[mine] = line.slope * softened[mine] + line.intercept
+                lined[mine] = line.slope * logits[mine] + line.intercept
         bent = slow + self._shapes[i].shift(slow)
         versions = np.stack([logits, quick, slow, bent, np.full(len(logits), self._flat[i])])
-        self._softeners[i].learn(softened)
         self._shapes[i].learn(slow, outcomes)
         for tier, mine in places:
             self._trusts[tier][i].learn(versions[:, mine], outcomes[mine])
             for lines in (self._quick, self._slow):
-                lines[tier][i].learn_many(softened[mine], outcomes[mine])
+                lines[tier][i].learn_many(logits[mine], outcomes[mine])
 
     def parameters(self) -> list[list[tuple[float, float]]]:
         """By tier and map: slope and intercept of the line that follows."""
@@ -275,6 +263,6 @@ class Calibrator:
         return [
             self._rate.state(),
             [[[line.state() for line in lines] for lines in each] for each in (self._quick, self._slow)],
-            [softener.state() for softener in self._softeners], [shape.state() for shape in self._shapes],
+            [shape.state() for shape in self._shapes],
             [[trust.state() for trust in trusts] for trusts in self._trusts], self._flat, waiting,
         ]  # fmt: skip

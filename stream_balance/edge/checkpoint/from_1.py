@@ -27,7 +27,6 @@ from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
-from stream_balance.core.soften import Softener
 from stream_balance.core.standings import Standings
 from stream_balance.core.straighten import Trust
 from stream_balance.core.window import Window
@@ -175,15 +174,7 @@ def _calibrator(calibrator: Any) -> None:
     """The line that remembers begins as the one there was, and shares its weight; the rate begins without any."""
     if not hasattr(calibrator, "_lines"):
         return
-    softeners = [
-        Softener(
-            line.moments.mean, CalibratorSettings().slow_decay, line.youth, bounds=calibrator.classes == 2 or i > 0
-        )
-        for i, line in enumerate(calibrator._lines[0])
-    ]
-    for softener, line in zip(softeners, calibrator._lines[0], strict=True):
-        softener.begin(line.moments, line.rows)
-    _begin(calibrator, _softeners=softeners, _patience=Patience(calibrator._block_rows))
+    _begin(calibrator, _patience=Patience(calibrator._block_rows))
     calibrator._patience.skip(sum(lines[0].rows for lines in calibrator._lines))
     calibrator._quick, calibrator._slow = calibrator._lines, deepcopy(calibrator._lines)
     del calibrator._lines
