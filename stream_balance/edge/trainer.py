@@ -200,7 +200,7 @@ class _Lane:
             # Whatever happens here, whoever waits is told: the loop would stand still for good.
             try:
                 outcome: Trained | Refusal | BaseException = self._run(job.request)
-            except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
+            except BaseException as error:  # raised again in the thread that waits
                 outcome = error
             job._finish(outcome)
 
