@@ -117,8 +117,8 @@ def test_a_checkpoint_and_a_log_are_inspected(shop_log: Path, tmp_path: Path) ->
 
 
 def test_arms_without_generated_rows_are_refused_before_the_log_is_replayed(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl.gz"
-    log.write_bytes(b"no event, and no gzip: whoever reads it fails otherwise")
+    log = tmp_path / "a folder, which cannot be read as a log"
+    log.mkdir()
     flags = ["--arms", "logistic:none", "--html", str(tmp_path / "a.html"), "-q"]
     said = CliRunner().invoke(app, ["gan", "inspect", str(log), *flags])
     assert isinstance(said.exception, SettingsError)
