@@ -13,6 +13,7 @@ from stream_balance.commands.output import tell
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.core.pipeline import Pipeline
+from stream_balance.edge.checkpoint.store import file_name
 from stream_balance.edge.gan_page import page
 from stream_balance.edge.log import make_log
 from stream_balance.edge.logfile import read_events
@@ -20,6 +21,8 @@ from stream_balance.errors import SettingsError, WorldError
 from stream_balance.saving import open_store
 from stream_balance.service import Session, drive, make_codec, make_pipeline
 from stream_balance.settings import Settings
+
+CHECKPOINTS = "checkpoint-*.sbc"
 
 app = typer.Typer(no_args_is_help=True, help="Generated rows: inspect.")
 
@@ -54,10 +57,9 @@ def inspect(
     if not source.exists():
         raise SettingsError(f"{str(source)!r} does not exist. Name a folder of checkpoints or an event log.")
     settings = gather(config, assignments, seed=seed, balance__strategy="gan", arms__pairs=listed(arms))
-    is_saved = source.is_dir() and any(source.glob("checkpoint-*.sbc"))
+    is_saved = source.is_dir() and any(source.glob(CHECKPOINTS))
     pipeline = _saved(source, settings) if is_saved else _replayed(source, settings, quiet)
-    if pipeline.retrain is None:
-        raise SettingsError(f"{str(source)!r}: no arm learns generated rows. Name one with the strategy gan.")
+    assert pipeline.retrain is not None, "looked at before"
     try:
         html.write_text(page(pipeline, source.name), encoding="utf-8")
     except OSError as error:
@@ -68,13 +70,24 @@ def inspect(
 
 def _saved(folder: Path, settings: Settings) -> Pipeline:
     loaded = open_store(folder, settings, tell)[1].newest()
-    assert loaded is not None, "there is a checkpoint in the folder"
+    if loaded is None:
+        found = min(path.name for path in folder.glob(CHECKPOINTS))
+        raise SettingsError(
+            f"{str(folder)!r}: {found!r} is no checkpoint's name; {file_name(1)!r} and the like are expected. "
+            "Give it back the name that the service gave it, or name another folder."
+        )
     pipeline: Pipeline = loaded.state["pipeline"]
+    return _with_gan(pipeline, folder)
+
+
+def _with_gan(pipeline: Pipeline, source: Path) -> Pipeline:
+    if pipeline.retrain is None:
+        raise SettingsError(f"{str(source)!r}: no arm learns generated rows. Name one with the strategy gan.")
     return pipeline
 
 
 def _replayed(log: Path, settings: Settings, quiet: bool) -> Pipeline:
-    pipeline = make_pipeline(settings)
+    pipeline = _with_gan(make_pipeline(settings), log)  # a replay may take hours
     reader = read_events([log], make_codec(settings))
     session = Session(pipeline, settings, log=make_log(settings.log, sys.stderr))
     try:

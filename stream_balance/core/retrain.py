@@ -17,18 +17,21 @@ from pydantic import PositiveFloat, PositiveInt
 from stream_balance.core.gan_report import Gan, GanGain, GanOutcome, GanRequest, GanVetting
 from stream_balance.core.pool import Pool
 from stream_balance.core.synthesis import (
+    BREACHES,
     NO_WEIGHTS,
+    TOO_FEW_ROWS,
     RecipeSettings,
     Refusal,
     Release,
     Spent,
+    TrainingSet,
     Vetting,
     outcome_from_bytes,
 )
-from stream_balance.core.training_rows import HELD_OUT, Moment, training_set
+from stream_balance.core.training_rows import Moment, has_rows, training_set
 
 KIND = "gan"
-INCONCLUSIVE = "inconclusive"
+OF_QUALITY = {"inconclusive", "harm"}  # rows that pass for real ones, and bring nothing
 SPENT = "privacy_budget"  # after it a class is never trained again
 
 
@@ -157,7 +160,7 @@ class Retrain:
         for lane, label in sorted(lanes, key=lambda each: (each[0].asked_at or 0, each[1])):
             reason = self._reason(lane, label, moment)
             is_spent = isinstance(lane.last, Refusal) and lane.last.reason == SPENT
-            if reason is None or is_spent or moment.window.size(label) * (1 - HELD_OUT) < self.settings.copula_rows_min:
+            if reason is None or is_spent or not has_rows(moment, label, self.settings):
                 continue
             seed = (self._seed + self.requests) % 2**31
             wanted = training_set(moment, label, self.settings.recipe(), self._model, seed, lane.weights, lane.spent)
@@ -204,9 +207,13 @@ class Retrain:
             self.releases += 1
             self.pool.adopt(outcome, request.asked_us)
         else:
-            lane.refusals += 1
-            # Rows that pass for real ones and bring nothing are no reason to forget how they are made.
-            lane.poor = 0 if outcome.reason == INCONCLUSIVE else lane.poor + 1
+            # Too few rows are waited for as they come; a failure is not repeated so soon.
+            lane.refusals += outcome.reason != TOO_FEW_ROWS
+            # Rows that bring nothing are no reason to forget how they are made; a child that was killed says nothing.
+            if outcome.reason in BREACHES:
+                lane.poor += 1
+            elif outcome.reason in OF_QUALITY:
+                lane.poor = 0
             self.refusals[outcome.reason] = self.refusals.get(outcome.reason, 0) + 1
             if lane.poor >= self.settings.cold_after:
                 lane.weights, lane.poor = NO_WEIGHTS, 0
@@ -221,10 +228,15 @@ class Retrain:
             return Refusal(label, self._fits.why(self._ticket), "the child process gave no answer")
         try:
             outcome = outcome_from_bytes(result)
+            told(request.enters_at, request, outcome, "")  # figures that the report could not take
         except ValueError as error:
             return Refusal(label, "garbage", str(error))
         if outcome.label != label:
             return Refusal(label, "garbage", f"rows of class {outcome.label} were made, {label} was asked for")
+        width = TrainingSet.from_bytes(request.content).rows.shape[1]
+        if isinstance(outcome, Release) and outcome.rows.shape[1] != width:
+            said = f"rows of {outcome.rows.shape[1]} columns were made, {width} were asked for"
+            return Refusal(label, "garbage", said)
         return outcome
 
     # -- telling

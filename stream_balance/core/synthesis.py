@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from stream_balance.core.packing import Array, pack, unpack
 from stream_balance.core.records import Floats, RoomSettings
 
 Maker = Literal["gan", "trees", "copula"]
 Verdict = Literal["helps", "inconclusive", "refused"]
+# Limits of quality that rows can break, as a refusal names them: each asks for other weights.
+Breach = Literal["not_finite", "exact_copies", "near_copies", "c2st", "coverage", "marginals", "pairs"]
+BREACHES: frozenset[str] = frozenset(get_args(Breach))
+TOO_FEW_ROWS = "too_few_rows"
+HELD_OUT_MIN = 2  # rows of the class that a training is judged by
 NO_CURVE = np.empty((0, 3))
 NO_WEIGHTS = b""
 # A bill of private trainings: noise, chance of a row to be in a batch, steps.
@@ -73,6 +78,25 @@ class RecipeSettings(RoomSettings):
     errors: PositiveFloat = 1.64  # a gain counts beyond so many standard errors
     privacy: PrivacySettings = PrivacySettings()
     adopt: Literal["helps", "vetted"] = "helps"  # "vetted": quality is enough, unless the shadow test shows harm
+
+    @field_validator("shares")
+    @classmethod
+    def _are_shares(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not shares or not all(0.0 < share < 1.0 for share in shares):
+            raise ValueError(
+                "the shadow test chooses from one share or more, each above 0 and below 1. Write for example "
+                "[0.1, 0.2]; to learn no made rows, take another strategy than 'gan'"
+            )
+        return shares
+
+    @property
+    def rows_min(self) -> int:
+        """Rows that are not held out, below which no training is worth its while."""
+        return max(self.copula_rows_min, self.gan_rows_min if self.privacy.on else 0)
+
+    def are_enough(self, learned: int, held_out: int) -> bool:
+        """Whether a training can be made of so many rows of the class to learn and to be judged by."""
+        return learned >= self.rows_min and held_out >= HELD_OUT_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +239,7 @@ def outcome_to_bytes(outcome: Release | Refusal) -> bytes:
 
 
 def outcome_from_bytes(data: bytes) -> Release | Refusal:
-    """Raises ValueError for bytes that are no whole answer, and for rows that are not finite or absent."""
+    """Raises ValueError for bytes that are no whole answer, and for rows or a share that nobody could learn."""
     head, arrays = unpack(data)
     try:
         both = {
@@ -229,6 +253,17 @@ def outcome_from_bytes(data: bytes) -> Release | Refusal:
         release = Release(**both, vetting=Vetting.from_plain(head["vetting"]), rows=arrays["rows"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"a child's answer lacks or has too much: {error}") from error
-    if release.rows.ndim != 2 or np.isinf(release.rows).any():
-        raise ValueError(f"a release's rows are {release.rows.shape} with infinite values; a finite matrix is expected")
+    _check(release.rows, release.vetting.share)
     return release
+
+
+def _check(rows: Array, share: object) -> None:
+    """Raise ValueError unless the pool can draw from these rows, and a strategy spend this share."""
+    if rows.dtype != np.float64 or rows.ndim != 2 or not rows.size:
+        found = f"{rows.dtype} of shape {rows.shape}"
+        raise ValueError(f"a release's rows are {found}; a float64 matrix with a row and a column or more is expected")
+    if np.isinf(rows).any() or np.isnan(rows).all():
+        what = "absent values alone" if np.isnan(rows).all() else "infinite values"
+        raise ValueError(f"a release's rows have {what}; finite ones are expected, NaN for those that are absent")
+    if not isinstance(share, float) or not 0.0 < share < 1.0:
+        raise ValueError(f"a release's share is {share!r}; a number above 0 and below 1 is expected")

@@ -13,7 +13,9 @@ from stream_balance.core.synthesis import RecipeSettings, Spent, TrainingSet
 from stream_balance.core.window import Window
 
 HELD_OUT = 0.25  # share of the rows that is never trained on
-SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)  # golden ratio: spreads numbers that follow each other
+# SplitMix64 (Steele, Lea and Flood 2014, figure 16): its increment, and the multipliers of its finalizer.
+INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+MIX_ONE, MIX_TWO = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,25 @@ def training_set(
     )  # fmt: skip
 
 
+def has_rows(moment: Moment, label: int, recipe: RecipeSettings) -> bool:
+    """Whether a training of class `label` would have rows enough, as the child counts them."""
+    if moment.window.size(label) < recipe.rows_min:
+        return False  # without a copy of the rows
+    is_out = held_out(moment.window.numbered(label, recipe.rows_max)[1])
+    return recipe.are_enough(int((~is_out).sum()), int(is_out.sum()))
+
+
 def held_out(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which rows are never trained on, by their number of arrival: the same rows in every request, (n,)."""
+    """Which rows are never trained on, by their number of arrival: the same rows in every request, (n,).
+
+    A hash that mixes: with one multiplication alone, of rows that come 144 arrivals apart none would be held out.
+    """
     with np.errstate(over="ignore"):
-        scrambled = numbers.astype(np.uint64) * SCRAMBLE
-    found: npt.NDArray[np.bool_] = scrambled >= np.uint64(round((1 - HELD_OUT) * 2**64))
+        mixed = numbers.astype(np.uint64) * INCREMENT
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * MIX_ONE
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * MIX_TWO
+    mixed ^= mixed >> np.uint64(31)
+    found: npt.NDArray[np.bool_] = mixed >= np.uint64(round((1 - HELD_OUT) * 2**64))
     return found
 
 

@@ -8,6 +8,7 @@ process ends when stdin does, and with its parent, looked for every second: no c
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 import resource
 import struct
@@ -20,6 +21,7 @@ LENGTH = struct.Struct("<Q")  # of the request that follows
 FRAME = struct.Struct("<4s?dQ")  # magic, worked, CPU seconds since the frame before, length of what follows
 MAGIC = b"sbc1"
 MESSAGE_MAX = 2_000
+SPARE = 4 << 20  # bytes; what is refused is seldom larger
 
 
 def work(reference: str, request: bytes, result_max: int) -> tuple[bool, bytes]:
@@ -34,8 +36,20 @@ def work(reference: str, request: bytes, result_max: int) -> tuple[bool, bytes]:
     except MemoryError:
         return False, b"memory: the limit was reached"
     except Exception as error:  # whatever it is, the parent decides
+        # A library that cannot be loaded for want of memory says what comes into its head.
+        if isinstance(error, SystemError | ImportError | OSError) and _is_full():
+            return False, f"memory: the limit was reached ({type(error).__name__}: {error})".encode()[:MESSAGE_MAX]
         return False, f"error: {type(error).__name__}: {error}".encode()[:MESSAGE_MAX]
     return True, result
+
+
+def _is_full() -> bool:
+    """Whether the limit of writable memory leaves less than `SPARE`. Private pages count, shared ones would not."""
+    try:
+        mmap.mmap(-1, SPARE, flags=mmap.MAP_PRIVATE).close()
+    except (OSError, MemoryError):
+        return True
+    return False
 
 
 def serve(reference: str, requests: BinaryIO, answers: BinaryIO, result_max: int) -> None:

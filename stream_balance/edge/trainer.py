@@ -74,7 +74,7 @@ class Job:
     def __init__(self, kind: str, request: bytes) -> None:
         self.kind = kind
         self.request = request
-        self._outcome: Trained | Refusal | None = None
+        self._outcome: Trained | Refusal | BaseException | None = None
         self._ready = threading.Event()
 
     def done(self) -> bool:
@@ -88,7 +88,7 @@ class Job:
         job._finish(refusal)
         return job
 
-    def _finish(self, outcome: Trained | Refusal) -> None:
+    def _finish(self, outcome: Trained | Refusal | BaseException) -> None:
         self._outcome = outcome
         self._ready.set()
 
@@ -96,6 +96,8 @@ class Job:
         while not self._ready.wait(TURN_S):
             turn()
         assert self._outcome is not None, "a finished job has an outcome"
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
         return self._outcome
 
 
@@ -129,7 +131,10 @@ class Trainer:
         return self._lanes[kind].submit(Job(kind, request))
 
     def wait(self, job: Job, turn: Callable[[], None] = lambda: None) -> Trained | Refusal:
-        """The outcome, once it is there; `turn` is called now and then while it is not."""
+        """The outcome, once it is there; `turn` is called now and then while it is not.
+
+        Raises what the job's thread raised: a mistake of this module, which is the loop's to end with.
+        """
         if job.done():
             return job._result()
         began = time.perf_counter()
@@ -166,8 +171,14 @@ class _Lane:
         with self._lock:
             self._waiting.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=f"trainer-{self._kind}", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name=f"trainer-{self._kind}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has no thread to give; nothing else waits here
+                    self._waiting.clear()
+                    job._finish(self._refused(_no_start(error), 1))
+                    return job
+                self._thread = thread
         return job
 
     def close(self) -> None:
@@ -186,7 +197,12 @@ class _Lane:
                     self._thread = None
                     return
                 job = self._waiting.popleft()
-            job._finish(self._run(job.request))
+            # Whatever happens here, whoever waits is told: the loop would stand still for good.
+            try:
+                outcome: Trained | Refusal | BaseException = self._run(job.request)
+            except BaseException as error:  # raised again in the thread that waits
+                outcome = error
+            job._finish(outcome)
 
     def _run(self, request: bytes) -> Trained | Refusal:
         tally, attempts = self._tally, 1
@@ -199,11 +215,26 @@ class _Lane:
             tally.trained += 1
             tally.cpu_s += said.cpu_s
             return Trained(said.result, said.cpu_s, attempts)
-        tally.refused[said.reason] = tally.refused.get(said.reason, 0) + 1
+        return self._refused(said, attempts)
+
+    def _refused(self, said: Refusal, attempts: int) -> Refusal:
+        refused = self._tally.refused
+        refused[said.reason] = refused.get(said.reason, 0) + 1
         return Refusal(said.reason, f"{self._kind}: {said.message}; attempts: {attempts}", attempts)
 
     def _attempt(self, request: bytes) -> Trained | Refusal:
-        """Ask the child, a new one where there is none. After trouble of its own it is ended."""
+        """Ask the child. Where the system has no process, pipe or thread to give, the attempt has failed."""
+        try:
+            return self._asked(request)
+        except (OSError, RuntimeError) as error:
+            self._end()
+            return _no_start(error)
+        except BaseException:
+            self._end()  # what it answers is of no known request any more
+            raise
+
+    def _asked(self, request: bytes) -> Trained | Refusal:
+        """What the child says, a new one where there is none. After trouble of its own it is ended."""
         settings = self._worker.settings
         with self._lock:
             if self._closed:
@@ -217,9 +248,11 @@ class _Lane:
 
         timer = threading.Timer(settings.timeout_s, give_up)
         timer.start()
-        said = _ask(process, request, settings.result_max_mb << 20)
-        timer.cancel()
-        timer.join()
+        try:
+            said = _ask(process, request, settings.result_max_mb << 20)
+        finally:
+            timer.cancel()
+            timer.join()
         if self._closed:
             return Refusal("closed", "the trainer was closed", 1)
         if late.is_set():
@@ -284,13 +317,25 @@ def _ask(process: subprocess.Popen[bytes], request: bytes, result_max: int) -> T
     return Refusal("memory" if message.startswith("memory") else "error", message, 1)
 
 
+def _no_start(error: OSError | RuntimeError) -> Refusal:
+    """Of an attempt for which the system had nothing to give."""
+    return Refusal("crash", f"the child could not be started or spoken to: {error}", 1)
+
+
 def _ending(code: int | None) -> Refusal:
     """Why a child that ended by itself gave no answer."""
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
+        name = _signal_name(-code)
         # SIGKILL from elsewhere: the kernel wants memory back, or a person.
         return Refusal("killed" if name == "SIGKILL" else "crash", f"ended by {name}", 1)
     return Refusal("crash", f"ended with exit code {code}, without an answer", 1)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
 
 
 def _environment() -> dict[str, str]:

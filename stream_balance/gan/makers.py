@@ -6,6 +6,7 @@ The GAN edits rows that trees draw. It needs torch, and is left out without; tre
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import pairwise
@@ -50,12 +51,11 @@ class Start:
 
     @staticmethod
     def of(rows: Floats, nominal: tuple[int, ...], weights: bytes, settings: RecipeSettings) -> Start:
-        """Rows (n, d) to learn from. Weights of another table of columns are laid aside."""
+        """Rows (n, d) to learn from. Weights of another table of columns, or that are none, are laid aside."""
         fresh = layout_of(rows, nominal, levels_max=settings.levels_max, level_rows_min=settings.level_rows_min)
-        if weights:
+        with suppress(ValueError):  # bytes that are no weights: they would be sent along for ever
             head, arrays = unpack(weights)
-            old = Layout.from_plain(head["layout"])
-            if head["format"] == FORMAT and _still_fits(rows, old, fresh):
+            if head["format"] == FORMAT and _still_fits(rows, old := Layout.from_plain(head["layout"]), fresh):
                 return Start(Table(rows, old), arrays)
         return Start(Table(rows, fresh), None)
 

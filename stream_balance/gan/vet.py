@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import Gain, Maker, Quality, RecipeSettings, Verdict, Vetting
+from stream_balance.core.synthesis import Breach, Gain, Maker, Quality, RecipeSettings, Verdict, Vetting
 
 NO_QUALITY = Quality(1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 
@@ -21,18 +21,18 @@ def vet(maker: Maker, made: Floats, quality: Callable[[], Quality], gains: Calla
     if np.isinf(made).any() or np.isnan(made).all():
         return Vetting(maker, "refused", "not_finite", 0.0, NO_QUALITY, ())
     figures = quality()
-    reason = quality_breach(figures, settings)
-    if reason is not None:
-        return Vetting(maker, "refused", reason, 0.0, figures, ())
+    breach = quality_breach(figures, settings)
+    if breach is not None:
+        return Vetting(maker, "refused", breach, 0.0, figures, ())
     found = gains()
     verdict, reason, share = shadow_verdict(found, settings)
     return Vetting(maker, verdict, reason, share, figures, found)
 
 
-def quality_breach(quality: Quality, settings: RecipeSettings) -> str | None:
+def quality_breach(quality: Quality, settings: RecipeSettings) -> Breach | None:
     """The first limit that is broken, as a word for a counter; None where all hold."""
     excess = quality.exact_share - quality.exact_share_real
-    breaches = {
+    breaches: dict[Breach, bool] = {
         "exact_copies": excess > settings.exact_share_max,
         "near_copies": quality.dcr_share > settings.dcr_share_max,
         "c2st": quality.c2st > settings.c2st_max,

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import Maker, Refusal, Release, TrainingSet, Vetting, outcome_to_bytes
+from stream_balance.core.synthesis import (
+    HELD_OUT_MIN,
+    TOO_FEW_ROWS,
+    Maker,
+    Refusal,
+    Release,
+    TrainingSet,
+    Vetting,
+    outcome_to_bytes,
+)
 from stream_balance.gan.live_model import live_model
 from stream_balance.gan.makers import Made, Start, has_torch, make_by_copula, make_by_gan, make_by_trees
 from stream_balance.gan.private_maker import has_opacus, make_privately, start_privately
@@ -76,10 +85,10 @@ def _best(request: TrainingSet, start: Start, makers: Makers, learned: Floats, h
 def _unfit(request: TrainingSet, learned: Floats, held_out: Floats) -> Refusal | None:
     """Why nothing can be made; None if something can."""
     settings, is_private = request.settings, request.settings.privacy.on
-    rows_min = max(settings.copula_rows_min, settings.gan_rows_min if is_private else 0)
-    if len(learned) < rows_min or len(held_out) < 2:
+    if not settings.are_enough(len(learned), len(held_out)):
         found = f"{len(learned)} rows to learn and {len(held_out)} held out"
-        return Refusal(request.label, "too_few_rows", f"{found}; at least {rows_min} and 2 are needed")
+        needed = f"at least {settings.rows_min} and {HELD_OUT_MIN} are needed"
+        return Refusal(request.label, TOO_FEW_ROWS, f"{found}; {needed}")
     if is_private and not has_opacus():
         return Refusal(request.label, "no_opacus", NO_OPACUS)
     return None

@@ -168,16 +168,58 @@ def test_after_refusals_the_wait_grows_up_to_its_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "kept"), [("c2st", [b"", b"w", b"", b"w", b""]), ("inconclusive", [b""] + [b"w"] * 4)]
+    ("reasons", "kept"),
+    [
+        (["c2st"], [b"", b"w", b"", b"w", b""]),
+        (["not_finite", "pairs"], [b"", b"w", b"", b"w", b""]),
+        (["inconclusive"], [b""] + [b"w"] * 4),
+        (["harm"], [b""] + [b"w"] * 4),
+        (["constant"], [b""] + [b"w"] * 4),
+        (["c2st", "harm", "c2st", "c2st"], [b"", b"w", b"w", b"w", b""]),
+        (["c2st", "timeout", "killed", "c2st"], [b"", b"w", b"w", b"w", b""]),
+    ],
 )
-def test_weights_are_kept_until_two_refusals_of_quality(reason: str, kept: list[bytes]) -> None:
-    retrain, fits = started([refusal(reason)], backoff_max=1)
+def test_weights_are_kept_until_two_refusals_of_quality(reasons: list[str], kept: list[bytes]) -> None:
+    childs = {"timeout", "killed"}
+    retrain, fits = started([each if each in childs else refusal(each) for each in reasons], backoff_max=1)
     run(retrain, range(1_000))
     assert [request.weights for request in fits.asked] == kept
 
 
+def test_a_refusal_for_want_of_rows_does_not_lengthen_the_wait() -> None:
+    retrain, fits = started([refusal("too_few_rows"), release()])
+    run(retrain, range(111))
+    assert (retrain.refusals, retrain.releases, len(fits.asked)) == ({"too_few_rows": 1}, 1, 2)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_asked_for_has_rows_enough_for_the_child(private: bool) -> None:
+    recipe = {"copula_rows_min": 20, "gan_rows_min": 40, "privacy": {"on": private}}
+    for seed in range(20):
+        retrain, fits = started([release()], **recipe)
+        rng, found, events = np.random.default_rng(seed), Window(WindowSettings()), 0
+        while not fits.asked:
+            events += 10
+            for _ in range(10):
+                found.add(rng.normal(size=2), int(rng.random() < 0.1), 0, events)
+            retrain.turn(replace(moment(events), window=found))
+        asked = fits.asked[0]
+        needed, learned = 40 if private else 20, int((~asked.held_out).sum())
+        assert needed <= learned < needed + 10, seed  # no sooner, and as soon as it can be
+        assert asked.held_out.sum() >= 2
+
+
 @pytest.mark.parametrize(
-    ("answer", "reason"), [("timeout", "timeout"), ("killed", "killed"), (b"?", "garbage"), (release(2), "garbage")]
+    ("answer", "reason"),
+    [
+        ("timeout", "timeout"),
+        ("killed", "killed"),
+        (b"?", "garbage"),
+        (release(2), "garbage"),
+        (replace(release(), rows=np.ones((5, 3))), "garbage"),
+        (replace(release(), rows=np.ones((5, 1))), "garbage"),
+        (replace(release(), epsilon="much"), "garbage"),
+    ],
 )
 def test_what_is_no_answer_is_a_refusal_with_its_reason(answer: Release | str | bytes, reason: str) -> None:
     retrain, _ = started([answer])
@@ -255,6 +297,13 @@ def test_a_restored_state_asks_again_and_comes_to_the_same(cut: int) -> None:
     begun = len(fits.asked) - len(answers.asked)
     for mine, other in zip(answers.asked, fits.asked[begun:], strict=True):
         assert mine.to_bytes() == other.to_bytes()
+
+
+@pytest.mark.parametrize("apart", [1, 7, 10, 34, 55, 89, 100, 144, 233, 377, 610, 987, 2**20])
+def test_a_quarter_of_the_rows_is_held_out_however_regularly_they_come(apart: int) -> None:
+    for start in (0, 12_345, 10**9):
+        share = held_out(start + apart * np.arange(400)).mean()
+        assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 400) ** 0.5, start
 
 
 def test_rows_held_out_are_the_same_in_every_request() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,6 +19,8 @@ from stream_balance.core.synthesis import (
     outcome_from_bytes,
     outcome_to_bytes,
 )  # fmt: skip
+from stream_balance.errors import SettingsError
+from stream_balance.settings import load
 from tests.gan.tables import request
 
 QUALITY = Quality(0.6, 0.9, 0.5, 0.0, 0.01, 0.02, 0.05, 0.01)
@@ -40,10 +45,32 @@ def test_an_outcome_comes_back_as_it_was(outcome: Release | Refusal) -> None:
     assert got.others == (VETTING,)
 
 
-def test_rows_that_are_not_finite_are_no_answer() -> None:
-    block = outcome_to_bytes(Release(1, np.array([[np.inf]]), VETTING))
-    with pytest.raises(ValueError, match="infinite values"):
+@pytest.mark.parametrize(
+    ("rows", "share", "said"),
+    [
+        (np.array([[np.inf, 1.0]]), 0.1, "have infinite values"),
+        (np.full((5, 3), np.nan), 0.1, "have absent values alone"),
+        (np.empty((0, 3)), 0.1, r"float64 of shape \(0, 3\)"),
+        (np.empty((5, 0)), 0.1, r"float64 of shape \(5, 0\)"),
+        (np.ones(5), 0.1, r"float64 of shape \(5,\)"),
+        (np.ones((5, 3), dtype=np.int64), 0.1, "int64"),
+        (np.ones((5, 3)), 7.0, "share is 7.0"),
+        (np.ones((5, 3)), 1.0, "share is 1.0"),
+        (np.ones((5, 3)), 0.0, "share is 0.0"),
+        (np.ones((5, 3)), float("nan"), "share is nan"),
+        (np.ones((5, 3)), "much", "share is 'much'"),
+    ],
+)
+def test_rows_or_a_share_that_nobody_could_learn_are_no_answer(rows: Any, share: Any, said: str) -> None:
+    block = outcome_to_bytes(Release(1, rows, replace(VETTING, share=share)))
+    with pytest.raises(ValueError, match=said):
         outcome_from_bytes(block)
+
+
+@pytest.mark.parametrize("shares", [[1.0], [], [-0.1], [0.1, 1.5], [0.0], [float("nan")]])
+def test_shares_to_choose_from_are_shares(shares: list[float]) -> None:
+    with pytest.raises(SettingsError, match=r"'gan.shares' is \[.*\]: .* above 0 and below 1. Write for example \[0.1"):
+        load(flags={"gan": {"shares": shares}})
 
 
 @pytest.mark.parametrize("spoil", ["missing", "extra"])

@@ -38,6 +38,11 @@ def crashes(request: bytes) -> bytes:
     return b""
 
 
+def crashes_in_real_time(request: bytes) -> bytes:
+    os.kill(os.getpid(), 40)
+    return b""
+
+
 def writes_garbage(request: bytes) -> bytes:
     for descriptor in range(3, 10):
         with suppress(OSError):
@@ -57,6 +62,15 @@ def hangs(request: bytes) -> bytes:
 
 def eats_memory(request: bytes) -> bytes:
     return bytes(sum(len(bytes(1 << 26)) for _ in [bytearray(1 << 30) for _ in range(64)]))
+
+
+def eats_memory_in_a_library(request: bytes) -> bytes:
+    """As the import of an extension module does that has no memory for its tables, and forgets to say so."""
+    held = []
+    with suppress(MemoryError):
+        while True:
+            held.append(bytearray(1 << 20))
+    raise SystemError("error return without exception set")
 
 
 def works_the_second_time(request: bytes) -> bytes:

@@ -116,6 +116,22 @@ def test_a_checkpoint_and_a_log_are_inspected(shop_log: Path, tmp_path: Path) ->
     assert (said.exit_code, "0 requests" in said.output) == (0, True)
 
 
+def test_arms_without_generated_rows_are_refused_before_the_log_is_replayed(tmp_path: Path) -> None:
+    log = tmp_path / "a folder, which cannot be read as a log"
+    log.mkdir()
+    flags = ["--arms", "logistic:none", "--html", str(tmp_path / "a.html"), "-q"]
+    said = CliRunner().invoke(app, ["gan", "inspect", str(log), *flags])
+    assert isinstance(said.exception, SettingsError)
+    assert "no arm learns generated rows" in str(said.exception)
+
+
+def test_a_checkpoint_that_was_renamed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-000000000001.sbc").write_bytes(b"")
+    said = CliRunner().invoke(app, ["gan", "inspect", str(tmp_path), "--html", str(tmp_path / "a.html")])
+    assert isinstance(said.exception, SettingsError)
+    assert "'checkpoint-000000000001.sbc' is no checkpoint's name; 'checkpoint-0000000001.sbc'" in str(said.exception)
+
+
 def test_what_cannot_be_inspected_is_refused(tmp_path: Path) -> None:
     for source, html in ((tmp_path / "none", tmp_path / "a.html"), (tmp_path, tmp_path / "no" / "a.html")):
         said = CliRunner().invoke(app, ["gan", "inspect", str(source), "--html", str(html)])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,9 +79,11 @@ def test_requests_of_a_kind_are_answered_in_their_order_and_a_failed_one_harms_n
         ("no_bytes", "error", "returned a str, expected bytes"),
         ("too_much", "error", "returned 2097152 bytes, at most 1048576"),
         ("crashes", "crash", "ended by SIGSEGV"),
+        ("crashes_in_real_time", "crash", "ended by signal 40"),
         ("leaves", "crash", "exit code 0, without an answer"),
         ("writes_garbage", "garbage", "something else than a frame: b'nonsense'"),
         ("eats_memory", "memory", "limit was reached"),
+        ("eats_memory_in_a_library", "memory", "limit was reached (SystemError: error return without exception set)"),
         ("no_such_function", "error", "AttributeError"),
     ],
 )
@@ -89,6 +95,81 @@ def test_trouble_is_a_refusal_with_its_reason(name: str, reason: str, message: s
     assert message in outcome.message
     assert work.tallies[name].refused == {reason: 1}
     assert work.tallies[name].retries == 1
+
+
+@contextmanager
+def no_open_file_more() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextmanager
+def no_thread_more() -> Iterator[None]:
+    """A stack that no address space has room for."""
+    before = threading.stack_size(1 << 50)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+@contextmanager
+def no_interpreter() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", "/no/such/python")
+        yield
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message", "attempts"),
+    [
+        (no_interpreter, "could not be started or spoken to: [Errno 2]", 2),
+        (no_open_file_more, "could not be started or spoken to: [Errno 24] Too many open files", 2),
+        (no_thread_more, "could not be started or spoken to: can't start new thread", 1),  # not even the lane's own
+    ],
+)
+def test_a_child_that_cannot_be_started_is_a_refusal_and_the_next_one_works(
+    trouble: Callable[[], AbstractContextManager[None]], message: str, attempts: int
+) -> None:
+    with trainer("echo", retries_max=1) as work:
+        with trouble():
+            job = work.submit("echo", b"ab")
+            until(job.done)
+        outcome = work.wait(job)
+        after = work.wait(work.submit("echo", b"ab"))
+    assert isinstance(outcome, Refusal)
+    assert (outcome.reason, outcome.attempts) == ("crash", attempts)
+    assert message in outcome.message
+    assert work.tallies["echo"].refused == {"crash": 1}
+    assert isinstance(after, Trained)
+
+
+def test_without_a_thread_for_the_clock_the_attempt_has_failed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    with trainer("says_its_pid_and_hangs", retries_max=1) as work:
+        job = work.submit("says_its_pid_and_hangs", str(pid_file).encode())
+        until(lambda: pid_file.exists() and bool(pid_file.read_text()))
+        with no_thread_more():
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            until(job.done)
+        outcome = work.wait(job)
+    assert isinstance(outcome, Refusal)
+    assert "can't start new thread" in outcome.message
+
+
+def test_what_nobody_has_thought_of_is_raised_where_the_job_is_waited_for() -> None:
+    limits = WorkerSettings(retries_max=0)
+    work = Trainer({"odd": Worker("tests.edge.children:no\0name", settings=limits)})
+    jobs = [work.submit("odd", b"") for _ in range(2)]
+    for job in jobs:
+        until(job.done)
+        with pytest.raises(ValueError, match="embedded null byte"):
+            work.wait(job)
+    work.close()
 
 
 def test_a_child_that_hangs_is_killed(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def test_the_next_training_starts_from_the_weights() -> None:
     assert second.weights != first.weights
 
 
+def test_bytes_that_are_no_weights_are_laid_aside() -> None:
+    release = synthesise(request(n=150, weights=b"no weights", **LENIENT))
+    assert isinstance(release, Release)
+    assert not release.warm
+
+
 def test_without_torch_the_trees_are_the_first_rung() -> None:
     code = (
         "from importlib.machinery import PathFinder\n"
