@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -200,6 +200,9 @@ class AutoClassifier(ArmClassifier):
         Whether the arms forget what is older than a change that made them worse.
     seed
         Of all that is left to chance.
+    classes
+        Labels known beforehand, in any order. There is room for 2, 4, 8, ... classes; one that comes later and finds
+        none starts all arms afresh. Those named here have room from the first row on.
 
     Examples
     --------
@@ -213,10 +216,14 @@ class AutoClassifier(ArmClassifier):
     True
     """
 
-    def __init__(self, forgets: bool = True, seed: int = 0) -> None:
+    def __init__(self, forgets: bool = True, seed: int = 0, classes: Sequence[base.typing.ClfTarget] = ()) -> None:
+        if isinstance(classes, str):
+            raise TypeError(f"classes is the text {classes!r}; expected labels, for example classes=[{classes!r}].")
         self.forgets = forgets
         self.seed = seed
+        self.classes = classes
         super().__init__()
+        self._meet(classes)
 
     def _make(self, classes: int) -> Ensemble:
         return Ensemble(classes, self.seed, forgets=self.forgets)

@@ -22,6 +22,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.race",
         "stream_balance.core.reliability",
     },
+    "core/advice.py": {"stream_balance.core.lineup", "stream_balance.core.verdict"},
     "core/settings.py": {"stream_balance.core"},
     "core/comparison.py": {"stream_balance.core.arm_report", "stream_balance.core.metrics_math"},
     "core/arm_report.py": {"stream_balance.core.figures"},

@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,67 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def assert_sentence_is_right(found: dict[str, Any]) -> None:
+    """What the conclusion says, counted again from the figures."""
+    runners, words = {each["name"]: each for each in found["runners"]}, found["conclusion"]
+
+    def precision(name: str) -> float:
+        return float(runners[name]["figures"]["average_precision"]["value"])
+
+    def gained(name: str) -> bool:
+        gain = runners[name]["against_none"]["average_precision"]
+        return bool(gain["value"] > 3 * gain["error"])
+
+    balanced = [name for name, each in runners.items() if each["none"] is not None and ":" in name]
+    for name, each in runners.items():
+        if each["none"] is None:
+            assert each["against_none"] is None
+        else:
+            gain = precision(name) - precision(each["none"])
+            assert each["against_none"]["average_precision"]["value"] == pytest.approx(gain)
+    assert words.startswith(
+        "Balancing helps:" if any(map(gained, balanced)) else "Balancing does not help beyond doubt:"
+    )
+    for plain in {runners[name]["none"] for name in balanced}:
+        mine = [name for name in balanced if runners[name]["none"] == plain]
+        count = sum(map(gained, mine)) or "none"
+        assert re.search(rf"\b{count} of {len(mine)} beats? {re.escape(plain)}", words), words
+    best = max(runners, key=precision)
+    assert re.search(rf"[Tt]he best(, | is ){re.escape(best)}\b", words), words
+    run_ = re.search(r"Run ([^ ,]+): within one error", words)
+    if run_:
+        assert runners[run_[1]]["cpu_s"] < runners[best]["cpu_s"]
+
+
+def test_arms_that_balance_by_themselves_are_measured_each_against_its_own_plain_model(tmp_path: Path) -> None:
+    document = tmp_path / "c.json"
+    arms = "linear:none,replay_mlp:none,window_booster:none,logistic:none"
+    done = run("compare", TOY, *TABLE, "-q", "--arms", arms, "--json", document)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(document.read_text())
+    against = {each["name"]: each["none"] for each in found["runners"]}
+    assert against == {
+        "plain_linear:none": None, "linear:none": "plain_linear:none",
+        "plain_replay_mlp:none": None, "replay_mlp:none": "plain_replay_mlp:none",
+        "window_booster:none": None, "logistic:none": None, "mixture": found["baseline"],
+    }  # fmt: skip
+    assert_sentence_is_right(found)
+
+
+def test_one_that_is_stopped_says_so_everywhere_and_leaves_as_replay_does(tmp_path: Path) -> None:
+    page, document = tmp_path / "c.html", tmp_path / "c.json"
+    arms = ("-q", "--drop", "colour", "--arms", "tests.stopping_model:make:none")
+    done = run("compare", TOY, *TABLE, *arms, "--html", page, "--json", document)
+    assert "warning: stopped before the end" in done.stderr
+    assert "Stopped after" in done.stdout
+    found = json.loads(document.read_text())
+    assert found["stopped"]
+    assert found["examples"]["matured"] < 400
+    assert found["conclusion"].startswith("Stopped after ")
+    assert '<p class="stopped">' in page.read_text()
+    assert done.returncode == run("replay", TOY, *TABLE, *arms).returncode
+
+
 def test_every_strategy_of_a_table_in_one_pass_with_its_page_and_document(tmp_path: Path) -> None:
     page, document = tmp_path / "c.html", tmp_path / "c.json"
     done = run("compare", TOY, *TABLE, "-q", "--html", page, "--json", document)
@@ -44,6 +106,8 @@ def test_every_strategy_of_a_table_in_one_pass_with_its_page_and_document(tmp_pa
     found = json.loads(document.read_text())
     names = [each["name"] for each in found["runners"]]
     assert names[0] == found["baseline"] == "logistic:none"
+    assert not found["stopped"]
+    assert_sentence_is_right(found)
     assert {"logistic:smote_under", "logistic:near_miss", "logistic:class_weight", "auto"} < set(names)
     assert len(names) == len(set(names)) == 21
     assert all(name in done.stdout for name in names)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from stream_balance.core.pipeline import Pipeline
-from stream_balance.edge.checkpoint import compat, layout
+from stream_balance.core.target import TargetControl, TargetSettings
+from stream_balance.edge.checkpoint import compat, from_1, layout
 from stream_balance.edge.checkpoint.format import FORMAT
 from stream_balance.errors import SettingsError
 from stream_balance.saving import state_settings
@@ -63,6 +64,16 @@ def test_a_checkpoint_of_a_former_version_goes_on(format_: int, tmp_path: Path) 
     assert 0.0 < loss < math.log(2.0)
     assert all(0.0 < (arm.window.log_loss or 0.0) < 2.0 for arm in report.arms if arm.window.rows)
     assert pipeline.state_digest()
+
+
+def test_a_target_share_of_before_is_where_it_was_and_goes_on() -> None:
+    control = TargetControl(TargetSettings(objective="gmean", factor=1.5), start=0.2)
+    control.target, control.steps = 0.36, 2
+    for name in ("_place", "_found", "_closed", "_sign", "decided"):
+        delattr(control, name)
+    from_1.migrate({"pipeline": control})
+    assert (control.target, control._share(control._place), control.decided) == (0.36, pytest.approx(0.36), 2)
+    assert control.alarm(version=0) == 0.2
 
 
 def test_a_migrated_network_says_what_it_said(tmp_path: Path) -> None:

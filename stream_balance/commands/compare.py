@@ -36,7 +36,7 @@ Runner = tuple[str, Settings]
 
 def runners(settings: Settings, pairs: list[str] | None) -> list[Runner]:
     """What is compared: the pairs and their mixture, or every strategy with the model and `auto`; `none` is always
-    among them, and River's logistic regression. The first is `none`.
+    among them, for each model, and River's logistic regression. The first is a `none`.
     """
     alone = [Pair.parse(text) for text in pairs or ()] or [
         Pair(settings.model.name or DEFAULT_MODEL, name) for name in STRATEGIES if name not in NEEDS_A_SERVICE
@@ -164,6 +164,7 @@ def compare(
     logistic regression, in one pass.
 
     Each row of the result is what `replay` with that strategy gives. Errors are the jackknife's over 40 stretches.
+    "against none" is over the same model without any balancing. SIGINT and SIGTERM end it early, and it says so.
 
     Examples:
 
@@ -192,11 +193,14 @@ def compare(
             race = race_events(
                 log, settings, entered, stop, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet
             )
-    found = document(race, settings, ", ".join(str(path) for path in log))
+        stopped = stop.is_set()
+    found = document(race, settings, ", ".join(str(path) for path in log), stopped=stopped)
     console = Console()
     if not console.is_terminal:
         console = Console(width=TABLE_WIDTH)
     console.print(render(found))
+    if stopped:
+        tell("stopped before the end: the figures are over what was read until then.")
     if warning := one_class_warning({"metrics": found["runners"][0]["metrics"]}):
         tell(warning)
     if json is not None:

@@ -7,9 +7,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from stream_balance.core.lineup import NONE
+from stream_balance.core.advice import Advice
 from stream_balance.core.race import Race
-from stream_balance.core.verdict import SURE, Verdict, sure
+from stream_balance.core.verdict import Verdict
 from stream_balance.edge.compare_page import number, with_error
 from stream_balance.service import versions
 from stream_balance.settings import Settings
@@ -17,17 +17,20 @@ from stream_balance.settings import Settings
 HEAD = ("AP", "against none", "AUC", "log-loss", "p/rate", "G tuned", "tail AP", "CPU s")
 
 
-def document(race: Race, settings: Settings, source: str) -> dict[str, Any]:
-    """The comparison as one document; what `--json` writes."""
+def document(race: Race, settings: Settings, source: str, *, stopped: bool = False) -> dict[str, Any]:
+    """The comparison as one document; what `--json` writes. `stopped`: before the end of what was to be compared."""
     verdict, reports = Verdict(race.answers()), [report.document() for report in race.reports()]
+    advice = Advice(race.names, race.costs, verdict)
     found = []
     for place, (name, report) in enumerate(zip(race.names, reports, strict=True)):
+        against = advice.against[place]
         found.append(
             {
                 "name": name,
                 "cpu_s": race.costs[place],
                 "figures": verdict.figures(place),
-                "against_none": verdict.gain(place, 0) if place else None,
+                "none": None if against is None else race.names[against],
+                "against_none": advice.gains[place],
                 "metrics": report["metrics"],
                 "training": report["training"],
                 "drift": report["drift"],
@@ -37,37 +40,15 @@ def document(race: Race, settings: Settings, source: str) -> dict[str, Any]:
                 "state_digest": report["state_digest"],
             }
         )
-    first = reports[0]
+    first, words = reports[0], advice.words()
+    if stopped:
+        words = f"Stopped after {first['examples']['matured']:,} rows, so this is not of the whole. {words}"
     return {
-        "source": source, "baseline": race.names[0], "conclusion": conclusion(found), "runners": found,
-        "rows_left_out": race.rows_left_out, "events": first["events"], "examples": first["examples"],
-        "settings": settings.model_dump(mode="json"), "seed": settings.seed, "versions": versions(),
+        "source": source, "stopped": stopped, "baseline": race.names[advice.baseline], "conclusion": words,
+        "runners": found, "rows_left_out": race.rows_left_out, "events": first["events"],
+        "examples": first["examples"], "settings": settings.model_dump(mode="json"), "seed": settings.seed,
+        "versions": versions(),
     }  # fmt: skip
-
-
-def conclusion(found: list[dict[str, Any]]) -> str:
-    """In a sentence or two: which to run, and whether balancing helps at all."""
-    base, others = found[0], found[1:]
-    if base["figures"]["average_precision"]["value"] is None:
-        return "One class only: nothing can be compared."
-    balanced = [each for each in others if ":" in each["name"] and not each["name"].endswith(f":{NONE}")]
-    better = [each for each in others if _gains(each)]
-    helped = [each for each in balanced if _gains(each)]
-    if helped:
-        said = f"Balancing helps: {len(helped)} of {len(balanced)} beat"
-    else:
-        said = f"Balancing does not help here: none of {len(balanced)} beats"
-    said += f" {base['name']} in average precision by more than {SURE:.0f} errors."
-    if not better:
-        return f"{said} Run {base['name']}."
-    best = max(better, key=lambda each: float(each["figures"]["average_precision"]["value"]))
-    gain = best["against_none"]["average_precision"]
-    return f"{said} The best is {best['name']}: {gain['value']:+.4f} (error {gain['error']:.4f})."
-
-
-def _gains(each: dict[str, Any]) -> bool:
-    gain = each["against_none"]["average_precision"]
-    return sure(gain) and gain["value"] > 0
 
 
 def render(found: dict[str, Any]) -> Table:

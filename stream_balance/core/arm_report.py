@@ -77,7 +77,7 @@ class MixtureFigures(Record):
 class TargetDecision(Record):
     """A step of the target share, or one that was held back, with its reason and evidence."""
 
-    reason: Literal["harms", "helps", "drift", "few_rows"]
+    reason: Literal["harms", "helps", "fell", "tries", "drift", "few_rows"]
     before: float
     after: float
     gained: Figure = None
@@ -91,4 +91,5 @@ class TargetFigures(Record):
     objective: str
     share: float
     steps: int
+    decided: int = 0  # those that are no longer kept too
     decisions: tuple[TargetDecision, ...] = ()

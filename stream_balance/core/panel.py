@@ -265,16 +265,19 @@ class Panel:
             self._aim(control.decide(rare, self.version))
 
     def forget(self, kept_rows: int, keep_min: int) -> int:
-        """Windows keep the latest so many rows, and `keep_min` of each class; how many the common one let go."""
+        """Windows keep the latest so many rows, and `keep_min` of each class; how many the common one let go.
+
+        What was found out of the target share is as old as those rows: that begins anew too.
+        """
+        if self.standings.control is not None:
+            self._aim(self.standings.control.alarm(self.version))
         for member in self.members:
             member.forget(kept_rows, keep_min)
         return self.window.forget(kept_rows, keep_min)
 
     def alarm(self) -> None:
-        """The stream has changed: all arms run, and the target begins anew."""
+        """The stream has changed: all arms run."""
         self.standings.alarm()
-        if self.standings.control is not None:
-            self._aim(self.standings.control.alarm(self.version))
 
     def _aim(self, target: float | None) -> None:
         if target is not None:

@@ -220,7 +220,7 @@ class Pipeline:
             between()
 
     def _changed(self, changes: Iterable[Change]) -> None:
-        """Drift alarms: the windows forget what is older than the change, arms and target begin anew."""
+        """Drift alarms: all arms run; where the past is out of date, windows forget it and the target begins anew."""
         self.panel.alarm()
         for change in changes:
             if self.drift.is_reason_to_forget(change):

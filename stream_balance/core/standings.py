@@ -191,9 +191,11 @@ class Standings:
         if self.control is None:
             return None
         decisions = tuple(TargetDecision(**asdict(each)) for each in self.control.decisions)
+        control = self.control
         return TargetFigures(
-            objective=self.control.objective, share=self.control.target, steps=self.control.steps, decisions=decisions
-        )
+            objective=control.objective, share=control.target, steps=control.steps, decided=control.decided,
+            decisions=decisions,
+        )  # fmt: skip
 
     def _place_of_none(self) -> int:
         """The answer that is `none`; 0 if there is none, or if that is what is served."""

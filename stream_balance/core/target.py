@@ -3,12 +3,20 @@ the reference `none` said, on real rows. Out: a target now and then, with the re
 
 The evidence is paired: both answers are to the same rows, and the error of their difference is the jackknife's over
 blocks of rows. Where balancing harms by more than `errors` standard errors the target steps down, towards the stream
-as it is; where it helps, up. Turning round takes twice the evidence (hysteresis). After a step only rows that were
-scored under the new target count, so steps are at least `blocks_min` blocks apart. Bounds end the walk.
+as it is; where it helps, up. What it gained over `none` is kept for each share visited. A step up is followed by
+another only while the gain has not fallen (by more than one error from the best one seen). Where a step lost more than
+`errors` errors against the share before, or more than one when `blocks_max` blocks are full, it is taken back and that
+share is closed; then the other side is tried, and followed as long as the gain rises by more than an error. So the walk
+ends at a share whose neighbours are no better, and does not oscillate (hysteresis).
+
+All begins anew at a drift that makes the past out of date, and where a share that helped comes to harm by twice the
+evidence, or the other way round. After a step only rows that were scored under the new target count, so steps are at
+least `blocks_min` blocks apart. Bounds end the walk.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +28,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from stream_balance.core.comparison import BLOCKS_MIN, Comparison, ComparisonSettings, Objective, Rows
 from stream_balance.core.records import RoomSettings
 
-Reason = Literal["harms", "helps", "drift", "few_rows"]
+Reason = Literal["harms", "helps", "fell", "tries", "drift", "few_rows"]
 FIXED = "fixed"
 
 
@@ -49,7 +57,10 @@ class TargetSettings(RoomSettings):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A step, or one that was held back (`few_rows`): the share before and after, the evidence (None after a drift)."""
+    """A step, or one that was held back (`few_rows`): the share before and after, the evidence (None after a drift).
+
+    What was `gained` is over none; of a step taken back (`fell`), over the share that it goes back to.
+    """
 
     reason: Reason
     before: float
@@ -57,6 +68,22 @@ class Decision:
     gained: float | None
     error: float | None
     position: int  # rows seen until then
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """Over none, at one share."""
+
+    value: float
+    error: float
+
+    def less(self, other: _Gain) -> _Gain:
+        """The difference; the rows are others, so errors add up."""
+        return _Gain(self.value - other.value, math.hypot(self.error, other.error))
+
+    def sign(self, errors: float) -> int:
+        """1 or -1 beyond so many errors, else 0."""
+        return (self.value > errors * self.error) - (self.value < -errors * self.error)
 
 
 class TargetControl:
@@ -71,12 +98,21 @@ class TargetControl:
         self.target = start
         self.objective = settings.objective
         self.steps = 0
+        self.decided = 0  # decisions so far, those no longer kept too
         self.decisions: deque[Decision] = deque(maxlen=settings.decisions_max)
         self._settings = settings
         self._start = start
-        self._direction = 0  # of the last step
+        self._place = 0
         self._position = 0
+        self._reopen()
         self._begin(0)
+
+    def _reopen(self) -> None:
+        """Nothing is known of any share."""
+        self._found: dict[int, _Gain] = {}  # by place, in steps from the start: what it gained when last looked at
+        self._closed: set[int] = set()  # places that lost against the one before
+        self._direction = 0  # of the last step; 0 once it was taken back, or before the first
+        self._sign = 0  # what is certain at this place
 
     def _begin(self, version: int) -> None:
         settings = self._settings
@@ -102,61 +138,109 @@ class TargetControl:
         """
         if not self.is_due():
             return None
-        settings, self._decided_blocks = self._settings, self._comparison.blocks_filled
+        settings, filled = self._settings, self._comparison.blocks_filled
+        is_full = self._decided_blocks < settings.blocks_max <= filled
+        self._decided_blocks = filled
         view = self._comparison.view()
         assert view is not None, "full blocks are a view"
         gain = view.gain(0, 1, _OBJECTIVES[settings.objective])
         if gain.value is None or gain.error is None:
             return None
-        direction = 1 if gain.value > 0 else -1
-        needed = settings.errors * (2.0 if direction == -self._direction else 1.0)
-        if abs(gain.value) <= needed * gain.error:
+        here = _Gain(gain.value, gain.error)
+        step = self._step(here, is_full)
+        if step is None:
             return None
-        after = self._stepped(direction)
+        reason, direction, evidence = step
         if direction > 0 and rare_rows < settings.rare_rows_min:
             if not self.decisions or self.decisions[-1].reason != "few_rows":
-                self._note("few_rows", self.target, gain.value, gain.error)
+                self._note("few_rows", self.target, evidence)
             return None
-        if after == self.target:
-            return None
-        self._note("helps" if direction > 0 else "harms", after, gain.value, gain.error)
-        self._direction = direction
+        self._note(reason, self._share(self._place + direction), evidence)
+        if reason == "fell":
+            self._closed.add(self._place)
+        self._direction = 0 if reason == "fell" else direction
+        self._sign = 0
+        self._place += direction
+        self.target = self._share(self._place)
         self.steps += 1
-        self.target = after
         self._begin(version)
-        return after
+        return self.target
 
-    def _stepped(self, direction: int) -> float:
-        """One step in log odds, within the bounds."""
+    def _step(self, here: _Gain, is_full: bool) -> tuple[Reason, int, _Gain] | None:
+        """Where to go from here, and why; None to stay. Notes what was found here. `is_full`: for the first time."""
+        errors = self._settings.errors
+        sign = here.sign(errors)
+        if sign and self._sign and sign != self._sign:
+            if not here.sign(2.0 * errors):
+                return None
+            self._reopen()  # nothing was changed here, so the stream has changed
+        self._sign = sign or self._sign
+        self._found[self._place] = here
+        former = self._found.get(self._place - self._direction) if self._direction else None
+        if former is not None:
+            return self._further(here, former, sign, is_full)
+        # A neighbour that was visited was left for a reason.
+        around = (
+            [self._place + sign, self._place - sign] if self._place + sign in self._closed else [self._place + sign]
+        )
+        after = around[-1]
+        if not sign or after in self._found or self._share(after) == self.target:
+            return None
+        return ("tries" if len(around) > 1 else _REASONS[sign]), after - self._place, here
+
+    def _further(self, here: _Gain, former: _Gain, sign: int, is_full: bool) -> tuple[Reason, int, _Gain] | None:
+        """After a step: take it back, wait, or go on."""
+        direction, lost = self._direction, here.less(former)
+        best = max(self._found.values(), key=lambda gain: gain.value)
+        falls = sign >= 0 and here.less(best).sign(1.0) < 0
+        # Asked once only: of many looks one shows an error by chance.
+        if lost.sign(self._settings.errors) < 0 or (falls and is_full) or sign < 0 < direction:
+            return "fell", -direction, lost
+        after = self._place + direction
+        if falls or not sign or after in self._closed or self._share(after) == self.target:
+            return None
+        if sign == direction:
+            return _REASONS[sign], direction, here
+        return ("tries", direction, here) if lost.sign(1.0) > 0 else None
+
+    def _share(self, place: int) -> float:
+        """So many steps from the start, in log odds, within the bounds."""
         settings = self._settings
-        odds = self.target / (1.0 - self.target) * settings.factor**direction
-        share = odds / (1.0 + odds)
+        if not place:
+            return self._start
+        odds = self._start / (1.0 - self._start) * settings.factor**place
         low, high = min(settings.share_min, self._start), max(settings.share_max, self._start)
-        return min(max(share, low), high)
+        return min(max(odds / (1.0 + odds), low), high)
 
     def alarm(self, version: int) -> float | None:
-        """The stream has changed: what was found out no longer counts. Back to the start, free to go either way."""
-        before, self.target = self.target, self._start
-        self._direction = 0
+        """The past is out of date: what was found out no longer counts. Back to the start, free to go either way."""
+        before, self.target, self._place = self.target, self._start, 0
+        self._reopen()
         self._begin(version)
         if before == self._start:
             return None
         self.steps += 1
-        self.decisions.append(Decision("drift", before, self._start, None, None, self._position))
+        self._note("drift", self._start, None, before)
         return self._start
 
-    def _note(self, reason: Reason, after: float, gained: float, error: float) -> None:
-        self.decisions.append(Decision(reason, self.target, after, gained, error, self._position))
+    def _note(self, reason: Reason, after: float, evidence: _Gain | None, before: float | None = None) -> None:
+        value, error = (None, None) if evidence is None else (evidence.value, evidence.error)
+        place = self.target if before is None else before
+        self.decisions.append(Decision(reason, place, after, value, error, self._position))
+        self.decided += 1
 
     def digest_state(self) -> object:
-        """Target, direction, decisions, and the rows that the next one rests on."""
+        """Target, what is known of each share, decisions, and the rows that the next one rests on."""
         decided = [[d.reason, d.before, d.after, d.gained, d.error, d.position] for d in self.decisions]
         return [
-            self.target, self.steps, self._direction, self._position, self._decided_blocks, self._since, decided,
+            self.target, self.steps, self.decided, self._place, self._direction, self._sign, self._position,
+            self._decided_blocks, self._since, decided, sorted(self._closed),
+            [[place, gain.value, gain.error] for place, gain in sorted(self._found.items())],
             self._comparison.digest_state(),
         ]  # fmt: skip
 
 
+_REASONS: dict[int, Reason] = {1: "helps", -1: "harms"}
 _OBJECTIVES: dict[str, Objective] = {
     "average_precision": "average_precision", "gmean": "gmean", "normalised_entropy": "log_loss",
     "ndcg_at_10": "ndcg_at_10",

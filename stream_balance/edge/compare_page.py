@@ -21,6 +21,7 @@ td:first-child,th:first-child{text-align:left}
 .wide{overflow-x:auto}.plots{display:flex;flex-wrap:wrap;gap:1em}
 figure{margin:0}figcaption{font-size:13px;color:#555}
 .key{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}
+.stopped{font-size:17px;border-left:4px solid #c8553d;padding:.3em 1em;background:#fbeeea}
 .verdict{font-size:17px;border-left:4px solid #1b6ca8;padding:.3em 1em;background:#f3f7fa}
 """
 Point = tuple[float, float]
@@ -33,7 +34,9 @@ def page(found: dict[str, Any], ranked: Sequence[dict[str, Any]]) -> str:
     if base not in {each["name"] for each in shown}:
         shown[-1] = next(each for each in ranked if each["name"] == base)
     examples, versions = found["examples"], found["versions"]
-    drift = [alarm["position"] for alarm in found["runners"][0]["drift"]["alarms"]]
+    drift = [alarm["position"] for each in ranked if each["name"] == base for alarm in each["drift"]["alarms"]]
+    matured = examples["matured"]
+    stopped = f'<p class="stopped">Stopped after {matured:,} rows: not all was read.</p>' if found["stopped"] else ""
     legend = "".join(
         f' <span class="line"><span class="key" style="background:{colour}"></span>{escape(each["name"])}</span>'
         for each, colour in zip(shown, COLOURS, strict=False)
@@ -45,12 +48,13 @@ def page(found: dict[str, Any], ranked: Sequence[dict[str, Any]]) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>compare: {escape(found["source"])}</title><style>{STYLE}</style></head><body>
 <h1>{escape(found["source"])}</h1>
-<p class="verdict">{escape(found["conclusion"])}</p>
-<p>{examples["matured"]:,} impressions measured, {examples["positive"]:,} positive; seed {found["seed"]};
+{stopped}<p class="verdict">{escape(found["conclusion"])}</p>
+<p>{matured:,} impressions measured, {examples["positive"]:,} positive; seed {found["seed"]};
 stream_balance {escape(versions["stream_balance"])}, river {escape(versions["river"])}.
 Every row was scored before its label was learned. &plusmn; is one standard error (jackknife over 40 stretches of time);
-"against {escape(base)}" is paired, positive is better.{left_out}</p>
-<h2>Figures</h2>{_figures(ranked, base)}
+"against none" is the gain, paired, over the same model without any balancing, or of a mixture over {escape(base)}, the
+best without; positive is better.{left_out}</p>
+<h2>Figures</h2>{_figures(ranked)}
 <h2>By popularity tier</h2>{_tiers(ranked)}
 <h2>Plots</h2><p>The best, and {escape(base)}:{legend}</p>
 <div class="plots">{_plots(shown, drift)}</div>
@@ -64,9 +68,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _figures(ranked: Sequence[dict[str, Any]], base: str) -> str:
+def _figures(ranked: Sequence[dict[str, Any]]) -> str:
     head = (
-        "", "average precision", f"against {base}", "ROC AUC", "log-loss", f"log-loss against {base}",
+        "", "average precision", "against none", "ROC AUC", "log-loss", "log-loss against none",
         "probability / rate", "ECE", "G-mean at tuned", "samples / impression", "CPU s",
     )  # fmt: skip
     rows = []

@@ -122,12 +122,19 @@ _WORDS = {"paused": "arm paused", "resumed": "arm runs again", "champion": "new 
 
 
 def _arms(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    """What was decided about arms since; of more than the report keeps, the latest."""
-    mixture, earlier = (report.get("mixture") or {} for report in (now, before))
-    new = mixture.get("decided", 0) - earlier.get("decided", 0)
-    for decision in mixture["decisions"][-new:] if new > 0 else ():
-        fields = {key: value for key, value in decision.items() if key != "action" and value is not None}
+    """What was decided about arms since."""
+    for decision in _decided(before.get("mixture"), now.get("mixture")):
+        fields = {key: value for key, value in decision.items() if key != "action"}
         yield Change("info", _WORDS[decision["action"]], fields)
+
+
+def _decided(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The decisions made since, without what they leave open; of more than the report keeps, the latest."""
+    counts = [(figures or {}).get("decided", 0) for figures in (before, now)]
+    if now is None or counts[1] <= counts[0]:
+        return []
+    latest = now["decisions"][counts[0] - counts[1] :]
+    return [{key: value for key, value in decision.items() if value is not None} for decision in latest]
 
 
 def _outcomes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
@@ -141,11 +148,10 @@ def _outcomes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cha
 
 
 def _target(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    """The last step of the target share, if there was one since."""
-    target, earlier = (report.get("target") or {} for report in (now, before))
-    if target.get("steps", 0) > earlier.get("steps", 0):
-        last = [each for each in target["decisions"] if each["reason"] != "few_rows"][-1]
-        yield Change("info", "target share moved", {"objective": target["objective"], **last})
+    """What was decided about the target share since."""
+    for decision in _decided(before.get("target"), now.get("target")):
+        words = "target share held" if decision["reason"] == "few_rows" else "target share moved"
+        yield Change("info", words, {"objective": now["target"]["objective"], **decision})
 
 
 def _is_one_class(report: Mapping[str, Any]) -> bool:

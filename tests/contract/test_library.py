@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import random
 from collections.abc import Callable
@@ -185,3 +186,27 @@ def test_on_a_short_stream_whose_classes_are_equal_nothing_is_lost() -> None:
         auc, loss = figures(model)
         assert auc > bare_auc - 0.015  # it was .056 below
         assert loss < 1.05 * bare_loss  # it was a third above
+
+
+def test_classes_named_beforehand_lose_nothing_when_one_of_them_comes_late() -> None:
+    losses = {}
+    for classes in ((), ("a", "b", "c")):
+        chance, model, lost = random.Random(3), AutoClassifier(seed=1, classes=classes), 0.0
+        for row in range(1_300):
+            x = {"z": chance.gauss(0, 1)}
+            y = "b" if chance.random() < 1 / (1 + math.exp(-3 * x["z"])) else "a"
+            y = "c" if row == 1_200 else y
+            if row > 1_200:
+                lost -= math.log(max(model.predict_proba_one(x)[y], 1e-6)) / 99
+            model.learn_one(x, y)
+        losses[classes] = lost
+        assert set(model.predict_proba_one(x)) == {"a", "b", "c"}
+    print(losses)
+    assert losses["a", "b", "c"] < 0.9 * losses[()]
+    assert model.clone().classes == ("a", "b", "c")
+    assert set(AutoClassifier(classes=[1, 2]).predict_proba_one({})) == {1, 2}
+
+
+def test_a_text_is_no_list_of_classes() -> None:
+    with pytest.raises(TypeError, match="classes is the text 'yes'; expected labels"):
+        AutoClassifier(classes="yes")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from stream_balance.core.arms.linear import Linear
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.comparison import Rows
+from stream_balance.core.drift import Change
 from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline, random_stream
 from stream_balance.core.records import Columns, Samples
@@ -40,16 +43,21 @@ class World:
         return Rows(odds, losses, labels, bytes(n), searches)
 
 
-def walked(control: TargetControl, world: World, blocks: int, ours: float, theirs: float, rare_rows: int = 500) -> None:
+Noise = float | Callable[[float], float]  # of what is served, at a target share
+
+
+def walked(control: TargetControl, world: World, blocks: int, ours: Noise, theirs: float, rare_rows: int = 500) -> None:
     for version in range(blocks):
-        control.add(world.rows(ours, theirs), np.full(200, 10**6 + version), 0, 1)
+        noise = ours(control.target) if callable(ours) else ours
+        control.add(world.rows(noise, theirs), np.full(200, 10**6 + version), 0, 1)
         if control.is_due():
             control.decide(rare_rows, version)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_it_steps_up_where_balancing_helps_and_down_where_it_harms(objective: str) -> None:
-    for ours, theirs, reason in ((0.2, 2.5, "helps"), (2.5, 0.2, "harms")):
+    worlds: list[tuple[Noise, float, str]] = [(lambda share: 2.5 - 5 * share, 2.5, "helps"), (2.5, 0.2, "harms")]
+    for ours, theirs, reason in worlds:
         control = TargetControl(TargetSettings(objective=objective, **QUICK), start=0.2)
         walked(control, World(seed=1), 60, ours, theirs)
         shares = [control.decisions[0].before, *(each.after for each in control.decisions)]
@@ -65,11 +73,52 @@ def test_it_steps_up_where_balancing_helps_and_down_where_it_harms(objective: st
 
 def test_the_bounds_end_the_walk() -> None:
     control = TargetControl(TargetSettings(objective="normalised_entropy", share_max=0.3, **QUICK), start=0.2)
-    walked(control, World(seed=2), 120, 0.2, 2.5)
+    walked(control, World(seed=2), 120, lambda share: 2.0 - 5 * share, 2.5)
     assert control.target == 0.3
     down = TargetControl(TargetSettings(objective="normalised_entropy", share_min=0.15, **QUICK), start=0.2)
     walked(down, World(seed=2), 120, 2.5, 0.2)
     assert down.target == 0.15
+
+
+def steps_apart(share: float, other: float) -> float:
+    return abs(math.log(share / (1 - share)) - math.log(other / (1 - other))) / math.log(1.5)
+
+
+@pytest.mark.parametrize("objective", ["average_precision", "normalised_entropy"])
+@pytest.mark.parametrize("best", [0.1, 0.2, 0.35])
+def test_it_comes_to_rest_within_a_step_of_the_best_share(objective: str, best: float) -> None:
+    def noise(share: float) -> float:
+        return 0.6 + 0.9 * math.log(1.5) * steps_apart(share, best)
+
+    rested = []
+    for seed in range(2):
+        control, world = TargetControl(TargetSettings(objective=objective, block_rows=200), start=0.2), World(seed)
+        walked(control, world, 250, noise, 2.0)
+        steps, rested_at = control.steps, control.target
+        walked(control, world, 80, noise, 2.0)
+        assert (control.steps, control.target) == (steps, rested_at), f"seed {seed}: it goes on and on"
+        rested.append(steps_apart(rested_at, best))
+    assert max(rested) < 1.2, rested  # .35 lies a tenth of a step beside the shares that there are
+
+
+def test_a_step_that_lost_is_taken_back_with_its_evidence_and_not_taken_again() -> None:
+    control = TargetControl(TargetSettings(objective="normalised_entropy", **QUICK), start=0.2)
+    walked(control, World(seed=6), 300, lambda share: 0.3 if abs(share - 0.2) < 0.01 else 1.5, 2.5)
+    assert [each.reason for each in control.decisions] == ["helps", "fell", "tries", "fell"]
+    assert control.target == 0.2
+    lost = control.decisions[1]
+    assert lost.gained is not None
+    assert lost.error is not None
+    assert lost.gained < -3 * lost.error
+
+
+def test_where_help_turns_to_harm_without_an_alarm_it_is_free_to_go_again() -> None:
+    control, world = TargetControl(TargetSettings(objective="normalised_entropy", **QUICK), start=0.2), World(seed=7)
+    walked(control, world, 200, lambda share: 0.3 if abs(share - 0.2) < 0.01 else 1.5, 2.5)
+    assert control.target == 0.2
+    walked(control, world, 60, 2.5, 0.3)
+    assert control.target < 0.14
+    assert control.decisions[-1].reason == "harms"
 
 
 def test_it_stands_still_where_both_are_as_good() -> None:
@@ -93,6 +142,7 @@ def test_a_drift_alarm_takes_it_back_to_the_start() -> None:
     control = TargetControl(TargetSettings(objective="normalised_entropy", **QUICK), start=0.2)
     walked(control, World(seed=4), 15, 0.2, 2.5)
     assert control.target > 0.2
+    assert control.decided == 1
     assert control.alarm(version=0) == 0.2
     assert (control.target, control.decisions[-1].reason) == (0.2, "drift")
     assert control.alarm(version=0) is None
@@ -121,6 +171,21 @@ def test_the_arms_aim_where_the_control_says_and_the_report_tells() -> None:
     assert figures.steps > 0
     assert [each.after for each in figures.decisions if each.before != each.after] == aimed[1:]
     assert figures.share == aimed[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rose", "moves"), [("label_rate", True, True), ("log_loss", False, True), ("log_loss", True, False)]
+)
+def test_only_an_alarm_that_is_a_reason_to_forget_throws_evidence_away(kind: str, rose: bool, moves: bool) -> None:
+    target = {"objective": "normalised_entropy", "block_rows": 64, "blocks_min": 8, "rare_rows_min": 1, "errors": 0.01}
+    pipeline = Pipeline(core(target=target), 3, ("none", "bought"))
+    for at, event in enumerate(shop(330, seed=5, rate=0.08, signal=1.5), 1):
+        pushed(pipeline, [event])
+        if at % 60 == 0:  # a decision rests on 8 x 64 rows, so on more than 80 searches
+            pipeline._changed([Change(kind, event.ts_us, at, 10_000, rose)])
+    figures = pipeline.report().target
+    assert figures is not None
+    assert (figures.steps > 0) == moves
 
 
 @pytest.mark.parametrize("rooms", [{"balance": {"strategy": "none"}}, {"arms": {"references": False}}])

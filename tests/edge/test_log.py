@@ -133,6 +133,28 @@ def test_an_arm_that_pauses_and_a_new_champion_are_told() -> None:
     ]
 
 
+def test_every_decision_on_the_target_share_is_told() -> None:
+    def decision(reason: str, position: int) -> dict[str, Any]:
+        evidence = (None, None) if reason == "drift" else (0.1, 0.01)
+        shares = {"before": 0.2, "after": 0.2 if reason == "few_rows" else 0.27}
+        return {"reason": reason, **shares, "gained": evidence[0], "error": evidence[1], "position": position}
+
+    made = [
+        decision(reason, at) for at, reason in enumerate(("helps", "fell", "drift", "few_rows", "helps", "few_rows"))
+    ]
+    watch, lines = Watch(), []
+    for decided in (0, 1, 4, 4, 6):  # the report keeps one decision of the last two
+        kept = made[decided - 1 : decided] if decided == 6 else made[:decided]
+        figures = {"objective": "gmean", "steps": sum(d["reason"] != "few_rows" for d in made[:decided])}
+        report = {"target": {**figures, "decided": decided, "decisions": kept}}
+        lines.append([(c.event, c.fields["position"], c.fields["objective"]) for c in watch.look(report, {})])
+    moved, held = "target share moved", "target share held"
+    assert lines == [
+        [], [(moved, 0, "gmean")], [(moved, 1, "gmean"), (moved, 2, "gmean"), (held, 3, "gmean")], [],
+        [(held, 5, "gmean")],
+    ]  # fmt: skip
+
+
 def test_what_became_of_a_training_is_a_line() -> None:
     def report(*positions: int) -> dict[str, Any]:
         outcomes = [

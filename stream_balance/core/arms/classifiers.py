@@ -15,7 +15,7 @@ any time. `learn_rows` and `predict_proba_rows` take many rows as one matrix.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +46,13 @@ class ArmClassifier(base.Classifier):
         self._learner = self._make(2)
         self._asked: tuple[dict[Hashable, Any], Floats] | None = None
 
+    def _meet(self, labels: Iterable[base.typing.ClfTarget]) -> None:
+        """Each label has a place; where there are more than there is room for, the model starts afresh."""
+        for label in labels:
+            self._classes.setdefault(label, len(self._classes))
+        if len(self._classes) > self._learner.classes:
+            self._learner = self._make(1 << (len(self._classes) - 1).bit_length())
+
     @abstractmethod
     def _make(self, classes: int) -> ModelOfClasses:
         """A model that knows nothing."""
@@ -68,10 +75,7 @@ class ArmClassifier(base.Classifier):
             raise ValueError(f"{len(rows)} rows came with {len(labels)} labels")
         if not rows:
             return
-        for label in labels:
-            self._classes.setdefault(label, len(self._classes))
-        if len(self._classes) > self._learner.classes:
-            self._learner = self._make(1 << (len(self._classes) - 1).bit_length())
+        self._meet(labels)
         values = self._matrix(rows, new=True)
         n, outcomes = len(rows), self._learner.classes - 1
         ids = [self._classes[label] for label in labels]

@@ -7,6 +7,7 @@ then kept no rows. Trainings of a GAN changed in what they hold; a state with on
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -29,6 +30,7 @@ from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
 from stream_balance.core.standings import Standings
 from stream_balance.core.straighten import Trust
+from stream_balance.core.target import TargetControl
 from stream_balance.core.window import Window
 from stream_balance.edge.checkpoint.layout import attributes, is_of_core
 from stream_balance.errors import SettingsError
@@ -161,6 +163,16 @@ def _standings(standings: Any) -> None:
     del standings._waiting, standings._waiting_rows
 
 
+def _target(control: Any) -> None:
+    """What a step led to is known of no share; the place is the nearest to where the target is."""
+    if hasattr(control, "_place"):
+        return
+    asked, began = (math.log(share / (1.0 - share)) for share in (control.target, control._start))
+    control._place = round((asked - began) / math.log(control._settings.factor))
+    control.decided = max(control.steps, len(control.decisions))
+    control._found, control._closed, control._sign, control._direction = {}, set(), 0, 0
+
+
 def _one_base_rate(panel: Any) -> Any:
     """Every calibrator had one of its own; they were all the same."""
     calibrators = [member.calibrator for member in panel.members]
@@ -206,6 +218,7 @@ _CHANGES: dict[type, Callable[[Any], None]] = {
     WindowBooster: _window_booster,
     Mixture: _mixture,
     Standings: _standings,
+    TargetControl: _target,
     Window: lambda window: _begin(window, forgotten=0),
     Pipeline: _pipeline,
     Retrain: _retrain,

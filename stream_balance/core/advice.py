@@ -1,0 +1,108 @@
+"""Advice: which runner of a race to run, and whether balancing helped. In: names, CPU seconds, a `Verdict`. Out: words.
+
+Whether balancing helps is asked of each model apart: a pair against the same model without any balancing, be it that of
+a strategy or the model's own. Which to run is another question: the best average precision, or the cheapest that is as
+good within one error (the rule of Breiman et al., "Classification and regression trees", 1984, section 3.4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stream_balance.core.lineup import Pair
+from stream_balance.core.verdict import SURE, Verdict, sure
+
+CHEAPER = 0.8  # of the CPU time; a smaller saving may be the clock's
+Gain = dict[str, dict[str, float | None]]
+
+
+class Advice:
+    """Over the answers of `names`, pairs (`model:strategy`) and mixtures, which cost so many CPU seconds.
+
+    Every pair's plain version must be among them.
+    """
+
+    def __init__(self, names: Sequence[str], costs: Sequence[float], verdict: Verdict) -> None:
+        self._names, self._costs, self._verdict = names, costs, verdict
+        figures = [verdict.figures(place) for place in range(len(names))]
+        self._precision = [each["average_precision"]["value"] or 0.0 for each in figures]
+        self._is_defined = figures[0]["average_precision"]["value"] is not None
+        pairs = [Pair.parse(name) if ":" in name else None for name in names]
+        plain = [place for place, pair in enumerate(pairs) if pair is not None and pair == pair.plain()]
+        # Of those without balancing the best; what mixtures are measured against.
+        self.baseline = max(plain, key=lambda place: self._precision[place])
+        # By place: the place of what it is measured against; None of what balances nothing.
+        self.against = [
+            None if place in plain else self.baseline if pair is None else names.index(pair.plain().name)
+            for place, pair in enumerate(pairs)
+        ]
+        self._balanced = [place for place, pair in enumerate(pairs) if pair is not None and place not in plain]
+        self.gains: list[Gain | None] = [
+            None if other is None else verdict.gain(place, other) for place, other in enumerate(self.against)
+        ]
+
+    def words(self) -> str:
+        """Whether balancing helps, model by model, and which to run."""
+        if not self._is_defined:
+            return "One class only: nothing can be compared."
+        return f"{self._help()} {self._choice()}"
+
+    def _help(self) -> str:
+        if not self._balanced:
+            return "Nothing here balances."
+        parts, helped = [], 0
+        for plain in dict.fromkeys(self.against[place] for place in self._balanced):
+            mine = [place for place in self._balanced if self.against[place] == plain]
+            better = sum(_helps(self.gains[place]) for place in mine)
+            helped += better
+            assert plain is not None, "what balances is measured against what does not"
+            counted = f"{better} of {len(mine)} {'beats' if better == 1 else 'beat'}" if better else None
+            parts.append(f"{counted or f'none of {len(mine)} beats'} {self._names[plain]}")
+        begin = "Balancing helps" if helped else "Balancing does not help beyond doubt"
+        return f"{begin}: {', '.join(parts)} in average precision by more than {SURE:.0f} errors."
+
+    def _choice(self) -> str:
+        best, run = self.best(), self.choice()
+        words, gain, other = self._names[best], self.gains[best], self.against[best]
+        if gain is not None and other is not None:
+            value, error = (gain["average_precision"][each] for each in ("value", "error"))
+            errors = "" if error is None else f" (error {error:.4f})"
+            words += f", {value:+.4f}{errors} over {self._names[other]}"
+            words += "" if sure(gain["average_precision"]) else ", which may be chance"
+        if run == best:
+            return f"Run the best, {words}."
+        costs = " CPU s instead of ".join(f"{self._costs[place]:.1f}" for place in (run, best))
+        return f"The best is {words}. Run {self._names[run]}: within one error as good, at {costs}."
+
+    def best(self) -> int:
+        """The place with the highest average precision."""
+        return max(range(len(self._names)), key=lambda place: self._precision[place])
+
+    def choice(self) -> int:
+        """The place to run: the best, or the cheapest that is as good as it and that none beats in all."""
+        best = self.best()
+        for place in sorted(range(len(self._names)), key=lambda place: self._costs[place]):
+            if self._costs[place] > CHEAPER * self._costs[best]:
+                break
+            if not any(self._is_behind(place, best)) and not self._is_beaten(place, range(len(self._names))):
+                return place
+        return best
+
+    def _is_beaten(self, place: int, others: Iterable[int]) -> bool:
+        better = (other for other in others if self._precision[other] > self._precision[place])
+        return any(all(self._is_behind(place, other)) for other in better)
+
+    def _is_behind(self, place: int, other: int) -> list[bool]:
+        """In average precision, in log-loss: whether it is worse by more than one error, or nobody knows."""
+        return [_is_lost(each) for each in self._verdict.gain(place, other).values()]
+
+
+def _is_lost(gain: dict[str, Any]) -> bool:
+    value, error = gain["value"], gain["error"]
+    return value is None or error is None or value < -error
+
+
+def _helps(gain: Gain | None) -> bool:
+    found = (gain or {}).get("average_precision")
+    return found is not None and sure(found) and (found["value"] or 0.0) > 0.0

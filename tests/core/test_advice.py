@@ -1,0 +1,77 @@
+"""Advice: what it says of a race is so, whichever model comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from stream_balance.core.advice import Advice
+from stream_balance.core.race import Answers
+from stream_balance.core.verdict import Verdict
+
+
+def advice(noises: Mapping[str, float], costs: Mapping[str, float] | None = None, bias: float = 0.0) -> Advice:
+    """Of answers to 8,000 rows whose log odds carry so much noise; `bias` shifts what `window_booster:none` says."""
+    rng, n = np.random.default_rng(4), 8_000
+    truth, blur = rng.normal(-2.5, 1.5, n), rng.normal(0, 1, n)
+    labels = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(np.uint8)
+    odds = [truth + noise * blur + bias * (name == "window_booster:none") for name, noise in noises.items()]
+    said = Answers((1 / (1 + np.exp(-np.array(odds)))).astype(np.float32), labels, np.zeros(n, np.uint8))
+    return Advice(list(noises), [(costs or {}).get(name, 1.0) for name in noises], Verdict(said))
+
+
+def test_a_model_is_measured_against_itself_and_the_best_row_is_what_to_run() -> None:
+    words = advice({
+        "plain_linear:none": 3.0, "plain_replay_mlp:none": 2.0, "window_booster:none": 0.5, "logistic:none": 1.0,
+        "linear:none": 1.5, "replay_mlp:none": 2.0, "mixture": 0.8,
+    }).words()  # fmt: skip
+    assert words.startswith("Balancing helps: 1 of 1 beats plain_linear:none, none of 1 beats plain_replay_mlp:none in")
+    assert words.endswith("Run the best, window_booster:none.")
+
+
+def test_the_first_model_is_no_yardstick_for_another() -> None:
+    noises = {"plain_linear:none": 3.0, "logistic:none": 0.5, "linear:none": 3.0, "logistic:smote": 1.5}
+    found = advice(noises)
+    assert [each is None for each in found.gains] == [True, True, False, False]
+    assert found.words().startswith(
+        "Balancing does not help beyond doubt: none of 1 beats plain_linear:none, none of 1"
+    )
+    assert found.words().endswith("Run the best, logistic:none.")
+
+
+def test_one_model_and_its_strategies() -> None:
+    found = advice(
+        {"logistic:none": 2.0, "logistic:smote": 0.6, "logistic:adasyn": 1.0, "logistic:oob": 4.0, "auto": 0.9}
+    )
+    assert found.words().startswith("Balancing helps: 2 of 3 beat logistic:none in average precision by more than 3")
+    assert "Run the best, logistic:smote, +0." in found.words()
+    assert "chance" not in found.words()
+
+
+@pytest.mark.parametrize(
+    ("cost", "bias", "run"), [(0.5, 0.0, "window_booster:none"), (0.9, 0.0, "mixture"), (0.5, 1.5, "mixture")]
+)
+def test_as_good_at_less_is_run_instead_but_not_for_a_worse_log_loss(cost: float, bias: float, run: str) -> None:
+    costs = {"window_booster:none": cost, "logistic:none": 0.1}
+    found = advice({"mixture": 0.6, "logistic:none": 2.0, "window_booster:none": 0.601 if bias else 0.6}, costs, bias)
+    names = ["mixture", "logistic:none", "window_booster:none"]
+    assert names[found.best()] == "mixture"
+    assert names[found.choice()] == run
+    assert found.words().startswith(
+        "Nothing here balances. The best is" if run != "mixture" else "Nothing here balances. Run"
+    )
+
+
+def test_no_row_that_another_beats_in_both_figures_is_advised() -> None:
+    rng = np.random.default_rng(0)
+    names = ["plain_linear:none", "logistic:none", "linear:none", "logistic:smote", "mixture"]
+    for _ in range(20):
+        found = advice(
+            dict(zip(names, rng.uniform(0.3, 2.0, 5), strict=True)), dict(zip(names, rng.uniform(0, 1, 5), strict=True))
+        )
+        run = found.choice()
+        for other in range(5):
+            gain = found._verdict.gain(run, other)
+            assert any(each["value"] >= -each["error"] for each in gain.values()), (names[run], names[other])  # type: ignore[operator]
