@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import Maker, Refusal, Release, TrainingSet, Vetting, outcome_to_bytes
+from stream_balance.core.synthesis import LIVE, Maker, Refusal, Release, TrainingSet, Vetting, outcome_to_bytes
 from stream_balance.gan.live_model import live_model
 from stream_balance.gan.makers import Made, Start, has_torch, make_by_copula, make_by_gan, make_by_trees
 from stream_balance.gan.private_maker import has_opacus, make_privately, start_privately
@@ -99,7 +99,7 @@ def _vet(maker: Maker, made: Floats, request: TrainingSet, start: Start, learned
     settings, seed, nominal = request.settings, request.seed, request.nominal
     others, held = request.others, request.others_held_out
     shadow = ShadowSet(learned, others[~held], held_out, others[held], request.rate)
-    learners = {"live": live_model(request.model, nominal), "booster": booster}
+    learners = {LIVE: live_model(request.model, nominal), "booster": booster}
     return vet(
         maker,
         made,
