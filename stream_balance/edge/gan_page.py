@@ -51,7 +51,7 @@ def page(pipeline: Pipeline, source: str) -> str:
 
 def _history(outcomes: tuple[GanOutcome, ...]) -> Iterator[str]:
     heads = ("event", "class", "asked for", "outcome", "reason", "begun", "maker", "verdict", "share", "C2ST",
-             "coverage", "DCR share", "columns", "worst pair", "ties lost", *(
+             "coverage", "DCR share", "columns", "worst pair", "dependence lost", *(
                  f"{who}, by share: gain over none, copies (errors)" for who in ("live model", "booster")
              ))  # fmt: skip
     yield "<table><tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
