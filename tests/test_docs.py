@@ -63,7 +63,7 @@ def test_the_demo_of_the_set_up_command_runs(folder: Path) -> None:
 # Limits that bound no buffer: shares, losses, the simulated shop, and how often something is done.
 NO_BUFFERS = {
     "bad.share_max", "drift.loss_max", "shop.shown_max", "balance.refresh_rows", "calibrate.block_rows",
-    "drift.check_rows", "gan.c2st_max", "gan.marginal_max", "gan.pair_max",
+    "drift.check_rows", "gan.c2st_max", "gan.marginal_max", "gan.pair_max", "gan.pairs_lost_max",
     "gan.dcr_share_max", "gan.exact_share_max", "rates.block_rows", "threshold.refresh_rows",
     "mixture.review_rows", "mixture.pause_rows", "mixture.pause_rows_max", "target.share_max",
 }  # fmt: skip

@@ -33,7 +33,7 @@ QUICK: dict[str, Any] = {
         "swap_after_events": 300, "retrain_events": 500, "check_events": 50, "copula_rows_min": 10,
         "gan_rows_min": 100_000, "release_rows": 100, "shadow_repeats": 1, "shares": [0.1], "steps_cold": 20,
         "adopt": "vetted", "c2st_max": 1.0, "coverage_min": 0.0, "dcr_share_max": 1.0, "exact_share_max": 1.0,
-        "pair_max": 1.0, "marginal_max": 1.0,
+        "pair_max": 1.0, "pairs_lost_max": 9.0, "marginal_max": 1.0,
         "errors": 100.0, "on_drift": False,
     },
 }  # fmt: skip

@@ -12,6 +12,7 @@ from stream_balance.commands.options import Arms, Config, Seed, Set, gather, lis
 from stream_balance.commands.output import tell
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.core.gan_report import Gan
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.store import file_name
 from stream_balance.edge.gan_page import page
@@ -66,6 +67,20 @@ def inspect(
         raise WorldError(f"--html {str(html)!r} cannot be written: {error.strerror}.") from error
     told = pipeline.retrain.metrics(0)
     typer.echo(f"{html}: {told.requests} requests, {told.releases} releases, {sum(told.refusals.values())} refusals")
+    if not is_saved and (hint := _hint(told, pipeline)) is not None:
+        typer.echo(hint)
+
+
+def _hint(told: Gan, pipeline: Pipeline) -> str | None:
+    """What to set where the log ended before the first answer entered."""
+    if told.open is None or told.history:
+        return None
+    events = sum(pipeline.events.values())
+    return (
+        f"The log ends after {events:,} events; the answer to the first request, asked at {told.open.asked_at:,}, "
+        f"enters at {told.open.enters_at:,}: set gan.swap_after_events lower, as in --set gan.swap_after_events="
+        f"{max((events - told.open.asked_at) // 2, 1)}."
+    )
 
 
 def _saved(folder: Path, settings: Settings) -> Pipeline:

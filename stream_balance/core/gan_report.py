@@ -31,6 +31,7 @@ class GanVetting(Record):
     dcr_share: Figure = None
     marginal: Figure = None
     pairwise_max: Figure = None
+    pairs_lost: Figure = None
     gains: tuple[GanGain, ...] = ()
 
 

@@ -294,6 +294,6 @@ def _told(vetting: Vetting) -> GanVetting:
     return GanVetting(
         maker=vetting.maker, verdict=vetting.verdict, reason=vetting.reason, share=vetting.share, c2st=quality.c2st,
         coverage=quality.coverage, dcr_share=quality.dcr_share, marginal=quality.marginal,
-        pairwise_max=quality.pairwise_max,
+        pairwise_max=quality.pairwise_max, pairs_lost=quality.pairs_lost,
         gains=tuple(GanGain(**asdict(g)) for g in vetting.gains),
     )  # fmt: skip

@@ -24,6 +24,7 @@ Breach = Literal["not_finite", "exact_copies", "near_copies", "c2st", "coverage"
 BREACHES: frozenset[str] = frozenset(get_args(Breach))
 TOO_FEW_ROWS = "too_few_rows"
 HELD_OUT_MIN = 2  # rows of the class that a training is judged by
+LIVE = "live"  # the live model's name among the `Gain`s
 NO_CURVE = np.empty((0, 3))
 NO_WEIGHTS = b""
 # A bill of private trainings: noise, chance of a row to be in a batch, steps.
@@ -73,6 +74,7 @@ class RecipeSettings(RoomSettings):
     )  # equal to a row learned, beyond what held-out rows are
     marginal_max: float = Field(default=0.1, ge=0.0, le=1.0)  # mean distance of the columns, beyond chance
     pair_max: float = Field(default=0.2, ge=0.0, le=1.0)  # distance of the worst pair of columns, beyond chance
+    pairs_lost_max: float = Field(default=0.6, ge=0.0)  # of what ties columns together, where something does
     shares: tuple[float, ...] = (0.1, 0.2)  # of made rows among all that are learned: what the shadow test chooses from
     shadow_repeats: PositiveInt = 2  # trainings of each model on each diet
     errors: PositiveFloat = 1.64  # a gain counts beyond so many standard errors
@@ -154,10 +156,11 @@ class Quality:
     coverage: float  # share of held-out rows with a made row nearer than their fifth real neighbour
     dcr_share: float  # share of made rows nearer to a row learned than to one held out, at equal numbers of both
     exact_share: float  # made rows equal to a row learned
-    exact_share_real: float  # held-out rows equal to a row learned: what is natural in this table
+    exact_share_real: float  # held-out rows equal to a row learned, and two standard errors: natural in this table
     marginal: float  # mean over columns: Kolmogorov-Smirnov or total variation distance, less what chance makes
     pairwise: float  # mean over pairs of columns: total variation of their joint table, less what chance makes
     pairwise_max: float  # of the worst pair
+    pairs_lost: float = 0.0  # of what ties columns together: 0 = as in real rows, 1 = as in columns shuffled
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from html import escape
 
 import numpy as np
 
-from stream_balance.core.gan_report import GanOutcome
+from stream_balance.core.gan_report import GanGain, GanOutcome
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Columns, Floats
+from stream_balance.core.synthesis import LIVE
 from stream_balance.edge.svg import bars, heat, lines, points
 
 ROWS_MAX = 2_000  # newest real rows, and made ones
@@ -50,7 +51,9 @@ def page(pipeline: Pipeline, source: str) -> str:
 
 def _history(outcomes: tuple[GanOutcome, ...]) -> Iterator[str]:
     heads = ("event", "class", "asked for", "outcome", "reason", "begun", "maker", "verdict", "share", "C2ST",
-             "coverage", "DCR share", "columns", "worst pair", "best gain over none, copies (errors)")  # fmt: skip
+             "coverage", "DCR share", "columns", "worst pair", "dependence lost", *(
+                 f"{who}, by share: gain over none, copies (errors)" for who in ("live model", "booster")
+             ))  # fmt: skip
     yield "<table><tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
     for outcome in reversed(outcomes):
         first = [f"{outcome.position:,}", outcome.label, outcome.asked_for, outcome.outcome, outcome.reason,
@@ -66,16 +69,26 @@ def _history(outcomes: tuple[GanOutcome, ...]) -> Iterator[str]:
                     vetting.dcr_share,
                     vetting.marginal,
                     vetting.pairwise_max,
+                    vetting.pairs_lost,
                 )
                 cells += ["" if figure is None else f"{figure:.2f}" for figure in figures]
-                best = max(vetting.gains, key=lambda gain: gain.over_none or 0.0, default=None)
-                cells.append("" if best is None else (
-                    f"{best.model}, {best.share:g}: {best.over_none:+.3f} ({best.over_none_error:.3f}), "
-                    f"{best.over_copies:+.3f} ({best.over_copies_error:.3f})"
-                ))  # fmt: skip
+                is_live = [gain.model == LIVE for gain in vetting.gains]
+                cells += [
+                    "; ".join(_gain(gain) for gain, live in zip(vetting.gains, is_live, strict=True) if live == wanted)
+                    for wanted in (True, False)
+                ]
             yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
             first = [""] * len(first)
     yield "</table>"
+
+
+def _gain(gain: GanGain) -> str:
+    """Its share, and what made rows brought over no rows and over copies, with errors."""
+    over = [
+        "- (-)" if by is None or error is None else f"{by:+.3f} ({error:.3f})"
+        for by, error in ((gain.over_none, gain.over_none_error), (gain.over_copies, gain.over_copies_error))
+    ]
+    return f"{gain.share:g}: {', '.join(over)}"
 
 
 def _class(pipeline: Pipeline, label: int, name: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stream_balance.core.records import Floats
-from stream_balance.core.synthesis import Breach, Gain, Maker, Quality, RecipeSettings, Verdict, Vetting
+from stream_balance.core.synthesis import LIVE, Breach, Gain, Maker, Quality, RecipeSettings, Verdict, Vetting
 
 NO_QUALITY = Quality(1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 
@@ -38,32 +38,42 @@ def quality_breach(quality: Quality, settings: RecipeSettings) -> Breach | None:
         "c2st": quality.c2st > settings.c2st_max,
         "coverage": quality.coverage < settings.coverage_min,
         "marginals": quality.marginal > settings.marginal_max,
-        "pairs": quality.pairwise_max > settings.pair_max,
+        "pairs": quality.pairwise_max > settings.pair_max or quality.pairs_lost > settings.pairs_lost_max,
     }
     return next((name for name, broken in breaches.items() if broken), None)
 
 
 def shadow_verdict(gains: tuple[Gain, ...], settings: RecipeSettings) -> tuple[Verdict, str, float]:
-    """Verdict, reason and share.
+    """Verdict, reason and share. The live model decides; the booster is a second opinion.
 
-    A share helps if some model gains over no rows and over copies, both beyond `errors` standard errors, and no model
-    loses beyond them. Of several such shares the surest wins. Where every share harms, the rows are refused.
+    A share harms if some model loses against no rows or against copies, beyond `errors` standard errors. One that does
+    not helps if the live model gains over both at all, and some model over both beyond the errors. Of several such
+    shares the surest wins. Where every share harms, the rows are refused.
     """
     if not gains:
         return "inconclusive", "too_few_held_out", min(settings.shares)
     z = settings.errors
-    sure: dict[float, float] = {}
+    found: dict[float, tuple[bool, float]] = {}  # whether the live model gains, the surest gain over both
     for share in dict.fromkeys(gain.share for gain in gains):
         of_share = [gain for gain in gains if gain.share == share]
-        if any(gain.over_none < -z * gain.over_none_error for gain in of_share):
+        if any(_at_most(gain, z) < 0 for gain in of_share):
             continue
-        sure[share] = max(
-            min(gain.over_none - z * gain.over_none_error, gain.over_copies - z * gain.over_copies_error)
-            for gain in of_share
-        )
-    if not sure:
+        live_gains = any(gain.model == LIVE and min(gain.over_none, gain.over_copies) > 0 for gain in of_share)
+        found[share] = live_gains, max(_at_least(gain, z) for gain in of_share)
+    if not found:
         return "refused", "harm", 0.0
-    best = max(sure, key=lambda share: sure[share])
-    if sure[best] > 0:
-        return "helps", "gain", best
-    return "inconclusive", "gain_within_error", best
+    best = max(found, key=lambda share: found[share])
+    live_gains, surest = found[best]
+    if surest <= 0:
+        return "inconclusive", "gain_within_error", best
+    return ("helps", "gain", best) if live_gains else ("inconclusive", "no_live_gain", best)
+
+
+def _at_most(gain: Gain, z: float) -> float:
+    """The lesser of the gains over none and over copies, with the errors' benefit of the doubt."""
+    return min(gain.over_none + z * gain.over_none_error, gain.over_copies + z * gain.over_copies_error)
+
+
+def _at_least(gain: Gain, z: float) -> float:
+    """The lesser of the gains over none and over copies, less their errors."""
+    return min(gain.over_none - z * gain.over_none_error, gain.over_copies - z * gain.over_copies_error)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from stream_balance.core.records import Floats
 from stream_balance.core.synthesis import (
     HELD_OUT_MIN,
+    LIVE,
     TOO_FEW_ROWS,
     Maker,
     Refusal,
@@ -108,7 +109,7 @@ def _vet(maker: Maker, made: Floats, request: TrainingSet, start: Start, learned
     settings, seed, nominal = request.settings, request.seed, request.nominal
     others, held = request.others, request.others_held_out
     shadow = ShadowSet(learned, others[~held], held_out, others[held], request.rate)
-    learners = {"live": live_model(request.model, nominal), "booster": booster}
+    learners = {LIVE: live_model(request.model, nominal), "booster": booster}
     return vet(
         maker,
         made,

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from typer.testing import CliRunner
 
 from stream_balance.cli import app
+from stream_balance.core.gan_report import GanGain, GanOutcome, GanVetting
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Columns
 from stream_balance.core.settings import CoreSettings
@@ -114,6 +115,44 @@ def test_a_checkpoint_and_a_log_are_inspected(shop_log: Path, tmp_path: Path) ->
     assert "made by copula" in target.read_text()
     said = CliRunner().invoke(app, ["gan", "inspect", str(log), "--html", str(target), "-q"])
     assert (said.exit_code, "0 requests" in said.output) == (0, True)
+    assert "swap_after_events" not in said.output
+
+
+def test_a_log_that_ends_before_the_first_answer_is_told_what_to_set(shop_log: Path, tmp_path: Path) -> None:
+    log, target = tmp_path / "log.jsonl", tmp_path / "gan.html"
+    log.write_bytes(b"".join(shop_log.read_bytes().splitlines(keepends=True)[:700]))
+    given = ["join.window_s=60", "gan.copula_rows_min=10", "gan.gan_rows_min=1000000", "gan.check_events=100"]
+    asked = ["gan", "inspect", str(log), "--html", str(target), "-q", *(f"--set={each}" for each in given)]
+    said = CliRunner().invoke(app, asked)
+    assert "1 requests, 0 releases, 0 refusals" in said.output
+    found = re.search(r"--set (gan.swap_after_events=\d+)", said.output)
+    assert found is not None
+    said = CliRunner().invoke(app, [*asked, f"--set={found[1]}"])
+    assert "0 releases, 0 refusals" not in said.output
+    assert "swap_after_events" not in said.output
+
+
+def test_the_page_tells_the_live_models_gains_apart_from_the_boosters() -> None:
+    pipeline = taught()
+    assert pipeline.retrain is not None
+    gains = (
+        GanGain(
+            model="live", share=0.1, over_none=-0.015, over_none_error=0.01, over_copies=-0.1, over_copies_error=0.02
+        ),
+        GanGain(
+            model="booster", share=0.1, over_none=0.05, over_none_error=0.01, over_copies=0.06, over_copies_error=0.02
+        ),
+        GanGain(model="live", share=0.2),
+    )
+    vetting = GanVetting(maker="trees", verdict="refused", reason="harm", gains=gains)
+    pipeline.retrain.history.append(
+        GanOutcome(position=9, label="b", asked_for="first", outcome="refusal", reason="harm", vettings=(vetting,))
+    )
+    cells = re.findall(r"<td>(.*?)</td>", page(pipeline, "x"))
+    assert cells[-2:] == [
+        "0.1: -0.015 (0.010), -0.100 (0.020); 0.2: - (-), - (-)",
+        "0.1: +0.050 (0.010), +0.060 (0.020)",
+    ]
 
 
 def test_arms_without_generated_rows_are_refused_before_the_log_is_replayed(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from stream_balance.settings import Settings
 HELD = np.arange(240) % 4 == 0
 RECIPE = RecipeSettings.model_validate({
     "release_rows": 200, "shadow_repeats": 1, "shares": [0.1], "adopt": "vetted",
-    "c2st_max": 1.0, "coverage_min": 0.0, "dcr_share_max": 1.0, "pair_max": 1.0, "marginal_max": 1.0, "errors": 100.0,
+    "c2st_max": 1.0, "coverage_min": 0.0, "dcr_share_max": 1.0, "pair_max": 1.0, "pairs_lost_max": 9.0,
+    "marginal_max": 1.0, "errors": 100.0,
     "privacy": {"on": True, "epsilon_max": 100.0, "noise": 1.0, "steps_cold": 30, "steps_warm": 10},
 })  # fmt: skip
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from stream_balance.core.synthesis import Quality, RecipeSettings
-from stream_balance.gan.quality import quality_of
+from stream_balance.gan.makers import Start, make_by_trees
+from stream_balance.gan.quality import (
+    exact_share,
+    exact_share_by_nature,
+    pairs_lost,
+    pairwise_distances,
+    quality_of,
+    shuffle,
+)
 from stream_balance.gan.table import Table, layout_of
 from stream_balance.gan.vet import quality_breach
 from tests.gan.tables import NOMINAL, mixed
@@ -45,6 +55,74 @@ def test_copies_with_a_little_noise_are_near_copies() -> None:
     assert quality_breach(quality, RecipeSettings()) == "near_copies"
 
 
+def coarse(n: int, seed: int) -> np.ndarray:
+    """Four columns of few whole numbers, tied by a common cause (correlation about .7), (n, 4); nominal: 0 and 2."""
+    rng = np.random.default_rng(seed)
+    cause = rng.normal(size=(n, 1))
+    scores = np.clip(np.round(2 + 1.2 * cause + rng.normal(size=(n, 2))), 0, 5)
+    counts = np.clip(np.floor(np.exp(0.8 + 0.5 * cause + 0.4 * rng.normal(size=(n, 2)))), 0, 8)
+    return np.column_stack([scores[:, 0], counts[:, 0], scores[:, 1], counts[:, 1]])
+
+
+@pytest.mark.parametrize("draw", [coarse, mixed])
+def test_fresh_rows_are_no_copies_however_coarse_the_table_and_half_copies_are(
+    draw: Callable[[int, int], np.ndarray],
+) -> None:
+    limit, seen = RecipeSettings().exact_share_max, 0
+    for seed in range(30):
+        learned, held_out, fresh = (draw(n, 3 * seed + k) for k, n in enumerate((180, 60, 1_000)))
+        half = np.vstack([fresh, learned[np.random.default_rng(seed).integers(180, size=1_000)]])
+        real = exact_share_by_nature(held_out, learned)
+        assert exact_share(fresh, learned) - real <= limit, seed
+        seen += exact_share(half, learned) - real > limit
+    # Where half of the real rows are equal to another one, a few half copies are left to the near copies' limit.
+    assert seen == 30 if draw is mixed else seen >= 26
+
+
+def test_shuffled_rows_of_a_coarse_table_are_seen_by_what_they_lost_good_rows_pass() -> None:
+    limit, seen, trees = RecipeSettings().pairs_lost_max, 0, 0
+    for seed in range(20):
+        learned, held_out = coarse(180, 2 * seed), coarse(60, 2 * seed + 1)
+        start = Start.of(learned, (0, 2), b"", RecipeSettings())
+        good = coarse(1_000, 100 + seed), make_by_trees(start, learned, 1_000, seed).rows
+        real, fresh, by_trees, one, other = (
+            pairwise_distances(rows, held_out, start.table)
+            for rows in (learned, *good, shuffle(learned, 1_000, seed), shuffle(learned, 1_000, 99))
+        )
+        seen += pairs_lost(one, real, other, 60) > limit
+        assert pairs_lost(fresh, real, other, 60) < limit, seed
+        trees += pairs_lost(by_trees, real, other, 60) <= limit
+    # Where real rows are hardly nearer to the held-out ones than shuffled ones are, nothing can be said.
+    assert (seen >= 15, trees >= 19) == (True, True)
+
+
+def test_a_worst_pair_within_the_limit_does_not_save_shuffled_rows() -> None:
+    learned, held_out, fresh = coarse(180, 0), coarse(60, 1), coarse(1_000, 2)
+    table = Table(learned, layout_of(learned, (0, 2), levels_max=20, level_rows_min=5))
+    for reason, rows in {None: fresh, "pairs": shuffle(fresh, 1_000, 5)}.items():
+        quality = quality_of(rows, learned, held_out, (0, 2), table, seed=0)
+        assert quality.pairwise_max < BLIND.pair_max
+        assert quality_breach(quality, BLIND) == reason
+
+
+def test_independent_columns_have_nothing_to_lose() -> None:
+    for seed, n in enumerate((70, 100, 240, 1_000)):
+        rows = np.random.default_rng(seed).normal(size=(n, 6))
+        learned, held_out = rows[n // 4 :], rows[: n // 4]
+        table = Table(learned, layout_of(learned, (), levels_max=20, level_rows_min=5))
+        made = shuffle(learned, 500, seed)
+        real, made_pairs = (pairwise_distances(each, held_out, table) for each in (learned, made))
+        assert pairs_lost(made_pairs, real, made_pairs, n // 4) == 0.0
+
+
+def test_shuffled_rows_keep_their_columns_and_nothing_else() -> None:
+    tied = LEARNED[:, [0, 2]]
+    made = shuffle(tied, 900, seed=0)
+    np.testing.assert_array_equal(np.sort(made, axis=0), np.sort(np.repeat(tied, 2, axis=0), axis=0))
+    assert np.corrcoef(tied.T)[0, 1] > 0.5
+    assert abs(np.corrcoef(made.T)[0, 1]) < 0.15
+
+
 BLIND = RecipeSettings(c2st_max=1.0, coverage_min=0.0, dcr_share_max=1.0, exact_share_max=1.0)
 
 
@@ -81,10 +159,8 @@ def test_rows_of_one_corner_do_not_cover() -> None:
 
 
 def test_a_table_of_few_different_rows_is_not_taken_for_copied() -> None:
-    def coarse(seed: int, n: int) -> np.ndarray:
-        return np.random.default_rng(seed).integers(0, 2, size=(n, 4)).astype(np.float64)
-
-    learned, held_out, made = coarse(1, 450), coarse(2, 150), coarse(3, 400)
+    bits = np.random.default_rng(1).integers(0, 2, size=(1_000, 4)).astype(np.float64)
+    learned, held_out, made = bits[:450], bits[450:600], bits[600:]
     table = Table(learned, layout_of(learned, [], levels_max=20, level_rows_min=5))
     quality = quality_of(made, learned, held_out, (), table, seed=0)
     assert quality.exact_share == 1.0

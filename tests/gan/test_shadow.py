@@ -26,7 +26,7 @@ def plane(n: int, seed: int) -> np.ndarray:
 
 def gains(made: np.ndarray) -> tuple[Gain, ...]:
     shadow = ShadowSet(ring(30, 0), plane(600, 1), ring(300, 2), plane(900, 3), rate=0.1)
-    return shadow_gains(shadow, made, {"booster": booster}, (0.1, 0.2), repeats=2, seed=0)
+    return shadow_gains(shadow, made, {"live": booster}, (0.1, 0.2), repeats=2, seed=0)
 
 
 @settings(deadline=None)
@@ -73,6 +73,26 @@ def gain(model: str, share: float, over_none: float, over_copies: float) -> Gain
         ([gain("live", 0.1, 0.05, 0.05), gain("live", 0.2, 0.09, 0.09)], ("helps", "gain", 0.2)),
         ([gain("live", 0.1, -0.05, 0.0), gain("booster", 0.1, 0.05, 0.05)], ("refused", "harm", 0.0)),
         ([gain("live", 0.1, 0.02, 0.02), gain("live", 0.2, -0.05, 0.0)], ("helps", "gain", 0.1)),
+        # The live model is far worse than with copies; a booster that gains is no comfort.
+        ([gain("live", 0.1, -0.005, -0.10), gain("booster", 0.1, 0.05, 0.05)], ("refused", "harm", 0.0)),
+        ([gain("live", 0.1, 0.05, 0.05), gain("booster", 0.1, 0.05, -0.10)], ("refused", "harm", 0.0)),
+        ([gain("live", 0.1, 0.0, 0.0), gain("booster", 0.1, 0.05, 0.05)], ("inconclusive", "no_live_gain", 0.1)),
+        ([gain("live", 0.1, 0.005, -0.005), gain("booster", 0.1, 0.05, 0.05)], ("inconclusive", "no_live_gain", 0.1)),
+        ([gain("live", 0.1, 0.005, 0.005), gain("booster", 0.1, 0.05, 0.05)], ("helps", "gain", 0.1)),
+        ([gain("booster", 0.1, 0.05, 0.05)], ("inconclusive", "no_live_gain", 0.1)),
+        # Of two shares the one at which the live model gains, though the booster is surer of the other.
+        (
+            [
+                gain(model, share, *by)
+                for model, share, by in (
+                    ("live", 0.1, (0.001, 0.001)),
+                    ("booster", 0.1, (0.02, 0.02)),
+                    ("live", 0.2, (0.0, 0.0)),
+                    ("booster", 0.2, (0.09, 0.09)),
+                )
+            ],
+            ("helps", "gain", 0.1),
+        ),
     ],
 )
 def test_the_verdict_is_by_the_surest_share_that_harms_nobody(

@@ -21,6 +21,7 @@ LENIENT = {
     "coverage_min": 0.0,
     "dcr_share_max": 1.0,
     "pair_max": 1.0,
+    "pairs_lost_max": 9.0,
     "marginal_max": 1.0,
     "errors": 50.0,
 }

@@ -56,7 +56,7 @@ CHILDREN = (
         "gan.check_events=50", "gan.copula_rows_min=10", "gan.gan_rows_min=30", "gan.release_rows=100",
         "gan.shadow_repeats=1", "gan.shares=[0.1]", "gan.steps_cold=200", "gan.steps_warm=100", "gan.adopt=vetted",
         "gan.c2st_max=1.0", "gan.coverage_min=0.0", "gan.dcr_share_max=1.0", "gan.exact_share_max=1.0",
-        "gan.pair_max=1.0", "gan.marginal_max=1.0",
+        "gan.pair_max=1.0", "gan.pairs_lost_max=9.0", "gan.marginal_max=1.0",
         "gan.errors=100.0", "gan.on_drift=false",
     ) for part in ("--set", each)),
 )  # fmt: skip

@@ -38,7 +38,7 @@ SMALL_GAN = {
     "swap_after_events": 200, "retrain_events": 10**6, "on_drift": False, "check_events": 50, "copula_rows_min": 15,
     "gan_rows_min": 10**6, "release_rows": 100, "shadow_repeats": 1, "adopt": "vetted", "c2st_max": 1.0,
     "coverage_min": 0.0, "dcr_share_max": 1.0, "exact_share_max": 1.0, "marginal_max": 1.0, "pair_max": 1.0,
-    "errors": 100,
+    "pairs_lost_max": 9.0, "errors": 100,
 }  # fmt: skip
 CHOSEN = {"join.window_s": 120, "http.refresh_s": 0.5, "drift.delta": 0.5} | {
     f"gan.{key}": value for key, value in SMALL_GAN.items()
