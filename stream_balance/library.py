@@ -216,14 +216,16 @@ class AutoClassifier(ArmClassifier):
     True
     """
 
-    def __init__(self, forgets: bool = True, seed: int = 0, classes: Sequence[base.typing.ClfTarget] = ()) -> None:
+    def __init__(
+        self, forgets: bool = True, seed: int = 0, classes: Sequence[base.typing.ClfTarget] | None = None
+    ) -> None:  # fmt: skip
         if isinstance(classes, str):
             raise TypeError(f"classes is the text {classes!r}; expected labels, for example classes=[{classes!r}].")
         self.forgets = forgets
         self.seed = seed
         self.classes = classes
         super().__init__()
-        self._meet(classes)
+        self._meet(classes or ())
 
     def _make(self, classes: int) -> Ensemble:
         return Ensemble(classes, self.seed, forgets=self.forgets)

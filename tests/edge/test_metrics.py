@@ -132,7 +132,7 @@ def test_every_reason_to_refuse_has_a_counter_from_the_beginning() -> None:
     breaches = re.findall(r'"(\w+)": [^,]*settings\.', getsource(vet.quality_breach))
     assert len(breaches) == 6
     assert len(reasons) >= 9
-    assert {*breaches, *reasons, retrain.INCONCLUSIVE, retrain.SPENT} <= {*metric_table.VETTED, *metric_table.CHILDS}
+    assert {*breaches, *reasons, *retrain.OF_QUALITY, retrain.SPENT} <= {*metric_table.VETTED, *metric_table.CHILDS}
 
 
 def test_an_undefined_figure_is_left_out() -> None:

@@ -62,7 +62,7 @@ def test_a_crash_at_every_point_costs_nothing(point: str, moment: Moment) -> Non
 )
 def test_a_crash_among_fits_and_recording_costs_nothing(point: str, moment: Moment) -> None:
     crash = Crash(point, 2, moment, power=True)
-    assert check_seed(1, searches=40, whole=True, crashes=(crash,)).ended_at == [(point, moment)]
+    assert check_seed(1, searches=60, whole=True, crashes=(crash,)).ended_at == [(point, moment)]
 
 
 def test_a_checkpoint_made_while_the_journal_is_followed_keeps_the_rest_of_it() -> None:
