@@ -3,10 +3,12 @@
 Run by `edge/trainer.py` as `python -m stream_balance.edge.child module:function nice memory_mb result_max_mb parent`.
 The function takes a request's bytes and returns the result's bytes; it is imported only after the limits are set. The
 process ends when stdin does, and with its parent, looked for every second: no child outlives a service that was killed.
+Nor does one that hangs where no other thread of it can look (seen: a library loaded at the limit of memory).
 """
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import mmap
 import os
@@ -21,6 +23,7 @@ LENGTH = struct.Struct("<Q")  # of the request that follows
 FRAME = struct.Struct("<4s?dQ")  # magic, worked, CPU seconds since the frame before, length of what follows
 MAGIC = b"sbc1"
 MESSAGE_MAX = 2_000
+HUNG_S = 600.0  # without one look at the parent
 SPARE = 4 << 20  # bytes; what is refused is seldom larger
 
 
@@ -77,6 +80,8 @@ def _behind(nice: int) -> None:
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
+        # Ends the process by a thread that needs no interpreter; put off at each look.
+        faulthandler.dump_traceback_later(HUNG_S, exit=True)
         time.sleep(1.0)
     os._exit(3)
 

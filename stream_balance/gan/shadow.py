@@ -27,6 +27,10 @@ Learner = Callable[[Floats, Ints, int, Floats], Floats]
 
 def booster(rows: Floats, labels: Ints, seed: int, test: Floats) -> Floats:
     """The stronger model: boosted trees of the service's own booster's size. Level numbers are split as numbers are."""
+    known = ~np.isnan(rows).all(axis=0)  # a column without any value it cannot bin
+    if not known.any():
+        return np.zeros(len(test))
+    rows, test = rows[:, known], test[:, known]
     trees = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=seed)
     # More threads wait for each other on busy cores, and sum in another order.
     with threadpool_limits(1):

@@ -99,3 +99,15 @@ def test_the_verdict_is_by_the_surest_share_that_harms_nobody(
     found: list[Gain], expected: tuple[str, str, float]
 ) -> None:
     assert shadow_verdict(tuple(found), RecipeSettings(errors=1.0)) == expected
+
+
+def test_a_column_that_nobody_has_a_value_of_is_no_trouble() -> None:
+    """As one that is seen for the first time among the held-out rows."""
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(200, 3)), np.repeat([1, 0], [40, 160])
+    rows[:40, 0] += 3.0
+    test = rows.copy()
+    rows[:, 1] = np.nan
+    said = booster(rows, labels, 0, test)
+    assert said[:40].mean() > said[40:].mean() + 0.5
+    assert booster(np.full((4, 2), np.nan), np.array([0, 1, 0, 1]), 0, test[:5, :2]).tolist() == [0.0] * 5
