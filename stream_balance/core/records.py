@@ -145,6 +145,12 @@ class Arrivals:
 _STAMP = Struct("<qq")
 
 
+def _outcomes(matrix: Floats, width: int) -> int:
+    """C - 1: how many columns of raw scores stand behind the features of a block, and as many of served ones."""
+    columns: int = matrix.shape[1]
+    return (columns - width - 1) // 2
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """One search as it was scored: what is held until its labels are due. Compact on purpose: one bytes block.
@@ -197,20 +203,20 @@ class Scored:
     def raw(self) -> Floats:
         """The learner's own probabilities of classes 1..C-1, (n, C-1); NaN where it abstained."""
         matrix = self.matrix()
-        outcomes = (matrix.shape[1] - self.width - 1) // 2
+        outcomes = _outcomes(matrix, self.width)
         return matrix[:, self.width : self.width + outcomes]
 
     @property
     def probability(self) -> Floats:
         """What was served for classes 1..C-1, (n, C-1)."""
         matrix = self.matrix()
-        outcomes = (matrix.shape[1] - self.width - 1) // 2
+        outcomes = _outcomes(matrix, self.width)
         return matrix[:, self.width + outcomes : self.width + 2 * outcomes]
 
     def arrivals(self, labels: Sequence[int]) -> Arrivals:
         """The rows with their labels; views of the block."""
         matrix, width = self.matrix(), self.width
-        outcomes = (matrix.shape[1] - width - 1) // 2
+        outcomes = _outcomes(matrix, width)
         return Arrivals(matrix[:, :width], labels, self.tiers, matrix[:, width + outcomes : width + 2 * outcomes])
 
     @property
