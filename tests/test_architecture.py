@@ -78,6 +78,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.fading",
         "stream_balance.core.gather",
         "stream_balance.core.line",
+        "stream_balance.core.marginals",
         "stream_balance.core.odds",
         "stream_balance.core.straighten",
     },

@@ -97,7 +97,8 @@ def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> Non
     knows = replace(loaded.header, chosen=compat.chosen(ours, DEFAULTS))
     with pytest.raises(SettingsError, match=r"\(the default, which has changed\).*This version has other defaults"):
         compat.check_settings(knows, ours, DEFAULTS, "it")
-    known = ["core.calibrate.trust_discount", "core.gan.steps_cold", "core.gan.steps_warm"]
+    calibrate, gan = ("shape_prior", "trust_discount"), ("steps_cold", "steps_warm")
+    known = [*(f"core.calibrate.{name}" for name in calibrate), *(f"core.gan.{name}" for name in gan)]
     knows = replace(loaded.header, chosen=known)
     with pytest.raises(SettingsError) as caught:
         compat.check_settings(knows, ours, DEFAULTS, "it")

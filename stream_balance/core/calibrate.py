@@ -18,6 +18,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from stream_balance.core.fading import FadingShares
 from stream_balance.core.gather import Patience
 from stream_balance.core.line import Line
+from stream_balance.core.marginals import Marginals
 from stream_balance.core.odds import logits, probability_of_one
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.straighten import Straightener, Trust
@@ -41,7 +42,7 @@ class CalibratorSettings(RoomSettings):
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
     shape_decay: float = Field(default=0.99995, gt=0, lt=1)  # of what a line cannot put right, per example
-    shape_prior: PositiveFloat = 10.0  # outcomes at each knot that all is right as it is
+    shape_prior: PositiveFloat = 2.0  # outcomes in each bin that all is right as it is
     trust_discount: float = Field(default=0.99999, gt=0, lt=1)  # what an example leaves of the weights of corrections
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
     base_rate: float = Field(default=0.02, gt=0, lt=1)  # of all outcomes together, before any example
@@ -98,9 +99,10 @@ _OfTiers = list[tuple[float, float, float, float, float, Callable[[float], float
 class Calibrator:
     """Recursive calibration on real examples as they were scored: a line per tier, straightened, as far as trusted.
 
-    Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1. What is served
-    is the weighted mean of several log odds: as the model says, on a line that follows and on one that remembers, this
-    one straightened, and the rate whatever the row; every map is monotone.
+    Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1 under a factor
+    for each class that keeps its mean at its rate. What a map says is the weighted mean of several log odds: as the
+    model says, on a line that follows and on one that remembers, this one straightened, and the rate whatever the row;
+    every map is monotone.
     Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
     where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.
 
@@ -120,10 +122,14 @@ class Calibrator:
             for decay in (settings.decay, settings.slow_decay)
         )
         # The shape is the model's, whatever the tier; whether it helps is not.
-        self._shapes = [
-            Straightener(centre, settings.shape_decay, settings.shape_prior, settings.youth) for centre in centres
-        ]
+        self._shapes = [Straightener(settings.shape_decay, settings.shape_prior, settings.youth) for _ in centres]
         self._trusts = [[Trust(FIRST_TRUST, LATER_TRUST, settings.trust_discount) for _ in centres] for _ in TIERS]
+        # Of each tier, where there are more than two classes.
+        self._marginals = [
+            Marginals(classes, settings.slow_decay, settings.shift_precision, settings.youth)
+            for _ in TIERS
+            if classes > 2
+        ]
         self._rate = base_rate or make_base_rate(settings, classes)
         self._observes = base_rate is None
         self._flat = self._logits_of_rates()  # as the rates were when rows were folded in last
@@ -142,20 +148,30 @@ class Calibrator:
         """
         if isinstance(logits, float):
             return self._apply_to_one(logits, tiers[0])
+        at = np.frombuffer(tiers, dtype=np.uint8)
+        found = self._mapped(self._columns(logits), at)
+        if self.classes > 2:
+            found = self._together(found, at)[:, 1:]
+        absent = np.isnan(found[:, 0])
+        if absent.any():
+            found[absent] = self._rate.rates
+        return found
+
+    def _mapped(self, columns: Floats, at: npt.NDArray[np.uint8]) -> Floats:
+        """Each map's probability by itself, (n, maps), of its logits, by tier."""
         if self._table is None:
             self._table = self._tabulated()
-        slope, intercept, bent_slope, bent_intercept, bent = self._table[:, np.frombuffer(tiers, dtype=np.uint8)]
-        columns = self._columns(logits)
+        slope, intercept, bent_slope, bent_intercept, bent = self._table[:, at]
         served = slope * columns + intercept
         lined = bent_slope * columns + bent_intercept
         for i, shape in enumerate(self._shapes):
             served[:, i] += bent[:, i] * shape.shift(lined[:, i])
-        found = _sigmoid(served)
-        if self.classes > 2:
-            found = found[:, 1:] / found.sum(axis=1, keepdims=True)
-        absent = np.isnan(found[:, 0])
-        if absent.any():
-            found[absent] = self._rate.rates
+        return _sigmoid(served)
+
+    def _together(self, mapped: Floats, at: npt.NDArray[np.uint8]) -> Floats:
+        """Of all classes, (n, C), summing to 1."""
+        found: Floats = mapped * np.array([each.factors for each in self._marginals])[at]
+        found /= found.sum(axis=1, keepdims=True)
         return found
 
     def _apply_to_one(self, logit: float, tier: int) -> float:
@@ -225,12 +241,21 @@ class Calibrator:
         columns = self._columns(scores if logits_of is None else logits_of(scores, tiers))
         at = np.frombuffer(tiers, dtype=np.uint8)
         outcomes = np.array([label for each in self._waiting for label in each[2]])
-        self._waiting, self._table, self._floats = [], None, None
         known = ~np.isnan(columns[:, 0])
+        if self._marginals and known.any():
+            self._learn_marginals(columns[known], at[known], outcomes[known])
+        self._waiting, self._table, self._floats = [], None, None
         if known.any():
             for i in range(columns.shape[1]):
                 self._learn_map(i, columns[known, i], at[known], outcomes[known] == (i if self.classes > 2 else 1))
         self._flat = self._logits_of_rates()
+
+    def _learn_marginals(self, columns: Floats, at: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.intp]) -> None:
+        said = self._together(self._mapped(columns, at), at)
+        for tier, marginals in enumerate(self._marginals):
+            mine = at == tier
+            if mine.any():
+                marginals.learn(said[mine], outcomes[mine])
 
     def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
         """The versions are weighed as they are before they learn these rows."""
@@ -265,4 +290,5 @@ class Calibrator:
             [[[line.state() for line in lines] for lines in each] for each in (self._quick, self._slow)],
             [shape.state() for shape in self._shapes],
             [[trust.state() for trust in trusts] for trusts in self._trusts], self._flat, waiting,
+            [each.state() for each in self._marginals],
         ]  # fmt: skip

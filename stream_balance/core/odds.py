@@ -31,8 +31,9 @@ def logits(probability: float | Floats) -> float | Floats:
     ([0.0, 16.0], 0.0)
     """
     if isinstance(probability, float):
-        p = min(max(probability, _LOWEST), _HIGHEST)
-        return math.log(p / (1.0 - p))
+        if probability > _HIGHEST:
+            return LOGIT_MAX
+        return math.log(probability / (1.0 - probability)) if not probability < _LOWEST else -LOGIT_MAX
     clipped = np.minimum(np.maximum(probability, _LOWEST), _HIGHEST)
     found: Floats = np.log(clipped / (1.0 - clipped))
     return found

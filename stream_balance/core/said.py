@@ -35,7 +35,10 @@ def odds_of(probability: float | Floats) -> float | Floats:
     ([[0.0], [-34.5]], 0.0)
     """
     if isinstance(probability, float):
-        return math.log(max(probability, _LOWEST) / max(1.0 - probability, _LOWEST))
+        rest = 1.0 - probability
+        if probability < _LOWEST or rest < _LOWEST:
+            return math.log(max(probability, _LOWEST) / max(rest, _LOWEST))
+        return math.log(probability / rest)
     rest = np.maximum(1.0 - probability.sum(axis=-1, keepdims=True), _LOWEST)
     found: Floats = np.log(np.maximum(probability, _LOWEST) / rest)
     return found
@@ -58,7 +61,7 @@ def probability_of(odds: float | Floats) -> float | Floats:
 def calibrated_odds(raw: Sequence[V], calibrated: Sequence[V]) -> list[V]:
     """Log odds, (n, C-1) each, of several calibrated probabilities; NaN where the own word is, so nothing was said."""
     return [
-        (math.nan if math.isnan(word) else odds_of(probability))
+        (odds_of(probability) if word == word else math.nan)  # noqa: PLR0124  # not NaN
         if isinstance(word, float)
         else np.where(np.isnan(word), np.nan, odds_of(probability))
         for word, probability in zip(raw, calibrated, strict=True)

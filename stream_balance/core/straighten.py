@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from stream_balance.core.records import Floats
 
-# In standard deviations of the log odds; denser where the rare outcomes are.
-KNOTS = np.array([-1.5, -0.75, 0.0, 0.5, 1.0, 1.5, 2.25])
-STEEPNESS_MIN = 0.1  # the order of scores is never turned around
+BINS = 24  # that rows and outcomes are gathered in
+PRIOR_ROWS_MAX = 1_000.0  # a prior of rare outcomes is worth no more rows than this
+STEEPNESS_MIN = 0.01  # the order of scores is never turned around, nor lost
+_SAME = 1e-6  # log odds that differ by less are the same place
+_PRIOR_LOGIT_MAX = 30.0
 _SPREAD_MIN = 1e-3
 _FIRST_ROWS = 20.0  # what a first guess of mean and variance is worth
 Outcomes = npt.NDArray[np.bool_]
@@ -50,73 +52,121 @@ class Moments:
         return [self.mean, self.variance, self.weight]
 
 
+def isotonic(rates: Floats, weights: Floats) -> Floats:
+    """The nearest rates that never fall, (n,), in weighted squares.
+
+    Isotonic regression (Ayer et al. 1955) by its min-max formula, max over a <= i of min over b >= i of the mean of
+    a..b: for the few places of a straightener faster than pooling neighbours one by one.
+
+    >>> isotonic(np.array([0.1, 0.5, 0.3]), np.array([1.0, 1.0, 3.0])).round(2).tolist()
+    [0.1, 0.35, 0.35]
+    """
+    sums = np.concatenate(([0.0], (rates * weights).cumsum()))
+    totals = np.concatenate(([0.0], weights.cumsum()))
+    width = totals[1:] - totals[:-1, None]
+    means = (sums[1:] - sums[:-1, None]) / np.where(width > 0.0, width, 1.0)  # row a, column b; b < a is never read
+    lowest = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
+    found: Floats = np.maximum.accumulate(lowest, axis=0).diagonal()
+    return found
+
+
 class Straightener:
-    """Outcomes seen against outcomes expected around a few knots of the log odds: ln((seen + k) / (expected + k)).
+    """Isotonic calibration of a stream (Zadrozny and Elkan, KDD 2002) on a history of a few bins.
 
-    Like histogram binning (Zadrozny and Elkan, ICML 2001), with rows shared between the knots they lie between, decayed
-    sums and a prior of k outcomes at each knot that all is right as it is. Linear between the knots and monotone.
+    A bin has a place, the mean of its log odds, and decayed counts of its rows and outcomes. New rows join the bins and
+    all are bundled anew, in order, into `BINS` of equal shares of rows and outcomes, half of each (after the streaming
+    histograms of Ben-Haim and Tom-Tov, JMLR 2010): fine where rows are and where outcomes are, whatever their
+    distribution. Each bin's rate, with a prior of k outcomes that all is right as it is, enters an isotonic regression;
+    between the places its log odds are linear, and everywhere rise by `STEEPNESS_MIN` at least.
 
-    >>> straightener = Straightener(centre=-3.0, decay=0.99, prior=1.0)
+    >>> straightener = Straightener(decay=0.99, prior=1.0)
     >>> straightener.learn(np.full(100, -3.0), np.arange(100) < 20)
-    >>> bool(0.8 < straightener.shift(np.array([-3.0]))[0] < 1.5)
+    >>> bool(0.8 < straightener.shift(np.array([-3.0]))[0] < 1.6)
     True
     """
 
-    __slots__ = ("_expected", "_fade", "_moments", "_places", "_prior", "_rows", "_seen", "_shifts", "_youth")
+    __slots__ = ("_fade", "_outcomes", "_places", "_prior", "_rows", "_seen", "_values", "_youth")
 
-    def __init__(self, centre: float, decay: float, prior: float, youth: float = 2.0) -> None:
+    def __init__(self, decay: float, prior: float, youth: float = 2.0) -> None:
         self._fade, self._prior, self._youth = 1.0 - decay, prior, youth
-        self._moments = Moments(centre)
-        self._rows = 0
-        self._expected, self._seen = np.zeros(len(KNOTS)), np.zeros(len(KNOTS))
-        self._draw()
-
-    def _draw(self) -> None:
-        self._places = self._moments.mean + KNOTS * self._moments.spread
-        wanted = self._places + np.log((self._seen + self._prior) / (self._expected + self._prior))
-        least = STEEPNESS_MIN * self._places
-        self._shifts = np.maximum.accumulate(wanted - least) + least - self._places
+        self._seen = 0
+        self._places = self._values = np.zeros(1)  # without any row nothing is known, and nothing moved
+        self._rows, self._outcomes = np.zeros(0), np.zeros(0)
 
     def shift(self, logits: Floats) -> Floats:
         """What to add to each, (n,); NaN stays NaN."""
-        found: Floats = np.interp(logits, self._places, self._shifts)
-        return found
+        if not len(self._rows):
+            return logits * 0.0
+        places = self._places
+        beyond: Floats = np.minimum(logits - places[0], 0.0)
+        beyond += np.maximum(logits - places[-1], 0.0)
+        beyond *= STEEPNESS_MIN
+        beyond += np.interp(logits, places, self._values)
+        beyond -= logits
+        return beyond
 
     def curve(self) -> Callable[[float], float]:
         """The same for one at a time, as it is now; not for NaN."""
-        places, shifts = self._places.tolist(), self._shifts.tolist()
-        steepness = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(places), pairwise(shifts), strict=True)]
+        if not len(self._rows):
+            return lambda logit: 0.0
+        places, values = self._places.tolist(), self._values.tolist()
+        steepness = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(places), pairwise(values), strict=True)]
+        # Below the first place, above the last.
+        lefts, heights, slopes = [places[0], *places], [values[0], *values], [STEEPNESS_MIN, *steepness, STEEPNESS_MIN]
 
         def shift(logit: float) -> float:
-            if logit <= places[0]:
-                return float(shifts[0])
-            if logit >= places[-1]:
-                return float(shifts[-1])
-            left = bisect_right(places, logit) - 1
-            return float(shifts[left] + steepness[left] * (logit - places[left]))
+            at = bisect_right(places, logit)
+            return float(heights[at] + slopes[at] * (logit - lefts[at]) - logit)
 
         return shift
 
     def learn(self, logits: Floats, outcomes: Outcomes) -> None:
         """n log odds as they were before the shift."""
-        self._rows += len(logits)
-        keep = (1.0 - max(self._fade, self._youth / (self._youth + self._rows))) ** len(logits)
-        self._moments.observe(logits, keep)
-        at = np.clip((logits - self._moments.mean) / self._moments.spread, KNOTS[0], KNOTS[-1])
-        left = np.minimum(np.searchsorted(KNOTS, at, side="right") - 1, len(KNOTS) - 2)
-        part = (at - KNOTS[left]) / (KNOTS[left + 1] - KNOTS[left])
-
-        def shared(values: Floats) -> Floats:
-            found = np.bincount(left, values * (1.0 - part), len(KNOTS)).astype(np.float64)
-            found += np.bincount(left + 1, values * part, len(KNOTS))
-            return found
-
-        self._expected = self._expected * keep + shared(1.0 / (1.0 + np.exp(-logits)))
-        self._seen = self._seen * keep + shared(outcomes.astype(np.float64))
+        self._seen += len(logits)
+        keep = (1.0 - max(self._fade, self._youth / (self._youth + self._seen))) ** len(logits)
+        known = len(self._rows)
+        places: Floats = np.concatenate((self._places[:known], logits))
+        order = places.argsort(kind="stable")
+        places = places[order]
+        rows = np.concatenate((self._rows * keep, np.ones(len(logits))))[order]
+        positive: Floats = np.concatenate((self._outcomes * keep, outcomes.astype(np.float64)))[order]
+        at = _bundled(places, rows, positive)
+        self._rows = np.bincount(at, rows).astype(np.float64)
+        self._outcomes = np.bincount(at, positive).astype(np.float64)
+        self._places = np.bincount(at, rows * places) / self._rows
         self._draw()
 
+    def _draw(self) -> None:
+        places = self._places
+        bounded = np.minimum(np.maximum(places, -_PRIOR_LOGIT_MAX), _PRIOR_LOGIT_MAX)
+        said = 1.0 / (1.0 + np.exp(-bounded))
+        prior = np.minimum(self._prior / np.minimum(said, 1.0 - said), PRIOR_ROWS_MAX)
+        weights = self._rows + prior
+        rates = isotonic((self._outcomes + prior * said) / weights, weights)
+        least = STEEPNESS_MIN * places
+        above = np.log(rates / (1.0 - rates)) - least
+        above = (np.maximum.accumulate(above) + np.minimum.accumulate(above[::-1])[::-1]) / 2.0
+        self._values = above + least
+
     def state(self) -> list[object]:
-        return [self._moments.state(), self._rows, self._expected, self._seen]
+        return [self._seen, self._places, self._rows, self._outcomes]
+
+
+def _bundled(places: Floats, rows: Floats, outcomes: Floats) -> npt.NDArray[np.intp]:
+    """By place, in order: its bin, from 0 on, none of them empty; those of the same log odds are in one."""
+    whole, positive = np.add.reduce(rows), np.add.reduce(outcomes)
+    shares = rows / whole
+    if positive > 0.0:
+        shares += outcomes / positive
+    middle = shares.cumsum()
+    middle -= shares / 2.0
+    at = np.minimum((middle * (BINS / np.add.reduce(shares))).astype(np.intp), BINS - 1)
+    begins = np.empty(len(places), dtype=np.bool_)
+    begins[0] = True
+    np.greater(places[1:] - places[:-1], _SAME, out=begins[1:])
+    at = at[begins][begins.cumsum() - 1]
+    found: npt.NDArray[np.intp] = np.concatenate(([0], (at[1:] > at[:-1]).cumsum()))
+    return found
 
 
 class Trust:

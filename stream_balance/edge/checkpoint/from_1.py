@@ -29,7 +29,7 @@ from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
 from stream_balance.core.standings import Standings
-from stream_balance.core.straighten import Trust
+from stream_balance.core.straighten import Straightener, Trust
 from stream_balance.core.target import TargetControl
 from stream_balance.core.window import Window
 from stream_balance.edge.checkpoint.layout import attributes, is_of_core
@@ -43,6 +43,18 @@ class FormerTrust:
 
     weights: Floats
     _discount: float
+
+
+class FormerStraightener:
+    """What gathered rows around knots then: outcomes that were expected and that were seen there."""
+
+    _fade: float
+    _youth: float
+    _prior: float
+    _rows: int
+    _places: Floats
+    _expected: Floats
+    _seen: Floats
 
 
 def migrate(state: Any) -> Any:
@@ -194,12 +206,28 @@ def _calibrator(calibrator: Any) -> None:
         for line in lines:
             line.fade = 1.0 - SLOW
     calibrator._trusts = [[_trust(each) for each in trusts] for trusts in calibrator._trusts]
+    calibrator._shapes = [_straightener(each) for each in calibrator._shapes]
+    _begin(calibrator, _marginals=Calibrator(CalibratorSettings(), calibrator.classes)._marginals)
     calibrator._flat = calibrator._logits_of_rates()
 
 
 def _trust(former: FormerTrust) -> Trust:
     found, (raw, line, bent) = Trust(FIRST_TRUST, LATER_TRUST, former._discount), former.weights.tolist()
     found.weights = np.array([raw, line / 2, line / 2, bent, 0.0])
+    return found
+
+
+def _straightener(former: FormerStraightener) -> Straightener:
+    """A knot becomes a bin: as many rows as make the outcomes that were expected of them."""
+    prior, youth = CalibratorSettings().shape_prior, CalibratorSettings().youth
+    found = Straightener(1.0 - former._fade, prior, getattr(former, "_youth", youth))
+    there = former._expected > 0.0
+    found._seen = former._rows
+    if there.any():
+        found._places, expected, seen = former._places[there], former._expected[there], former._seen[there]
+        found._rows = np.maximum(expected * (1.0 + np.exp(-found._places)), seen)
+        found._outcomes = seen
+        found._draw()
     return found
 
 

@@ -29,10 +29,12 @@ def _from_1(state: Any) -> Any:
     return migrate(state)
 
 
+_FROM_1 = "stream_balance.edge.checkpoint.from_1"
 _CALIBRATE, _STRAIGHTEN = "stream_balance.core.calibrate", "stream_balance.core.straighten"
 _MOVED_SINCE_1: dict[Name, Name] = {
     (_CALIBRATE, "_Line"): ("stream_balance.core.line", "Line"),
-    (_STRAIGHTEN, "Trust"): ("stream_balance.edge.checkpoint.from_1", "FormerTrust"),
+    (_STRAIGHTEN, "Trust"): (_FROM_1, "FormerTrust"),
+    (_STRAIGHTEN, "Straightener"): (_FROM_1, "FormerStraightener"),
 }
 # From this format to the next.
 MIGRATIONS: dict[int, Migration] = {1: Migration(_MOVED_SINCE_1, _from_1)}
