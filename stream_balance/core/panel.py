@@ -27,7 +27,7 @@ from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chose
 from stream_balance.core.odds import logits
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, fitted
-from stream_balance.core.said import Layout, calibrated_odds, losses_at, odds_of, probability_of
+from stream_balance.core.said import Layout, against_rest, calibrated_odds, losses_at, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.standings import Standings
 from stream_balance.core.threshold import Threshold
@@ -159,32 +159,35 @@ class Panel:
     def _answer(self, raw: list[V], own: list[V], tiers: bytes) -> Answer:
         said, word, probability, mixtures = b"", raw[0], own[0], list[V]()
         if len(self.members) > 1:
-            odds = calibrated_odds(raw, own)
+            words, odds = [logits(each) for each in raw], calibrated_odds(raw, own)
             if self.standings.none_mixture is not None:
                 unbalanced = [odds[place] for place in self._unbalanced]
-                none = logits(probability_of(self.standings.none_mixture.combine(unbalanced, tiers)))
+                none = against_rest(self.standings.none_mixture.combine(unbalanced, tiers))
                 mixtures = [odds_of(self._last[-1].apply(none, tiers)), none]
             if self.arms > 1:
                 mixed = self._mixed(odds, tiers)
                 mixtures.insert(len(mixtures) // 2, mixed)
-                word, probability = self._mixed_words(raw, tiers), self._last[0].apply(mixed, tiers)
-            said = self._layout.kept(raw, odds, mixtures)
+                word, probability = self._mixed_words(raw, words, tiers), self._last[0].apply(mixed, tiers)
+            said = self._layout.kept(words, odds, mixtures)
         if isinstance(word, float):
             return Answer(np.array([[word, probability, self.threshold.value(tiers[0])]]), said)
         return Answer(np.concatenate((word, probability, self._thresholds(tiers)[:, None]), axis=1), said)
 
     def _mixed(self, odds: list[V], tiers: bytes) -> V:
         """What the arms say together, before the last calibration: log odds against the rest; NaN where none speaks."""
-        return logits(probability_of(self.standings.mixture.combine(odds[: self.arms], tiers)))
+        return against_rest(self.standings.mixture.combine(odds[: self.arms], tiers))
 
     def _thresholds(self, tiers: bytes) -> Floats:
         by_tier = np.array([self.threshold.value(tier) for tier in range(len(TIERS))])
         found: Floats = by_tier[np.frombuffer(tiers, dtype=np.uint8)]
         return found
 
-    def _mixed_words(self, raw: list[V], tiers: bytes) -> V:
-        """The arms' own words, uncalibrated, mixed in the same way; where none speaks, NaN."""
-        return probability_of(self.standings.mixture.combine([odds_of(each) for each in raw[: self.arms]], tiers))
+    def _mixed_words(self, raw: list[V], words: list[V], tiers: bytes) -> V:
+        """The arms' own words, uncalibrated, mixed in the same way; where none speaks, NaN. Their log odds against the
+        rest are, of two classes, those against class 0.
+        """
+        odds = words[: self.arms] if self.classes == 2 else [odds_of(each) for each in raw[: self.arms]]
+        return probability_of(self.standings.mixture.combine(odds, tiers))
 
     # -- learning
 

@@ -16,7 +16,7 @@ from typing import TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.odds import logits, probability_of_one
+from stream_balance.core.odds import LOGIT_MAX, logits, probability_of_one
 from stream_balance.core.records import Floats, Scored, Values
 
 Singles = npt.NDArray[np.float32]
@@ -66,6 +66,21 @@ def calibrated_odds(raw: Sequence[V], calibrated: Sequence[V]) -> list[V]:
         else np.where(np.isnan(word), np.nan, odds_of(probability))
         for word, probability in zip(raw, calibrated, strict=True)
     ]
+
+
+@overload
+def against_rest(odds: float) -> float: ...
+@overload
+def against_rest(odds: Floats) -> Floats: ...
+def against_rest(odds: float | Floats) -> float | Floats:
+    """Log odds of each class against the rest, clipped to +-16, of those against class 0, (n, C-1); NaN stays NaN.
+
+    >>> against_rest(np.array([[0.0, 0.0]])).round(3).tolist(), against_rest(0.5)
+    ([[-0.693, -0.693]], 0.5)
+    """
+    if isinstance(odds, float):
+        return LOGIT_MAX if odds > LOGIT_MAX else -LOGIT_MAX if odds < -LOGIT_MAX else odds
+    return logits(probability_of(odds))
 
 
 def any_outcome(odds: Floats) -> Floats:
@@ -124,10 +139,10 @@ class Layout:
         return 1 if self.alone else 0
 
     def kept(self, words: Sequence[Values], odds: Sequence[Values], mixtures: Sequence[Values]) -> bytes:
-        """Own probabilities by member, (n, C-1) each; their calibrated log odds; the mixtures', from the calibrated
-        ones of `none` on. All are floats, or all are arrays.
+        """Own log odds by member, each against the rest, (n, C-1) each; their calibrated ones; the mixtures', from the
+        calibrated ones of `none` on. All are floats, or all are arrays.
         """
-        parts = [*(logits(each) for each in words[self.first :]), *odds[self.first :], *mixtures]
+        parts = [*words[self.first :], *odds[self.first :], *mixtures]
         return np.array(parts, dtype=np.float32).tobytes() if parts else b""
 
     def read(self, several: Sequence[Scored]) -> Said:

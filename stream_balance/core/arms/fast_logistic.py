@@ -89,6 +89,15 @@ class FastLogistic:
             return Scores(probability[:, None], np.isnan(probability))
         return Scores(probability[:, None], np.zeros(len(values), dtype=np.bool_))
 
+    def predict_single(self, values: Floats) -> float:
+        """The same of an only row, as a float; NaN: nothing."""
+        if not self.learned:
+            return math.nan
+        logit = self.logits(values).item()
+        if logit > SATURATION:
+            return 1.0
+        return 0.0 if logit < -SATURATION else 1.0 / (1.0 + math.exp(-logit))
+
     def logits(self, values: Floats) -> Floats:
         """Log odds of class 1 without offset, (n,)."""
         centred = self._numbers(values) - self.mean

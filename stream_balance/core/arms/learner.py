@@ -61,9 +61,18 @@ class Learner(ABC):
             return abstention(len(values), self.classes)
         return Scores(probabilities(found), np.zeros(len(values), dtype=np.bool_))
 
+    def predict_single(self, values: Floats) -> float:
+        """Probability of class 1, of an only row of two classes; NaN: nothing."""
+        found = self.logits(values) if self.learned else None
+        return math.nan if found is None else _sigmoid(found.item())
+
     def learn(self, samples: Samples, columns: Columns) -> None:
         """Learn rows, each as often as it says."""
         self.learn_rows(samples.unrolled(), columns)
+
+
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(logit, -LOGIT_MAX), LOGIT_MAX)))
 
 
 def probabilities(logits: Floats) -> Floats:
@@ -72,8 +81,8 @@ def probabilities(logits: Floats) -> Floats:
     >>> probabilities(np.zeros((1, 3))).tolist()
     [[0.25, 0.25, 0.25]]
     """
-    if logits.size == 1:  # rows of a table come singly, and floats are several times as fast as arrays of one
-        return np.array([[1.0 / (1.0 + math.exp(-min(max(logits.item(), -LOGIT_MAX), LOGIT_MAX)))]])
+    if logits.size == 1:  # as `predict_single`, to the last bit
+        return np.array([[_sigmoid(logits.item())]])
     bounded = np.minimum(np.maximum(logits, -LOGIT_MAX), LOGIT_MAX)
     found: Floats
     if bounded.shape[1] == 1:
