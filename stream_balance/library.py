@@ -136,7 +136,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         self._seen += 1
 
     def _id(self, y: base.typing.ClfTarget) -> int:
-        """The class's number: of False, 0 and whatever comes first it is 0."""
+        """The class's number, in the order in which they come; False is 0 even where True comes first."""
         if y in self._classes:
             return self._classes.index(y)
         if not self._classes and y is True:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.test_cli import TOY, report_of, run
@@ -143,6 +144,22 @@ def test_a_log_of_events_is_compared_too(shop_log: Path) -> None:
     line = next(line for line in done.stdout.splitlines() if "logistic:smote_under " in line)
     assert re.fullmatch(r"\s*\S+ +[\d.]+ +[-+][\d.]+ ±[\d.]+( +[\d.]+){6} *", line)
     assert re.search(r"Balancing (helps|does not help)", done.stdout)
+
+
+def test_of_several_classes_each_has_its_figures_on_the_page(tmp_path: Path) -> None:
+    table, page = tmp_path / "three.csv", tmp_path / "c.html"
+    rng = np.random.default_rng(1)
+    labels = rng.choice(["no", "low", "high"], 600, p=[0.8, 0.15, 0.05])
+    places = {"no": 0.0, "low": 1.5, "high": 3.0}
+    lines = [f"{places[label] + x:.4f},{label}" for label, x in zip(labels.tolist(), rng.normal(size=600), strict=True)]
+    table.write_text("\n".join(["a,kind", *lines]))
+    arms = ("--arms", "linear:none,naive_bayes:smote", "--label", "kind", "--classes", "no,low,high")
+    done = run("compare", table, "--rows", "-q", "--html", page, *arms)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    assert "By class, against the rest" in text
+    assert "high: average precision" in text
+    assert len(re.findall(r"<td>0\.\d{4}</td>", text.split("By class")[1].split("</table>")[0])) >= 2 * 3 * 3
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,14 @@ def runners(settings: Settings, pairs: list[str] | None) -> list[Runner]:
 
 
 def _with(settings: Settings, pairs: tuple[str, ...], strategy: str = NONE) -> Settings:
-    """Without references: those are runners of their own here."""
+    """Without references: those are runners of their own here. A model of two classes is wrapped for more, for River's
+    logistic regression is always among them.
+    """
     return settings.model_copy(
         update={
             "arms": settings.arms.model_copy(update={"pairs": pairs, "references": False}),
             "balance": settings.balance.model_copy(update={"strategy": strategy}),
-            "model": settings.model.model_copy(update={"name": None}),
+            "model": settings.model.model_copy(update={"name": None, "one_vs_rest": True}),
             "freeze_after_events": None,
         }
     )

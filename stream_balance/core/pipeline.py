@@ -33,6 +33,7 @@ from stream_balance.core.scorecard import Scorecard
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.tiers import Tiers
 from stream_balance.core.training_rows import Moment
+from stream_balance.errors import SettingsError
 
 FAR_FUTURE_US = 2**62
 
@@ -46,6 +47,11 @@ class Pipeline:
     def __init__(
         self, settings: CoreSettings, seed: int, class_names: tuple[str, ...], *, delay_rows: int | None = None
     ) -> None:
+        if delay_rows is not None and settings.target.objective == "ndcg_at_10":
+            raise SettingsError(
+                "target.objective: 'ndcg_at_10' measures the order of a search's items, and rows of a table have none. "
+                "Choose 'average_precision', 'gmean' or 'normalised_entropy'."
+            )
         self.settings = settings
         self.seed = seed
         self.class_names = class_names

@@ -55,7 +55,7 @@ Every row was scored before its label was learned. &plusmn; is one standard erro
 "against none" is the gain, paired, over the same model without any balancing, or of a mixture over {escape(base)}, the
 best without; positive is better.{left_out}</p>
 <h2>Figures</h2>{_figures(ranked)}
-<h2>By popularity tier</h2>{_tiers(ranked)}
+{_classes(ranked)}<h2>By popularity tier</h2>{_tiers(ranked)}
 <h2>Plots</h2><p>The best, and {escape(base)}:{legend}</p>
 <div class="plots">{_plots(shown, drift)}</div>
 </body></html>
@@ -92,6 +92,20 @@ def _figures(ranked: Sequence[dict[str, Any]]) -> str:
             )
         )
     return _table(head, rows)
+
+
+def _classes(ranked: Sequence[dict[str, Any]]) -> str:
+    """Each class against the rest, where there are more than two: nothing of two."""
+    known = next((life["per_class"] for each in ranked if (life := each["metrics"]["lifetime"])["per_class"]), None)
+    if known is None:
+        return ""
+    names = ("average_precision", "recall", "precision")
+    head = ["", *(f"{label}: {name.replace('_', ' ')}" for label in known for name in names)]
+    rows = []
+    for each in ranked:
+        found = each["metrics"]["lifetime"]["per_class"] or {}
+        rows.append([each["name"], *(number(found.get(label, {}).get(name)) for label in known for name in names)])
+    return f"<h2>By class, against the rest</h2>{_table(head, rows)}"
 
 
 def _tiers(ranked: Sequence[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,3 +27,13 @@ def test_a_row_is_read_alike_whatever_came_before(rows: list[dict[Any, Any]]) ->
         assert not fresh.meet([row])
         np.testing.assert_array_equal(fresh.matrix([row]), read)
         np.testing.assert_array_equal(one.matrix([row]), read)
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"x": 1.0}, object(), np.zeros(2)])
+def test_what_is_no_value_is_named(value: Any) -> None:
+    rows = DictRows()
+    rows.meet([{"a": 1.0, "brand": "acme"}])
+    bad = {"a": 1.0, "brand": "acme", "tags": value}
+    rows.meet([bad])
+    with pytest.raises(TypeError, match=r"feature 'tags' is .*; expected a number, a text or None"):
+        rows.matrix([bad])

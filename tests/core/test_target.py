@@ -17,6 +17,7 @@ from stream_balance.core.drift import Change
 from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline, random_stream
 from stream_balance.core.records import Columns, Samples
+from stream_balance.core.settings import CoreSettings
 from stream_balance.core.target import TargetControl, TargetSettings
 from stream_balance.errors import SettingsError
 from tests.contract.streams import core, pushed, shop
@@ -246,3 +247,12 @@ def test_a_target_share_that_is_asked_for_reaches_the_arms() -> None:
         assert replay._rare_share == pytest.approx(batch, abs=1e-4)  # type: ignore[attr-defined]
     reference = next(each.model for each in asked.members if each.pair.model == "plain_replay_mlp")
     assert reference._rare_share == 0.0  # type: ignore[attr-defined]  # as it is
+
+
+def test_a_table_has_no_lists_whose_order_could_be_measured() -> None:
+    settings = CoreSettings.model_validate(
+        {"balance": {"strategy": "smote_under"}, "target": {"objective": "ndcg_at_10"}}
+    )
+    with pytest.raises(SettingsError, match="rows of a table have none"):
+        Pipeline(settings, 1, ("no", "yes"), delay_rows=0)
+    Pipeline(settings, 1, ("no", "yes"))

@@ -86,7 +86,11 @@ class DictRows:
                 if place is not None and value is not None:
                     values[place] = levels[place].get(value, math.nan) if nominal else value
             self._note(row)
-        return np.array(found, dtype=np.float64).reshape(len(rows), len(absent))
+        try:
+            return np.array(found, dtype=np.float64).reshape(len(rows), len(absent))
+        except (TypeError, ValueError):
+            _refuse(rows)
+            raise
 
     def _is_usual(self, row: Row) -> bool:
         """Whether a row has the keys of the last row of numbers, in their order, and is one: most are, and this way
@@ -109,3 +113,18 @@ class DictRows:
             }
             for row in values.tolist()
         ]
+
+
+def _refuse(rows: Sequence[Row]) -> None:
+    """Raises TypeError that names the first value that is no number, no text and not absent."""
+    for row in rows:
+        for key, value in row.items():
+            try:
+                np.array([math.nan if value is None or isinstance(value, str) else value], dtype=np.float64)
+                scalar = np.ndim(value) == 0
+            except (TypeError, ValueError):
+                scalar = False
+            if not scalar:
+                raise TypeError(
+                    f"feature {key!r} is {value!r}; expected a number, a text or None. Make features of its parts."
+                )
