@@ -125,11 +125,7 @@ class Calibrator:
         self._shapes = [Straightener(settings.shape_decay, settings.shape_prior, settings.youth) for _ in centres]
         self._trusts = [[Trust(FIRST_TRUST, LATER_TRUST, settings.trust_discount) for _ in centres] for _ in TIERS]
         # Of each tier, where there are more than two classes.
-        self._marginals = [
-            Marginals(classes, settings.slow_decay, settings.shift_precision, settings.youth)
-            for _ in TIERS
-            if classes > 2
-        ]
+        self._marginals = [Marginals(classes, settings.slow_decay, settings.youth) for _ in TIERS if classes > 2]
         self._rate = base_rate or make_base_rate(settings, classes)
         self._observes = base_rate is None
         self._flat = self._logits_of_rates()  # as the rates were when rows were folded in last

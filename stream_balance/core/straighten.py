@@ -18,9 +18,12 @@ from stream_balance.core.records import Floats
 
 BINS = 24  # that rows and outcomes are gathered in
 PRIOR_ROWS_MAX = 1_000.0  # a prior of rare outcomes is worth no more rows than this
-STEEPNESS_MIN = 0.01  # the order of scores is never turned around, nor lost
+TILT = 0.3  # of a difference in log odds is kept where an isotonic regression sees none: plateaus tie rows
+# Beyond the outermost places the shift stays as it is for so far, then log odds rise by this much of theirs: a model
+# whose scale grows is followed, one that swears on 0 or 1 is not believed.
+REACH, STEEPNESS_BEYOND = 0.5, 0.1
 _SAME = 1e-6  # log odds that differ by less are the same place
-_PRIOR_LOGIT_MAX = 30.0
+_LOGIT_MAX = 15.0  # beyond it log odds are taken for this
 _SPREAD_MIN = 1e-3
 _FIRST_ROWS = 20.0  # what a first guess of mean and variance is worth
 Outcomes = npt.NDArray[np.bool_]
@@ -73,11 +76,11 @@ def isotonic(rates: Floats, weights: Floats) -> Floats:
 class Straightener:
     """Isotonic calibration of a stream (Zadrozny and Elkan, KDD 2002) on a history of a few bins.
 
-    A bin has a place, the mean of its log odds, and decayed counts of its rows and outcomes. New rows join the bins and
-    all are bundled anew, in order, into `BINS` of equal shares of rows and outcomes, half of each (after the streaming
-    histograms of Ben-Haim and Tom-Tov, JMLR 2010): fine where rows are and where outcomes are, whatever their
-    distribution. Each bin's rate, with a prior of k outcomes that all is right as it is, enters an isotonic regression;
-    between the places its log odds are linear, and everywhere rise by `STEEPNESS_MIN` at least.
+    A bin has decayed counts of its rows and outcomes, and a place: the log odds of the mean of what was said of them.
+    New rows join the bins and all are bundled anew, in order, into `BINS` of equal shares of rows and outcomes, half of
+    each (after the streaming histograms of Ben-Haim and Tom-Tov, JMLR 2010): fine where rows are and where outcomes
+    are, whatever their distribution. Each bin's rate, with a prior of k outcomes that all is right as it is, enters an
+    isotonic regression; bins that it pools are tilted around their mean. Between the places log odds are linear.
 
     >>> straightener = Straightener(decay=0.99, prior=1.0)
     >>> straightener.learn(np.full(100, -3.0), np.arange(100) < 20)
@@ -85,34 +88,35 @@ class Straightener:
     True
     """
 
-    __slots__ = ("_fade", "_outcomes", "_places", "_prior", "_rows", "_seen", "_values", "_youth")
+    __slots__ = ("_ends", "_fade", "_outcomes", "_places", "_prior", "_rows", "_seen", "_turns", "_youth")
 
     def __init__(self, decay: float, prior: float, youth: float = 2.0) -> None:
         self._fade, self._prior, self._youth = 1.0 - decay, prior, youth
         self._seen = 0
-        self._places = self._values = np.zeros(1)  # without any row nothing is known, and nothing moved
-        self._rows, self._outcomes = np.zeros(0), np.zeros(0)
+        self._places, self._rows, self._outcomes = np.zeros(0), np.zeros(0), np.zeros(0)
+        self._turns = self._ends = np.zeros(0)  # log odds where the map has another slope, and what becomes of them
 
     def shift(self, logits: Floats) -> Floats:
         """What to add to each, (n,); NaN stays NaN."""
         if not len(self._rows):
             return logits * 0.0
-        places = self._places
-        beyond: Floats = np.minimum(logits - places[0], 0.0)
-        beyond += np.maximum(logits - places[-1], 0.0)
-        beyond *= STEEPNESS_MIN
-        beyond += np.interp(logits, places, self._values)
-        beyond -= logits
-        return beyond
+        turns = self._turns
+        found: Floats = np.minimum(logits - turns[0], 0.0)
+        found += np.maximum(logits - turns[-1], 0.0)
+        found *= STEEPNESS_BEYOND
+        found += np.interp(logits, turns, self._ends)
+        found -= logits
+        return found
 
     def curve(self) -> Callable[[float], float]:
         """The same for one at a time, as it is now; not for NaN."""
         if not len(self._rows):
             return lambda logit: 0.0
-        places, values = self._places.tolist(), self._values.tolist()
+        places, values = self._turns.tolist(), self._ends.tolist()
         steepness = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(places), pairwise(values), strict=True)]
         # Below the first place, above the last.
-        lefts, heights, slopes = [places[0], *places], [values[0], *values], [STEEPNESS_MIN, *steepness, STEEPNESS_MIN]
+        lefts, heights = [places[0], *places], [values[0], *values]
+        slopes = [STEEPNESS_BEYOND, *steepness, STEEPNESS_BEYOND]
 
         def shift(logit: float) -> float:
             at = bisect_right(places, logit)
@@ -124,8 +128,8 @@ class Straightener:
         """n log odds as they were before the shift."""
         self._seen += len(logits)
         keep = (1.0 - max(self._fade, self._youth / (self._youth + self._seen))) ** len(logits)
-        known = len(self._rows)
-        places: Floats = np.concatenate((self._places[:known], logits))
+        bounded = np.minimum(np.maximum(logits, -_LOGIT_MAX), _LOGIT_MAX)
+        places: Floats = np.concatenate((self._places, bounded))
         order = places.argsort(kind="stable")
         places = places[order]
         rows = np.concatenate((self._rows * keep, np.ones(len(logits))))[order]
@@ -133,20 +137,22 @@ class Straightener:
         at = _bundled(places, rows, positive)
         self._rows = np.bincount(at, rows).astype(np.float64)
         self._outcomes = np.bincount(at, positive).astype(np.float64)
-        self._places = np.bincount(at, rows * places) / self._rows
-        self._draw()
+        said = np.bincount(at, rows / (1.0 + np.exp(-places))) / self._rows
+        self._places = np.log(said / (1.0 - said))
+        self._draw(said)
 
-    def _draw(self) -> None:
-        places = self._places
-        bounded = np.minimum(np.maximum(places, -_PRIOR_LOGIT_MAX), _PRIOR_LOGIT_MAX)
-        said = 1.0 / (1.0 + np.exp(-bounded))
+    def _draw(self, said: Floats) -> None:
         prior = np.minimum(self._prior / np.minimum(said, 1.0 - said), PRIOR_ROWS_MAX)
         weights = self._rows + prior
         rates = isotonic((self._outcomes + prior * said) / weights, weights)
-        least = STEEPNESS_MIN * places
-        above = np.log(rates / (1.0 - rates)) - least
-        above = (np.maximum.accumulate(above) + np.minimum.accumulate(above[::-1])[::-1]) / 2.0
-        self._values = above + least
+        pool = np.concatenate(([0], (rates[1:] > rates[:-1]).cumsum()))
+        centre = np.bincount(pool, said * weights) / np.bincount(pool, weights)
+        flat = np.log(rates / (1.0 - rates)) - TILT * np.log(centre / (1.0 - centre))[pool]
+        # Where tilted pools overlap, half way between what rises to the right and what falls to the left.
+        flat = (np.maximum.accumulate(flat) + np.minimum.accumulate(flat[::-1])[::-1]) / 2.0
+        ends, places = flat + TILT * self._places, self._places
+        self._turns = np.concatenate(([places[0] - REACH], places, [places[-1] + REACH]))
+        self._ends = np.concatenate(([ends[0] - REACH], ends, [ends[-1] + REACH]))
 
     def state(self) -> list[object]:
         return [self._seen, self._places, self._rows, self._outcomes]

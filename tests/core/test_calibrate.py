@@ -179,7 +179,7 @@ def test_three_classes_sum_to_one_and_match_their_rates() -> None:
             total += probability.sum(axis=0)
             seen += [(labels == 1).sum(), (labels == 2).sum()]
         calibrator.learn_many(logits(said), bytes(10), labels.tolist())
-    np.testing.assert_allclose(total / seen, 1.0, atol=0.05)  # without the marginals: .81 and .94
+    np.testing.assert_allclose(total / seen, 1.0, atol=0.08)  # without the marginals .81 and .94
     assert calibrator.apply(np.full((1, 2), np.nan), bytes(1))[0].tolist() == calibrator.base_rates()
 
 

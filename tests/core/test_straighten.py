@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression, isotonic_regression
 
 from stream_balance.core.odds import logits as odds
-from stream_balance.core.straighten import BINS, STEEPNESS_MIN, Straightener, isotonic
+from stream_balance.core.straighten import BINS, STEEPNESS_BEYOND, Straightener, isotonic
 
 SEEDS = st.integers(0, 2**31)
 
@@ -57,7 +57,10 @@ def test_what_it_makes_of_scores_rises_and_is_the_same_one_by_one(seed: int) -> 
         straightener.learn(said, rng.random(64) < rng.random())  # may well fall where the scores rise
     asked = np.linspace(-40, 40, 2_001)
     made = asked + straightener.shift(asked)
-    assert (np.diff(made) >= STEEPNESS_MIN * np.diff(asked) - 1e-9).all()
+    assert (np.diff(made) > 0).all()
+    assert made[-1] - made[-2] == pytest.approx(
+        STEEPNESS_BEYOND * (asked[-1] - asked[-2]) if straightener.state()[0] else asked[-1] - asked[-2]
+    )
     curve = straightener.curve()
     np.testing.assert_allclose([curve(each) for each in asked.tolist()], made - asked, atol=1e-9)
     assert np.isnan(straightener.shift(np.array([np.nan]))[0])
@@ -76,5 +79,6 @@ def test_a_step_is_found_as_an_isotonic_regression_of_all_rows_finds_it() -> Non
     asked = np.array([-16.0, -4.5, -3.0, -2.0, -1.0])
     found = 1 / (1 + np.exp(-(asked + straightener.shift(asked))))
     oracle = IsotonicRegression(out_of_bounds="clip").fit(said, labels).predict(asked)
-    np.testing.assert_allclose(odds(found), odds(oracle), atol=0.35)
-    np.testing.assert_allclose(found, [0.03, 0.03, 0.03, 0.2, 0.2], rtol=0.3)
+    # Pools are tilted, and what lies far out is only partly believed.
+    np.testing.assert_allclose(odds(found[1:]), odds(oracle[1:]), atol=0.5)
+    assert 0.001 < found[0] < 0.03

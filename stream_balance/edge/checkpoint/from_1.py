@@ -227,7 +227,7 @@ def _straightener(former: FormerStraightener) -> Straightener:
         found._places, expected, seen = former._places[there], former._expected[there], former._seen[there]
         found._rows = np.maximum(expected * (1.0 + np.exp(-found._places)), seen)
         found._outcomes = seen
-        found._draw()
+        found._draw(1.0 / (1.0 + np.exp(-found._places)))
     return found
 
 
