@@ -118,8 +118,8 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
     def learn_one(self, x: dict[Any, Any], y: base.typing.ClfTarget, **kwargs: Any) -> None:
         """Learn one row as often, and with such rows beside it, as the strategy says."""
         self._rows.meet([x])
+        values = self._rows.matrix([x])  # who is refused leaves nothing behind
         label = self._id(y)
-        values = self._rows.matrix([x])
         raw = self._raw(x)
         probability = self._served(raw)
         self._calibrator.learn_many(raw, ONE_TIER, [label], lambda scores, _: self._logits(scores))
@@ -139,7 +139,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """The class's number, in the order in which they come; False is 0 even where True comes first."""
         if y in self._classes:
             return self._classes.index(y)
-        if not self._classes and y is True:
+        if not self._classes and isinstance(y, bool | np.bool_) and y:
             self._classes.append(False)
         self._classes.append(y)
         if len(self._classes) > self._rates.classes:

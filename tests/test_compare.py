@@ -170,6 +170,9 @@ def test_of_several_classes_each_has_its_figures_on_the_page(tmp_path: Path) -> 
         (("--arms", "logistic:smoke"), "'smoke' is no strategy"),
         (("--html", "nowhere/c.html"), "'nowhere' is no folder"),
         (("--rows",), "--rows needs --label COLUMN"),
+        (("--label", "late"), "--label is of a table"),
+        ((), "has no event in"),
+        (("--rows", "--label", "colour", "--classes", "q,p"), "has no row that could be used in"),
     ],
 )
 def test_mistakes_are_told_before_the_work(arguments: tuple[str, ...], message: str) -> None:

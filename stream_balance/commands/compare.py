@@ -17,6 +17,7 @@ from stream_balance.commands.output import dead_letter_file, tell
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags
+from stream_balance.commands.unread import check_events, check_rows
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.lineup import AUTO, DEFAULT_MODEL, NONE, RIVER_LOGISTIC, Pair
 from stream_balance.core.pipeline import row_as_search
@@ -83,6 +84,8 @@ def race_events(
                 drive(reader, session, stop, on_turn=show)
         finally:
             session.fits.close()
+        if not stop.is_set():
+            check_events(race, reader)
         if mature_all:
             race.run_out()
     return race
@@ -107,6 +110,7 @@ def race_rows(
                 show(count)
             if stop.is_set():
                 break
+    check_rows(race, path.name)
     if mature_all:
         race.run_out()
     return race
@@ -191,6 +195,8 @@ def compare(
             race = race_rows(
                 log[0], flags, settings, entered, stop, delay_rows=label_delay_rows, mature_all=mature_all, quiet=quiet
             )
+        elif label is not None:
+            raise SettingsError("--label is of a table. Add --rows, or leave it out for a log of events.")
         else:
             race = race_events(
                 log, settings, entered, stop, mature_all=mature_all, dead_letters=dead_letters, quiet=quiet
@@ -203,6 +209,9 @@ def compare(
     console.print(render(found))
     if stopped:
         tell("stopped before the end: the figures are over what was read until then.")
+    if bad := sum(race.bad.values()):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(race.bad.items()))
+        tell(f"{bad:,} bad records were left out: {reasons}.")
     if warning := one_class_warning({"metrics": found["runners"][0]["metrics"]}):
         tell(warning)
     if json is not None:

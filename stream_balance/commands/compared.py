@@ -41,6 +41,8 @@ def document(race: Race, settings: Settings, source: str, *, stopped: bool = Fal
             }
         )
     first, words = reports[0], advice.words()
+    if len(race.class_names) > 2:
+        words += f" That is of any outcome against {race.class_names[0]!r}; the page and the JSON have each class."
     if stopped:
         words = f"Stopped after {first['examples']['matured']:,} rows, so this is not of the whole. {words}"
     return {

@@ -26,11 +26,11 @@ from stream_balance.commands.output import dead_letter_file, tell, write_report
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
-from stream_balance.core.pipeline import Pipeline
+from stream_balance.commands.unread import check_events
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.carried import followed
 from stream_balance.edge.checkpoint.fit_journal import FitJournal
-from stream_balance.edge.logfile import LogReader, read_events
+from stream_balance.edge.logfile import read_events
 from stream_balance.edge.table import read_rows
 from stream_balance.errors import SettingsError
 from stream_balance.reading import SavedReading
@@ -77,22 +77,10 @@ def replay_events(
                 drive(reading, session, stop, pace=pace, on_turn=show)
                 reading.finish()
         if not stop.is_set():
-            _check_any_read(pipeline, reader)
+            check_events(pipeline, reader)
         if mature_all:
             pipeline.run_out()
         return session.end()
-
-
-def _check_any_read(pipeline: Pipeline, reader: LogReader) -> None:
-    """A log of which nothing was an event is another file than was meant."""
-    bad = sum(pipeline.bad.values())
-    if bad == 0 or any(pipeline.events.values()):
-        return
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pipeline.bad.items()))
-    raise SettingsError(
-        f"{reader.names} has no event in {bad:,} records: {reasons}.{reader.disguise} Expected JSON lines, one event "
-        "each. For a labelled table add --rows."
-    )
 
 
 def replay(

@@ -28,7 +28,7 @@ from pydantic import Field, PositiveInt, field_validator
 from stream_balance.core.records import FeatureValue, RoomSettings
 from stream_balance.edge.codec import parse_time_us
 from stream_balance.edge.table_source import Cell, RawRow, TableSource
-from stream_balance.edge.wire import found
+from stream_balance.edge.wire import WireSettings, found
 from stream_balance.errors import BadRecord, SettingsError
 
 ROW_TIME_START_US = 946_684_800_000_000  # 2000-01-01
@@ -37,6 +37,8 @@ PAIRS = (("0", "1"), ("no", "yes"), ("false", "true"), ("n", "y"))
 _SECONDS_BELOW = 1e11
 _DELIMITERS = (";", "\t", ",", "|")
 _SHOWN_MAX = 40  # names in a message
+
+NUMBER_MAX = WireSettings().number_max  # beyond it arithmetic overflows
 
 ColumnType = Literal["numeric", "nominal"]
 
@@ -248,9 +250,9 @@ def _infer(cells: Sequence[Cell]) -> ColumnType | None:
 def _number(cell: Cell, name: str) -> FeatureValue | None:
     """A finite number, a list of them, or None where the cell means absent."""
     if isinstance(cell, list | tuple):
-        if all(isinstance(part, int | float) and math.isfinite(part) for part in cell):
+        if all(isinstance(part, int | float) and -NUMBER_MAX <= part <= NUMBER_MAX for part in cell):
             return [float(part) for part in cell]
-        raise BadRecord("wrong_type", f"{name} is a list with other things than finite numbers")
+        raise BadRecord("wrong_type", f"{name} is a list with other things than numbers of at most {NUMBER_MAX:g}")
     try:
         if cell.__class__ is bool or "_" in (cell if cell.__class__ is str else ""):
             raise ValueError  # True and 1_000 are numbers to Python only
@@ -259,10 +261,12 @@ def _number(cell: Cell, name: str) -> FeatureValue | None:
         if isinstance(cell, str) and cell.strip().lower() in ABSENT_NUMBERS:
             return None
         raise BadRecord("wrong_type", f"{name} is {found(cell)}, expected a number") from None
-    if math.isfinite(number):
-        return number
     if math.isnan(number):
         return None
+    if math.isfinite(number):
+        if not -NUMBER_MAX <= number <= NUMBER_MAX:
+            raise BadRecord("out_of_range", f"{name} is {found(cell)}, expected at most {NUMBER_MAX:g} in size")
+        return number
     raise BadRecord("not_finite", f"{name} is {found(cell)}, expected a finite number")
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_balance import AutoClassifier
 from stream_balance.core.arms.dict_rows import DictRows
 
 VALUES = st.sampled_from([0, 1.5, True, None, math.nan, "red", "blue", -2])
@@ -29,11 +30,23 @@ def test_a_row_is_read_alike_whatever_came_before(rows: list[dict[Any, Any]]) ->
         np.testing.assert_array_equal(one.matrix([row]), read)
 
 
-@pytest.mark.parametrize("value", [[1, 2], {"x": 1.0}, object(), np.zeros(2)])
-def test_what_is_no_value_is_named(value: Any) -> None:
+@pytest.mark.parametrize("value", [[1, 2], [1.0], {"x": 1.0}, object(), np.zeros(2), np.zeros(1), 10**400])
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_no_value_is_named_and_leaves_nothing_behind(value: Any, known: bool) -> None:
     rows = DictRows()
-    rows.meet([{"a": 1.0, "brand": "acme"}])
-    bad = {"a": 1.0, "brand": "acme", "tags": value}
-    rows.meet([bad])
+    rows.meet([{"a": 1.0, "brand": "acme"} | ({"tags": 2.0} if known else {})])
+    columns = len(rows.columns)
+    verb = rows.matrix if known else rows.meet
     with pytest.raises(TypeError, match=r"feature 'tags' is .*; expected a number, a text or None"):
-        rows.matrix([bad])
+        verb([{"tags": value}])
+    assert len(rows.columns) == columns
+
+
+def test_a_refused_row_leaves_a_classifier_as_it_was() -> None:
+    model = AutoClassifier(seed=1)
+    for i in range(40):
+        model.learn_one({"a": float(i % 7)}, i % 3 == 0)
+    said = model.predict_proba_one({"a": 2.0})
+    with pytest.raises(TypeError, match="feature 'a'"):
+        model.learn_one({"a": [1.0, 2.0]}, "a third class")
+    assert model.predict_proba_one({"a": 2.0}) == said

@@ -77,15 +77,16 @@ def test_lists_and_times_of_parquet(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_no_number_is_a_bad_record_and_the_rows_after_it_come(tmp_path: Path) -> None:
-    body = "".join(f"{i},0\n" for i in range(1000)) + "many,1\ninf,1\nNA,1\n1_0,1\n7,\n8,maybe\n9\n9,1,1\n10,1\n"
+    body = "".join(f"{i},0\n" for i in range(1000))
+    body += "many,1\ninf,1\n1e200,1\nNA,1\n1_0,1\n7,\n8,maybe\n9\n9,1,1\n10,1\n"
     rows = read(write(tmp_path / "t", "x,y\n" + body))
     assert [row.bad and row.bad.reason for row in rows[1000:]] == [
-        "wrong_type", "not_finite", None, "wrong_type", "missing_field",
+        "wrong_type", "not_finite", "out_of_range", None, "wrong_type", "missing_field",
         "unknown_label", "missing_field", "wrong_type", None,
     ]  # fmt: skip
     assert str(rows[1000].bad) == "x is 'many', expected a number"
     assert (rows[1000].data, rows[1000].line_number) == (b"many,1", 1002)
-    assert simple(rows[1002:1003] + rows[-1:]) == [({}, 1), ({"x": 10.0}, 1)]
+    assert simple(rows[1003:1004] + rows[-1:]) == [({}, 1), ({"x": 10.0}, 1)]
 
 
 def test_bytes_that_are_not_utf8_are_a_bad_record(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ class ArmClassifier(base.Classifier):
             raise ValueError(f"{len(rows)} rows came with {len(labels)} labels")
         if not rows:
             return
+        values = self._matrix(rows, new=True)  # who is refused leaves nothing behind
         self._meet(labels)
-        values = self._matrix(rows, new=True)
         n, outcomes = len(rows), self._learner.classes - 1
         ids = [self._classes[label] for label in labels]
         samples = Samples(values, ids, bytes(n), [1] * n, [(0.0,) * outcomes] * n)

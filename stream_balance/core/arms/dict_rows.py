@@ -51,6 +51,7 @@ class DictRows:
                     continue
                 place = self._places.get((key, isinstance(value, str)))
                 if place is None:
+                    _check(key, value)
                     fresh.append((key, isinstance(value, str), value))
                 elif isinstance(value, str) and value not in self.columns.levels[place]:
                     met |= self._level(place, value)
@@ -87,10 +88,15 @@ class DictRows:
                     values[place] = levels[place].get(value, math.nan) if nominal else value
             self._note(row)
         try:
-            return np.array(found, dtype=np.float64).reshape(len(rows), len(absent))
-        except (TypeError, ValueError):
-            _refuse(rows)
-            raise
+            read = np.array(found, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            read = None
+        if read is None or read.ndim > 2:
+            for row in rows:
+                for key, value in row.items():
+                    _check(key, value)
+        assert read is not None, "a value was to blame"
+        return read.reshape(len(rows), len(absent))
 
     def _is_usual(self, row: Row) -> bool:
         """Whether a row has the keys of the last row of numbers, in their order, and is one: most are, and this way
@@ -115,16 +121,15 @@ class DictRows:
         ]
 
 
-def _refuse(rows: Sequence[Row]) -> None:
-    """Raises TypeError that names the first value that is no number, no text and not absent."""
-    for row in rows:
-        for key, value in row.items():
-            try:
-                np.array([math.nan if value is None or isinstance(value, str) else value], dtype=np.float64)
-                scalar = np.ndim(value) == 0
-            except (TypeError, ValueError):
-                scalar = False
-            if not scalar:
-                raise TypeError(
-                    f"feature {key!r} is {value!r}; expected a number, a text or None. Make features of its parts."
-                )
+def _check(key: Hashable, value: object) -> None:
+    """Raises TypeError for a value that is no number, no text and not absent."""
+    if value is None or isinstance(value, str) or (value.__class__ in _NUMBERS and value.__class__ is not int):
+        return
+    try:
+        read = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        read = None
+    if read is None or read.ndim:
+        raise TypeError(
+            f"feature {key!r} is {repr(value)[:60]}; expected a number, a text or None. Make features of its parts."
+        )

@@ -1,0 +1,32 @@
+"""Unread: a file of which nothing could be read is another than was meant. In: what became of it. Out: an error."""
+
+from __future__ import annotations
+
+from stream_balance.core.pipeline import Pipeline
+from stream_balance.edge.logfile import LogReader
+from stream_balance.errors import SettingsError
+
+
+def check_events(pipeline: Pipeline, reader: LogReader) -> None:
+    """Raises SettingsError if a log held bad records alone."""
+    if reasons := _reasons(pipeline):
+        raise SettingsError(
+            f"{reader.names} has no event in {reasons}.{reader.disguise} Expected JSON lines, one event "
+            "each. For a labelled table add --rows."
+        )
+
+
+def check_rows(pipeline: Pipeline, name: str) -> None:
+    """Raises SettingsError if a table held bad rows alone."""
+    if reasons := _reasons(pipeline):
+        raise SettingsError(
+            f"{name} has no row that could be used in {reasons}. Look at --label, --positive, --classes and --type."
+        )
+
+
+def _reasons(pipeline: Pipeline) -> str:
+    bad = sum(pipeline.bad.values())
+    if bad == 0 or any(pipeline.events.values()):
+        return ""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pipeline.bad.items()))
+    return f"{bad:,} records: {reasons}"
