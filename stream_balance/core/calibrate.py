@@ -42,7 +42,7 @@ class CalibratorSettings(RoomSettings):
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
     shape_decay: float = Field(default=0.99995, gt=0, lt=1)  # of what a line cannot put right, per example
-    shape_prior: PositiveFloat = 2.0  # outcomes in each bin that all is right as it is
+    shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
     trust_discount: float = Field(default=0.99999, gt=0, lt=1)  # what an example leaves of the weights of corrections
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
     base_rate: float = Field(default=0.02, gt=0, lt=1)  # of all outcomes together, before any example
