@@ -21,6 +21,7 @@ from stream_balance.core.records import Arrivals, Columns, Floats
 from stream_balance.core.window import Window
 
 PATIENCE = 4.0  # NearMiss: owing so many rows, it takes e times as many of the nearest
+MEASURED_MAX = 1_000  # and is judged by the distances of so many of the newest rows of its class
 EASY_SHARE = 0.5  # hard mining: so much of the keep rate is the same for all rows
 _SURVIVAL_MIN = 0.05
 
@@ -130,9 +131,9 @@ class NearMiss(Lowered, Informed):
         if rare is None or mine is None:
             return None
         if mine.measured is None:
-            mine.measured = np.sort(self.scores(mine.rows, rare))
+            mine.measured = np.sort(self.scores(mine.rows[-MEASURED_MAX:], rare))
         nearer = np.searchsorted(mine.measured, self.scores(rows, rare) * (1.0 - EQUAL), side="left")
-        found: Floats = (nearer + 0.5) / len(mine)
+        found: Floats = (nearer + 0.5) / len(mine.measured)
         return found
 
     def _lowered(
