@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.drift_cut import of_stream
+from benchmarks.drift_cut import figures, of_stream
 from benchmarks.streams import NAMES, SIX
-from stream_balance.core.metrics_math import average_precision, grouped, roc_auc
 from stream_balance.core.records import Floats
 
 SHARES = (0.05, 0.2, 0.5)
@@ -35,12 +34,10 @@ def measured(which: str, options: argparse.Namespace, seed: int, strategy: str, 
         "model": {"name": options.model},
     }
     said, positive, report = of_stream(which, options.rows, seed, rooms)
-    hits, misses, _ = grouped(said, positive > 0)
-    p = np.clip(said, 1e-15, 1 - 1e-15)
-    loss = float(-np.log(np.where(positive, p, 1 - p)).mean())
+    loss, precision, auc = figures(said, positive, report, after=options.rows // 5)[:3]
     moved = report.target
     at, steps = (share, 0) if moved is None else (moved.share, moved.steps)
-    return np.array([average_precision(hits, misses) or np.nan, roc_auc(hits, misses) or np.nan, loss, at, steps])
+    return np.array([precision, auc, loss, at, steps])
 
 
 def main() -> None:

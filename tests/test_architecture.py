@@ -82,7 +82,6 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.odds",
         "stream_balance.core.straighten",
     },
-    "core/line.py": {"stream_balance.core.straighten"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {
         "stream_balance.core.balance",

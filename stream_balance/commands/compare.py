@@ -17,7 +17,7 @@ from stream_balance.commands.output import dead_letter_file, tell
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags
-from stream_balance.commands.unread import check_events, check_rows
+from stream_balance.commands.unread import bad_records, check_events, check_rows
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.lineup import AUTO, DEFAULT_MODEL, NONE, RIVER_LOGISTIC, Pair
 from stream_balance.core.pipeline import row_as_search
@@ -110,7 +110,8 @@ def race_rows(
                 show(count)
             if stop.is_set():
                 break
-    check_rows(race, path.name)
+    if not stop.is_set():
+        check_rows(race, path.name)
     if mature_all:
         race.run_out()
     return race
@@ -209,9 +210,8 @@ def compare(
     console.print(render(found))
     if stopped:
         tell("stopped before the end: the figures are over what was read until then.")
-    if bad := sum(race.bad.values()):
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(race.bad.items()))
-        tell(f"{bad:,} bad records were left out: {reasons}.")
+    if bad := bad_records(race):
+        tell(f"left out as bad: {bad}.")
     if warning := one_class_warning({"metrics": found["runners"][0]["metrics"]}):
         tell(warning)
     if json is not None:

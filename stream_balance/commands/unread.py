@@ -24,9 +24,11 @@ def check_rows(pipeline: Pipeline, name: str) -> None:
         )
 
 
-def _reasons(pipeline: Pipeline) -> str:
-    bad = sum(pipeline.bad.values())
-    if bad == 0 or any(pipeline.events.values()):
-        return ""
+def bad_records(pipeline: Pipeline) -> str:
+    """How many there were, by reason; nothing of none."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pipeline.bad.items()))
-    return f"{bad:,} records: {reasons}"
+    return f"{sum(pipeline.bad.values()):,} records: {reasons}" if reasons else ""
+
+
+def _reasons(pipeline: Pipeline) -> str:
+    return "" if any(pipeline.events.values()) else bad_records(pipeline)

@@ -9,9 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.records import Floats
-from stream_balance.core.straighten import Moments
 
+_FIRST_ROWS = 20.0  # what a first guess of mean and variance is worth
 _SLOPE_MIN, _SLOPE_MAX, _SHIFT_MAX = 0.05, 50.0, 20.0  # a calibrator never turns the order of scores around
+
+
+class Moments:
+    """Decayed mean and variance of log odds, from a first guess of (`mean`, 1)."""
+
+    __slots__ = ("mean", "variance", "weight")
+
+    def __init__(self, mean: float) -> None:
+        self.mean, self.variance, self.weight = mean, 1.0, _FIRST_ROWS
+
+    def observe(self, values: Floats, keep: float) -> None:
+        """Take in n values, of all before them a part `keep` is left."""
+        before = self.weight * keep
+        self.weight = before + len(values)
+        away = values - self.mean
+        step = float(away.sum()) / self.weight
+        self.variance = (self.variance * before + float(away @ (away - step))) / self.weight
+        self.mean += step
+
+    def state(self) -> list[float]:
+        return [self.mean, self.variance, self.weight]
 
 
 class Line:

@@ -6,7 +6,6 @@ A correction that nothing calls for costs little, for it gets little weight.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -24,35 +23,7 @@ TILT = 0.3  # of a difference in log odds is kept where an isotonic regression s
 REACH, STEEPNESS_BEYOND = 0.5, 0.1
 _SAME = 1e-6  # log odds that differ by less are the same place
 _LOGIT_MAX = 15.0  # beyond it log odds are taken for this
-_SPREAD_MIN = 1e-3
-_FIRST_ROWS = 20.0  # what a first guess of mean and variance is worth
 Outcomes = npt.NDArray[np.bool_]
-
-
-class Moments:
-    """Decayed mean and variance of log odds, from a first guess of (`mean`, 1)."""
-
-    __slots__ = ("mean", "variance", "weight")
-
-    def __init__(self, mean: float) -> None:
-        self.mean, self.variance, self.weight = mean, 1.0, _FIRST_ROWS
-
-    def observe(self, values: Floats, keep: float) -> None:
-        """Take in n values, of all before them a part `keep` is left."""
-        before = self.weight * keep
-        self.weight = before + len(values)
-        away = values - self.mean
-        step = float(away.sum()) / self.weight
-        self.variance = (self.variance * before + float(away @ (away - step))) / self.weight
-        self.mean += step
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation, never 0."""
-        return max(math.sqrt(max(self.variance, 0.0)), _SPREAD_MIN)
-
-    def state(self) -> list[float]:
-        return [self.mean, self.variance, self.weight]
 
 
 def isotonic(rates: Floats, weights: Floats) -> Floats:

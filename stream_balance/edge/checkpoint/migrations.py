@@ -33,6 +33,7 @@ _FROM_1 = "stream_balance.edge.checkpoint.from_1"
 _CALIBRATE, _STRAIGHTEN = "stream_balance.core.calibrate", "stream_balance.core.straighten"
 _MOVED_SINCE_1: dict[Name, Name] = {
     (_CALIBRATE, "_Line"): ("stream_balance.core.line", "Line"),
+    (_STRAIGHTEN, "Moments"): ("stream_balance.core.line", "Moments"),
     (_STRAIGHTEN, "Trust"): (_FROM_1, "FormerTrust"),
     (_STRAIGHTEN, "Straightener"): (_FROM_1, "FormerStraightener"),
 }
