@@ -6,12 +6,18 @@ import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.rates import Rates, RateSettings
+from stream_balance.core.records import Arrivals, Columns
 from stream_balance.core.target import TargetControl, TargetSettings
+from stream_balance.core.window import Window, WindowSettings
 from stream_balance.edge.checkpoint import compat, from_1, layout
 from stream_balance.edge.checkpoint.format import FORMAT
 from stream_balance.errors import SettingsError
@@ -74,6 +80,24 @@ def test_a_target_share_of_before_is_where_it_was_and_goes_on() -> None:
     from_1.migrate({"pipeline": control})
     assert (control.target, control._share(control._place), control.decided) == (0.36, pytest.approx(0.36), 2)
     assert control.alarm(version=0) == 0.2
+
+
+def test_rows_gathered_then_are_gathered_anew() -> None:
+    rng = np.random.default_rng(1)
+    rates, window, columns = Rates(RateSettings()), Window(WindowSettings()), Columns()
+    columns.add("x")
+    strategy = make_strategy(BalanceSettings(strategy="adasyn"), rates)
+    labels = [int(i % 10 == 0) for i in range(200)]
+    rates.observe_many(labels)
+    window.add_many(rng.normal(size=(200, 1)), labels, bytes(200), 0)
+    arrivals = Arrivals(rng.normal(size=(4, 1)), [1] * 4, bytes(4), np.full((4, 1), 0.1))
+    assert strategy.draw(arrivals, window, columns, Random(1)) is not None
+    (reference,) = [each for _, each in strategy._references.values()]
+    del reference._lengths  # which this version keeps
+    from_1.migrate({"strategy": strategy})
+    samples = strategy.draw(arrivals, window, columns, Random(1))
+    assert samples is not None
+    assert len(samples) > 4
 
 
 def test_a_migrated_network_says_what_it_said(tmp_path: Path) -> None:

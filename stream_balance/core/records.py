@@ -122,10 +122,11 @@ class Columns:
 
 def fitted(rows: Floats, width: int) -> Floats:
     """`rows`, (n, any), with exactly `width` columns, the missing ones NaN; where none is missing, a view."""
-    if rows.shape[1] >= width:
-        return rows[:, :width]
+    known = rows.shape[1]
+    if known >= width:
+        return rows if known == width else rows[:, :width]
     wide = np.full((len(rows), width), np.nan)
-    wide[:, : rows.shape[1]] = rows
+    wide[:, :known] = rows
     return wide
 
 

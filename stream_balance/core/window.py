@@ -233,8 +233,10 @@ class Window:
 
     def size(self, label: int, tier: int | None = None) -> int:
         """Rows of a class, in one tier or in all."""
-        tiers = range(len(TIERS)) if tier is None else (tier,)
-        return sum(ring.count for ring in (self._shown(label, each) for each in tiers) if ring is not None)
+        if tier is not None:
+            ring = self._shown(label, tier)
+            return 0 if ring is None else ring.count
+        return sum(self.size(label, each) for each in range(len(TIERS)))
 
     def counts(self) -> dict[int, tuple[int, ...]]:
         """Rows by class, then by tier."""

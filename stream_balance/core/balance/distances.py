@@ -23,9 +23,12 @@ class Scale:
 
 def scale_of(rows: Floats, nominal: list[int]) -> Scale:
     """The scale of `rows`, (n, d). Left out is what is the same in all: constant and never absent, or always absent."""
-    variance, absent = _variance(rows), np.isnan(rows)
-    always = np.asarray(absent.all(axis=0))
-    useful = ~always & ((variance > 0) | absent.any(axis=0))
+    variance, absent = _variance(rows)
+    if absent is None:
+        always, useful = np.zeros(rows.shape[1], dtype=np.bool_), variance > 0
+    else:
+        always = np.asarray(absent.all(axis=0))
+        useful = ~always & ((variance > 0) | absent.any(axis=0))
     useful[nominal] = False
     numbers = np.flatnonzero(useful)
     spread = variance[numbers]
@@ -39,15 +42,16 @@ def squared_distances(row: Floats, rows: Floats, scale: Scale) -> Floats:
     A different level counts 1, as does a value that one of both lacks; what both lack counts 0.
     """
     numbers = scale.numbers
-    squares = (rows if len(numbers) == rows.shape[1] else rows.take(numbers, axis=1)) - row.take(numbers)
+    all_columns = len(numbers) == rows.shape[1]
+    squares = rows - row if all_columns else rows.take(numbers, axis=1) - row.take(numbers)
     squares *= squares
-    found: Floats = squares @ scale.weights
-    if math.isnan(float(found.sum())):
+    found: Floats = squares.dot(scale.weights)
+    if math.isnan(float(found.dot(found))):
         squares *= scale.weights
         squares[np.isnan(squares)] = 1.0
-        lacking = numbers[np.isnan(row.take(numbers))]
-        if len(lacking):
-            squares[:, np.isnan(row.take(numbers))] = ~np.isnan(rows.take(lacking, axis=1))
+        absent = np.isnan(row.take(numbers))
+        if absent.any():
+            squares[:, absent] = ~np.isnan(rows.take(numbers[absent], axis=1))
         found = squares.sum(axis=1)
     for column in scale.levels:
         levels, level = rows[:, column], row[column]
@@ -55,20 +59,19 @@ def squared_distances(row: Floats, rows: Floats, scale: Scale) -> Floats:
     return found
 
 
-def _variance(rows: Floats) -> Floats:
-    """Variance of each column over its present values; 0 where there is none."""
+def _variance(rows: Floats) -> tuple[Floats, npt.NDArray[np.bool_] | None]:
+    """Variance of each column over its present values, 0 where there is none; and what is absent, None = nothing."""
     average = np.full(len(rows), 1.0 / len(rows))  # products with it are several times faster than mean(axis=0)
     mean = average @ rows
     if not np.isnan(mean).any():
         squares = rows - mean
         squares *= squares
-        return _real(average @ squares, mean)
-    present = ~np.isnan(rows)
-    count = np.maximum(present.sum(axis=0), 1)
-    filled = np.where(present, rows, 0.0)
-    mean = filled.sum(axis=0) / count
-    centred = np.where(present, rows - mean, 0.0)
-    return _real((centred * centred).sum(axis=0) / count, mean)
+        return _real(average @ squares, mean), None
+    absent = np.isnan(rows)
+    count = np.maximum(len(rows) - absent.sum(axis=0), 1)
+    mean = np.where(absent, 0.0, rows).sum(axis=0) / count
+    centred = np.where(absent, 0.0, rows - mean)
+    return _real((centred * centred).sum(axis=0) / count, mean), absent
 
 
 def _real(variance: Floats, mean: Floats) -> Floats:

@@ -12,9 +12,9 @@ import math
 from random import Random
 
 import numpy as np
-import numpy.typing as npt
 
 from stream_balance.core.balance.distances import Scale, scale_of, squared_distances
+from stream_balance.core.balance.smallest import Places, smallest
 from stream_balance.core.records import Columns, Floats, fitted
 
 Pool = tuple[int, int | None]  # class and tier that rows come from; None = all tiers
@@ -53,7 +53,8 @@ class Interpolator:
         """The k nearest of `rows` in the width of `row`, nearest first, (<= k, d); and its nominal columns."""
         rows = fitted(rows, len(row))
         nominal = [column for column in columns.nominal_indices if column < len(row)]
-        return rows[self._nearest(row, rows, self._scale(rows, nominal, pool), k or self._neighbours)], nominal
+        places = self._nearest(row, rows, self._scale(rows, nominal, pool), k or self._neighbours)
+        return rows.take(places, axis=0), nominal
 
     def _scale(self, rows: Floats, nominal: list[int], pool: Pool | None) -> Scale:
         if pool is None:
@@ -65,12 +66,12 @@ class Interpolator:
         return scale
 
     @staticmethod
-    def _nearest(row: Floats, rows: Floats, scale: Scale, wanted: int) -> npt.NDArray[np.intp]:
+    def _nearest(row: Floats, rows: Floats, scale: Scale, wanted: int) -> Places:
         """Indices of the nearest rows, nearest first; a row equal to `row` is left out once: it may be `row` itself."""
         squares = squared_distances(row, rows, scale)
         k = min(wanted + 1, len(rows))
         # A stable order: equal distances are taken oldest first on every machine.
-        order = squares.argsort(kind="stable")[:k]
+        order = smallest(squares, k)
         if k > 1 and squares[order[0]] == 0.0:
             return order[1:]
         return order[:wanted]
@@ -84,13 +85,14 @@ def between(
     row: Floats, near: Floats, wanted: int, nominal: list[int], rng: Random, reach: Floats | None = None
 ) -> Floats:
     """`wanted` rows between `row` (d,) and rows `near` (k, d), chosen by chance; at most `reach` (k,) of the way."""
-    towards = [int(len(near) * rng.random()) for _ in range(wanted)]
-    gaps = np.array([rng.random() for _ in range(wanted)])
+    k, chance, steps = len(near), rng.random, range(wanted)
+    towards = [int(k * chance()) for _ in steps]
+    gaps = np.array([chance() for _ in steps])
     if reach is not None:
         gaps *= reach[towards]
     step: Floats = near - row
     step[np.isnan(step)] = 0.0
-    found: Floats = step[towards]
+    found: Floats = step.take(towards, axis=0)
     found *= gaps[:, None]
     found += row
     for column in nominal:

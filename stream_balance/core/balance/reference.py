@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.balance.distances import scale_of
+from stream_balance.core.balance.smallest import Places, smallest_of_each
 from stream_balance.core.records import Columns, Floats, fitted
 
 EQUAL = 1e-9  # squares below are rounding: the row is equal, and may be the row itself
 
 Labels = npt.NDArray[np.int64]
-Places = npt.NDArray[np.intp]
 
 
 class Reference:
@@ -33,12 +33,10 @@ class Reference:
         self.rows = rows
         self.labels = labels
         self._scale = scale_of(rows, [column for column in columns.nominal_indices if column < rows.shape[1]])
-        numbers = rows.take(self._scale.numbers, axis=1)
-        present = ~np.isnan(numbers)
-        self._centre = np.where(present, numbers, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
         self._roots = np.sqrt(self._scale.weights)
+        self._centre = self._mean(rows)
         self._scaled, self._squares, self._present = self._prepared(rows)
-        self._all_present = bool(present.all())
+        self._lengths: Floats = self._squares.sum(axis=1)
         self._spacing: Floats = np.full(len(labels), np.nan)  # NaN = not asked for yet
         self._classes: dict[int, Reference | None] = {}
         self.measured: Floats | None = None  # whatever is measured once of all `rows`, by whom it is for
@@ -46,28 +44,44 @@ class Reference:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats]:
-        scaled = values.take(self._scale.numbers, axis=1) - self._centre
+    def _numbers(self, values: Floats) -> Floats:
+        """The columns that count, a copy only where there are others."""
+        numbers = self._scale.numbers
+        return values if len(numbers) == values.shape[1] else values.take(numbers, axis=1)
+
+    def _mean(self, rows: Floats) -> Floats:
+        numbers = self._numbers(rows)
+        mean: Floats = np.full(len(rows), 1.0 / max(len(rows), 1)) @ numbers
+        if np.isnan(mean).any():
+            absent = np.isnan(numbers)
+            mean = np.where(absent, 0.0, numbers).sum(axis=0) / np.maximum(len(rows) - absent.sum(axis=0), 1)
+        return mean
+
+    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats | None]:
+        """Of rows (m, d): in units of deviation (0 = absent), their squares, and 1 where present; None = everywhere."""
+        scaled = self._numbers(values) - self._centre
         scaled *= self._roots
-        absent = np.isnan(scaled)
-        present: Floats = (~absent).astype(np.float64)
-        scaled[absent] = 0.0
+        absent, present = np.isnan(scaled), None
+        if absent.any():
+            present = (~absent).astype(np.float64)
+            scaled[absent] = 0.0
         return scaled, scaled * scaled, present
 
     def squares(self, values: Floats) -> Floats:
         """Squared distances of m rows, (m, d'), to all of `rows`: (m, n)."""
         values = fitted(values, self.rows.shape[1])
         scaled, squares, present = self._prepared(values)
-        found: Floats = scaled @ self._scaled.T
-        found *= -2.0
-        if self._all_present and present.all():
+        found: Floats = (-2.0 * scaled) @ self._scaled.T
+        if present is None and self._present is None:
             found += squares.sum(axis=1)[:, None]
-            found += self._squares.sum(axis=1)
+            found += self._lengths
         else:
-            found += squares @ self._present.T
-            found += present @ self._squares.T
+            mine = np.ones_like(scaled) if present is None else present
+            theirs = np.ones_like(self._scaled) if self._present is None else self._present
+            found += squares @ theirs.T
+            found += mine @ self._squares.T
             # What one of both lacks counts 1, what both lack 0.
-            found += present.sum(axis=1)[:, None] + self._present.sum(axis=1) - 2.0 * (present @ self._present.T)
+            found += mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2.0 * (mine @ theirs.T)
         for column in self._scale.levels:
             levels, asked = self.rows[:, column], values[:, column][:, None]
             found += np.where(np.isnan(asked), ~np.isnan(levels), levels != asked)
@@ -78,16 +92,10 @@ class Reference:
 
         A row equal to the one asked about is left out once, as it may be the same row.
         """
-        squares = self.squares(values)
         k = min(k, len(self) - 1)
         if k < 1:
             return np.empty((len(values), 0), dtype=np.intp), np.empty((len(values), 0))
-        candidates = np.argpartition(squares, k, axis=1)[:, : k + 1]
-        candidates.sort(axis=1)  # equal distances are taken oldest first
-        distances = np.take_along_axis(squares, candidates, axis=1)
-        order = np.argsort(distances, axis=1, kind="stable")
-        places = np.take_along_axis(candidates, order, axis=1)
-        distances = np.take_along_axis(distances, order, axis=1)
+        places, distances = smallest_of_each(self.squares(values), k + 1)  # equal distances are taken oldest first
         itself = distances[:, :1] <= EQUAL
         return np.where(itself, places[:, 1:], places[:, :-1]), np.where(itself, distances[:, 1:], distances[:, :-1])
 
@@ -106,11 +114,9 @@ class Reference:
             part = copy(self) if len(mine) else None
             if part is not None:
                 part.rows, part.labels = self.rows[mine], self.labels[mine]
-                part._scaled, part._squares, part._present = (
-                    self._scaled[mine],
-                    self._squares[mine],
-                    self._present[mine],
-                )
+                part._scaled, part._squares = self._scaled[mine], self._squares[mine]
+                part._present = None if self._present is None else self._present[mine]
+                part._lengths = self._lengths[mine]
                 part._spacing, part._classes, part.measured = np.full(len(mine), np.nan), {}, None
             self._classes[label] = part
         return self._classes[label]

@@ -181,8 +181,11 @@ class Strategy:
     def _pool(self, label: int, tier: int, window: Window) -> tuple[Floats | None, int | None]:
         """The newest rows of a class, to be read at once: of the tier where it has enough, else of all tiers (None)."""
         settings = self.settings
-        pool: int | None = tier if window.size(label, tier) >= settings.tier_min else None
-        if window.size(label, pool) < settings.minority_min:
+        pool: int | None = tier
+        size = window.size(label, tier)
+        if size < settings.tier_min:
+            size, pool = window.size(label), None
+        if size < settings.minority_min:
             return None, pool
         return window.latest(label, pool, settings.neighbour_rows_max), pool
 

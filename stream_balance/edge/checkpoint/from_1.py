@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from stream_balance.core.arm import MARKS_MAX, Arm
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
+from stream_balance.core.balance.informed import Informed
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
 from stream_balance.core.drift import Change
 from stream_balance.core.gather import Gather, Patience
@@ -244,6 +245,7 @@ _CHANGES: dict[type, Callable[[Any], None]] = {
     Calibrator: _calibrator,
     ReplayMLP: _replay_mlp,
     WindowBooster: _window_booster,
+    Informed: lambda strategy: strategy._references.clear(),  # gathered anew from the window, when next asked for
     Mixture: _mixture,
     Standings: _standings,
     TargetControl: _target,
