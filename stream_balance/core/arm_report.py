@@ -33,6 +33,7 @@ class ArmFigures(Record):
     running: bool
     samples: int
     weight: TierFigures | None = None
+    coefficient: TierFigures | None = None
     window: ArmScope = ArmScope()
     head: ArmScope = ArmScope()
     tail: ArmScope = ArmScope()

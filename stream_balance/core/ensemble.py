@@ -25,7 +25,7 @@ from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.odds import logits
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
-from stream_balance.core.said import calibrated_odds, losses_at, losses_of, probability_of
+from stream_balance.core.said import calibrated_odds, losses_at, probability_of
 
 BLOCK_ROWS = 64  # after which calibrators and weights move
 MARKS_MAX = 1_024  # blocks of which it is known how much each arm had learned by then
@@ -133,7 +133,7 @@ class Ensemble:
         for calibrator, mine in zip(self.calibrators, raw, strict=True):
             calibrator.learn_many(mine, tiers, labels)
         self.calibrator.learn_many(mixed[0], tiers, labels)
-        self.mixture.learn(losses_of(odds, np.array(labels)), tiers)
+        self.mixture.observe(odds, np.array(labels), tiers)
         self._block, self._latest = [], None
 
     def _tables(self, said: Sequence[_Said]) -> list[Floats]:

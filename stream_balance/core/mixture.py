@@ -1,9 +1,10 @@
 """Mixture: what several arms say, as one answer. In: the arms' log odds, and their losses on real rows. Out: log odds.
 
 Exponential weights on the discounted log-loss, per popularity tier, with a share kept for every arm (Herbster &
-Warmuth, "Tracking the best expert", 1998); the answer is the weighted mean of log odds (Genest & Zidek 1986). An arm
-that is absent from a row is charged what the mixture lost there (sleeping experts, Freund et al. 1997). An arm that
-weighs next to nothing is paused, for longer each time, and tried again: by rows, never by a clock.
+Warmuth, "Tracking the best expert", 1998) give a weighted mean of log odds (Genest & Zidek 1986); what arms know beyond
+it is added (see `stack.py`). An arm that is absent from a row is charged what the mean lost there (sleeping experts,
+Freund et al. 1997). An arm that weighs and adds next to nothing is paused, for longer each time, and tried again: by
+rows, never by a clock.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from operator import mul
 from typing import Literal, cast, overload
 
 import numpy as np
@@ -19,8 +21,12 @@ import numpy.typing as npt
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.records import TIERS, Floats, RoomSettings
+from stream_balance.core.said import losses_of
+from stream_balance.core.stack import Stack
 
 Bools = npt.NDArray[np.bool_]
+# Of a tier: what the log odds of all arms are multiplied with, the shift; weight and coefficient by arm, and the slope.
+_OfTier = tuple[list[float], float, list[tuple[float, float]], float]
 
 
 class MixtureSettings(RoomSettings):
@@ -30,8 +36,13 @@ class MixtureSettings(RoomSettings):
     eagerness: PositiveFloat = 0.5  # weight = exp(-eagerness x discounted log-loss)
     discount: float = Field(default=0.999, gt=0, lt=1)  # of the losses, per row of the tier
     floor: float = Field(default=1e-3, gt=0, lt=0.1)  # the share that every arm keeps
+    stack: bool = True  # to the weighted mean is added what arms know beyond it
+    stack_decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting of that, per row of the tier
+    stack_slow_decay: float = Field(default=0.99995, gt=0, lt=1)  # and of what is remembered for longer
+    stack_precision: PositiveFloat = 20.0  # prior of its coefficients around the mean as it is
     review_rows: PositiveInt = 1_000  # arms are paused, and champions challenged, at these counts only
     pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
+    pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
     pause_reviews: PositiveInt = 4
     pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
     pause_rows_max: PositiveInt = 64_000
@@ -79,6 +90,14 @@ class Mixture:
         self._losses = np.zeros((len(TIERS), arms))
         self._weights = np.full((len(TIERS), arms), 1.0 / arms)
         self._debts = np.zeros((len(TIERS), arms))  # of paused arms: their losses above the best, when they left
+        stacks = len(TIERS) if settings.stack and settings.serve == "mixture" and arms > 1 else 0
+        decays = settings.stack_decay, settings.stack_slow_decay
+        self._stacks = [Stack(arms, decays, settings.stack_precision) for _ in range(stacks)]
+        self._served: Floats = (
+            self._weights.copy()
+        )  # of each arm in the sum, where all say something; and what it adds to
+        self._shifts = np.zeros(len(TIERS))
+        self._floats: list[_OfTier] | None = None  # the same for single rows
         self._seen = [False] * len(TIERS)
         self._rows = 0
         self._light = [0] * arms  # reviews in a row with next to no weight
@@ -94,6 +113,10 @@ class Mixture:
         found: Floats = self._weights[tier].copy()
         return found
 
+    def coefficients(self, tier: int) -> Floats:
+        """Of how far each arm is from the weighted mean, in what is said of a tier; 0 where nothing is added to it."""
+        return self._stacks[tier].coefficients.copy() if self._stacks else np.zeros(self.arms)
+
     @overload
     def combine(self, logits: Sequence[float], tiers: bytes) -> float: ...
     @overload
@@ -103,34 +126,63 @@ class Mixture:
         Of floats, an only row of two classes, it is a float.
         """
         if isinstance(logits[0], float):
-            return self._combined(cast(Sequence[float], logits), tiers)
+            return self._combined(cast(Sequence[float], logits), tiers[0])
         said: Floats = np.asarray(logits)
-        share = self._shares(tiers)
-        total = np.add.reduce(said * share[:, :, None], axis=0)
-        if not math.isnan(np.add.reduce(total, axis=None)):
-            found: Floats = total / np.add.reduce(share, axis=0)[:, None]
-            return found
+        total: Floats = np.add.reduce(said * self._shares(tiers, self._served)[:, :, None], axis=0)
+        if math.isnan(np.add.reduce(total, axis=None)):
+            return self._of_some(said, tiers)
+        total += self._shifts[np.frombuffer(tiers, dtype=np.uint8), None]
+        return total
+
+    def _of_some(self, said: Floats, tiers: bytes) -> Floats:
+        """The same where some arms say nothing."""
+        mean = self._mean(said, tiers)
+        for tier, stack in enumerate(self._stacks):
+            mine = np.frombuffer(tiers, dtype=np.uint8) == tier
+            if mine.any():
+                mean[mine] = stack.corrected(mean[mine], said[:, mine])
+        return mean
+
+    def _mean(self, said: Floats, tiers: bytes) -> Floats:
+        """Weighted by the shares of the arms that say something, (n, C-1); NaN where none does."""
         there = ~np.isnan(said[:, :, 0])
-        share = share * there
+        share = self._shares(tiers, self._weights) * there
         whole = share.sum(axis=0)[:, None]
         total = (np.where(there[:, :, None], said, 0.0) * share[:, :, None]).sum(axis=0)
-        found = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
+        found: Floats = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
         return found
 
-    def _combined(self, logits: Sequence[float], tiers: bytes) -> float:
-        total = whole = 0.0
-        alone = self._settings.serve != "mixture"
-        shares = (self._shares(tiers)[:, 0] if alone else self._weights[tiers[0]]).tolist()
-        for said, share in zip(logits, shares, strict=True):
-            if said == said:  # noqa: PLR0124  # not NaN
-                total += said * share
-                whole += share
-        return total / whole if whole > 0.0 else math.nan
+    def _combined(self, logits: Sequence[float], tier: int) -> float:
+        if self._floats is None:
+            self._floats = [self._of_tier(each) for each in range(len(TIERS))]
+        shares, shift, arms, slope = self._floats[tier]
+        total = sum(map(mul, logits, shares), shift)
+        if total == total:  # noqa: PLR0124  # not NaN
+            return total
+        whole = mean = added = coefficients = 0.0
+        for said, (weight, coefficient) in zip(logits, arms, strict=True):
+            if said == said:  # noqa: PLR0124
+                whole += weight
+                mean += weight * said
+                coefficients += coefficient
+                added += coefficient * said
+        if whole <= 0.0:
+            return math.nan
+        mean /= whole
+        return shift + (slope - coefficients) * mean + added
 
-    def _shares(self, tiers: bytes) -> Floats:
+    def _of_tier(self, tier: int) -> _OfTier:
+        weights = self._shares(bytes([tier]), self._weights)[:, 0].tolist()
+        if not self._stacks:
+            return weights, 0.0, [(each, 0.0) for each in weights], 1.0
+        stack = self._stacks[tier]
+        arms = list(zip(weights, stack.coefficients.tolist(), strict=True))
+        return self._served[tier].tolist(), stack.shift, arms, stack.slope
+
+    def _shares(self, tiers: bytes, shares: Floats) -> Floats:
         """(arms, n)."""
         if self._settings.serve == "mixture":
-            return self._weights[np.frombuffer(tiers, dtype=np.uint8)].T
+            return shares[np.frombuffer(tiers, dtype=np.uint8)].T
         # The others have a share that decides only where the champion says nothing.
         alone = np.full((self.arms, len(tiers)), 1e-12)
         alone[self.champion] = 1.0
@@ -138,8 +190,18 @@ class Mixture:
 
     # -- learning
 
+    def observe(self, logits: Floats, labels: npt.NDArray[np.intp], tiers: bytes) -> None:
+        """What arms said of n real rows, oldest first: log odds (arms, n, C-1), NaN = nothing; and labels (n,)."""
+        mean = self._mean(logits, tiers)
+        known, places = ~np.isnan(mean[:, 0]), np.frombuffer(tiers, dtype=np.uint8)
+        for tier, stack in enumerate(self._stacks):
+            mine = known & (places == tier)
+            if mine.any():
+                stack.learn(mean[mine], logits[:, mine], labels[mine])
+        self.learn(losses_of(logits, labels), tiers)
+
     def learn(self, losses: Floats, tiers: bytes) -> None:
-        """The log-loss of each arm on n real rows, (arms, n), oldest first; NaN where the arm said nothing."""
+        """Their losses alone: the log-loss of each arm on n real rows, (arms, n); NaN where the arm said nothing."""
         places = np.frombuffer(tiers, dtype=np.uint8)
         there = ~np.isnan(losses)
         for tier in range(len(TIERS)):
@@ -147,6 +209,9 @@ class Mixture:
             if mine.any():
                 self._seen[tier] = True
                 self._discounted(tier, losses[:, mine], there[:, mine])
+        self._served, self._floats = self._weights.copy(), None
+        for tier, stack in enumerate(self._stacks):
+            self._served[tier], self._shifts[tier] = stack.shares(self._weights[tier]), stack.shift
         self._open += np.stack(_against(losses, there, self.champion))
         before, self._rows = self._rows, self._rows + len(places)
         every = self._settings.review_rows
@@ -189,12 +254,13 @@ class Mixture:
         settings = self._settings
         weights = self._weights[self._seen]
         heaviest, best = weights.max(axis=0), int(weights.sum(axis=0).argmax())
+        worth = np.max([stack.worth() for stack in self._stacks], axis=0) if self._stacks else np.zeros(self.arms)
         for arm in range(self.arms):
             if not self.running[arm]:
                 if self._rows >= self._resume_at[arm]:
                     self._resume(arm)
                 continue
-            light = heaviest[arm] < settings.pause_below
+            light = heaviest[arm] < settings.pause_below and worth[arm] * 1_000.0 <= settings.pause_worth
             self._light[arm] = self._light[arm] + 1 if light else 0
             if not light:
                 self._paused[arm] = 0
@@ -232,7 +298,7 @@ class Mixture:
             leads.append(-float(known.mean()) / error if error > 0.0 else 0.0)
         challenger = max(range(self.arms), key=leads.__getitem__)
         if leads[challenger] > self._settings.challenge_sigmas:
-            self.champion = challenger
+            self.champion, self._floats = challenger, None
             self.switches += 1
             if self.serve == "champion":
                 self._decide(Verdict(challenger, "champion", "lead", self._rows, lead=leads[challenger]))
@@ -243,7 +309,7 @@ class Mixture:
         return [
             self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
             self.switches, self._light, self._paused, self._resume_at, self._open, list(self._blocks), self.decided,
-            [list(astuple(each)) for each in self.decisions],
+            [list(astuple(each)) for each in self.decisions], [stack.state() for stack in self._stacks],
         ]  # fmt: skip
 
 

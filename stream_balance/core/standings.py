@@ -111,16 +111,16 @@ class Standings:
         if self.arms == 1 and self.none_mixture is None:
             return
         labels, tiers = self._of_rows()
-        losses = losses_of(said.odds, labels)
+        odds = said.odds
         if not all(each.learned for each in self._gather.waiting):
             learned = np.array([each.learned for each in self._gather.waiting for _ in each.labels])
-            losses, tiers = losses[:, learned], np.frombuffer(tiers, np.uint8)[learned].tobytes()
+            odds, labels, tiers = odds[:, learned], labels[learned], np.frombuffer(tiers, np.uint8)[learned].tobytes()
         if not tiers:
             return
         if self.arms > 1:
-            self.mixture.learn(losses[: self.arms], tiers)
+            self.mixture.observe(odds[: self.arms], labels, tiers)
         if self.none_mixture is not None:
-            self.none_mixture.learn(losses[self._unbalanced], tiers)
+            self.none_mixture.observe(odds[self._unbalanced], labels, tiers)
 
     def _measure(self, comparison: Comparison, said: Said) -> None:
         taken = self._gather.waiting
@@ -216,13 +216,10 @@ class Standings:
         return ArmFigures(
             name=pair.name, model=pair.model, strategy=pair.strategy, role="arm" if is_arm else "reference",
             running=not is_arm or self.mixture.running[place], samples=samples,
-            weight=self._weight(place) if is_arm else None,
+            weight=_by_tier(self.mixture.weights, place) if is_arm else None,
+            coefficient=_by_tier(self.mixture.coefficients, place) if is_arm else None,
             window=_scope(view, answer, None), head=_scope(view, answer, HEAD), tail=_scope(view, answer, TAIL),
         )  # fmt: skip
-
-    def _weight(self, place: int) -> TierFigures:
-        head, tail = (float(self.mixture.weights(tier)[place]) for tier in (HEAD, TAIL))
-        return TierFigures(head=head, tail=tail)
 
     def digest_state(self) -> object:
         """Weights, the window of the comparison, what waits."""
@@ -231,6 +228,11 @@ class Standings:
         control = None if self.control is None else self.control.digest_state()
         comparison = self.comparison.digest_state()
         return [self.mixture.digest_state(), none, comparison, self._searches, control, waiting]
+
+
+def _by_tier(of: Callable[[int], Floats], place: int) -> TierFigures:
+    head, tail = (float(of(tier)[place]) for tier in (HEAD, TAIL))
+    return TierFigures(head=head, tail=tail)
 
 
 def _scope(view: View | None, answer: int, tier: int | None) -> ArmScope:

@@ -169,9 +169,12 @@ class Trust:
 
     def learn(self, versions: Floats, outcomes: Outcomes) -> None:
         """n log odds in each version, (versions, n)."""
-        losses = np.logaddexp(0.0, np.where(outcomes, -versions, versions)).sum(axis=1)
+        self.weigh(np.logaddexp(0.0, np.where(outcomes, -versions, versions)).sum(axis=1), len(outcomes))
+
+    def weigh(self, losses: Floats, rows: int) -> None:
+        """What each version lost on so many rows, (versions,)."""
         found = self.weights * np.exp(losses.min() - losses)
-        left = self._discount ** len(outcomes)
+        left = self._discount**rows
         self.weights = found * (left / found.sum()) + self._back * (1.0 - left)
 
     def state(self) -> list[object]:

@@ -77,6 +77,9 @@ def test_mixtures(seed: int, said: list[float]) -> None:
     for serve in ("mixture", "champion"):
         mixture = Mixture(MixtureSettings(serve=serve), 3)
         mixture.learn(rng.exponential(size=(3, 50)), bytes(rng.integers(0, 2, 50).tolist()))
+        for _ in range(int(rng.integers(0, 4))):
+            known = rng.normal(-2.0, 2.0, (3, 60, 1))
+            mixture.observe(known, (rng.random(60) < 0.2).astype(int), bytes(rng.integers(0, 2, 60).tolist()))
         alone = np.array(said)[:, None, None]
         for tier in range(2):
             among = np.concatenate([alone, np.zeros((3, 1, 1))], axis=1)

@@ -140,7 +140,11 @@ def _window_booster(model: Any) -> None:
 
 
 def _mixture(mixture: Any) -> None:
-    _begin(mixture, decided=0, decisions=deque(maxlen=mixture._settings.decisions_max))
+    """What arms add to their mean begins as nothing."""
+    settings = mixture._settings
+    _begin(mixture, decided=0, decisions=deque(maxlen=settings.decisions_max))
+    fresh = Mixture(settings, mixture.arms)
+    _begin(mixture, _stacks=fresh._stacks, _served=mixture._weights.copy(), _shifts=fresh._shifts, _floats=None)
 
 
 def _pipeline(pipeline: Any) -> None:
