@@ -13,7 +13,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from operator import mul
 from typing import Literal, cast, overload
 
 import numpy as np
@@ -22,11 +21,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.said import losses_of
-from stream_balance.core.stack import Stack
+from stream_balance.core.stack import Stack, corrected
 
 Bools = npt.NDArray[np.bool_]
-# Of a tier: what the log odds of all arms are multiplied with, the shift; weight and coefficient by arm, and the slope.
-_OfTier = tuple[list[float], float, list[tuple[float, float]], float]
+# Of a tier: of each arm its weight, its coefficient and its limit; shift, and slope.
+_OfTier = tuple[list[tuple[float, float, float]], float, float]
 
 
 class MixtureSettings(RoomSettings):
@@ -42,8 +41,9 @@ class MixtureSettings(RoomSettings):
     stack_precision: PositiveFloat = 20.0  # prior of its coefficients around the mean as it is
     review_rows: PositiveInt = 1_000  # arms are paused, and champions challenged, at these counts only
     pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
-    pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
+    pause_worth: float = Field(default=0.5, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
     pause_reviews: PositiveInt = 4
+    pause_outcomes: int = Field(default=100, ge=0)  # and over so many outcomes: with fewer nobody knows
     pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
     pause_rows_max: PositiveInt = 64_000
     challenge_blocks: PositiveInt = 40  # the paired test looks at so many reviews at most
@@ -53,8 +53,9 @@ class MixtureSettings(RoomSettings):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided about an arm, and why: it weighs next to nothing (`light`, its largest weight in a tier), its
-    pause is over (`retry`), the stream has changed (`drift`), or it leads by so many standard errors (`lead`).
+    """What was decided about an arm, and why: it weighs and adds next to nothing (`light`: its largest weight in a
+    tier, and the nats a row that it saves the sums), its pause is over (`retry`), the stream has changed (`drift`), or
+    it leads by so many standard errors (`lead`).
     """
 
     arm: int
@@ -62,6 +63,7 @@ class Verdict:
     reason: Literal["light", "retry", "drift", "lead"]
     position: int  # rows weighed until then
     weight: float | None = None
+    worth: float | None = None
     lead: float | None = None
 
 
@@ -93,14 +95,13 @@ class Mixture:
         stacks = len(TIERS) if settings.stack and settings.serve == "mixture" and arms > 1 else 0
         decays = settings.stack_decay, settings.stack_slow_decay
         self._stacks = [Stack(arms, decays, settings.stack_precision) for _ in range(stacks)]
-        self._served: Floats = (
-            self._weights.copy()
-        )  # of each arm in the sum, where all say something; and what it adds to
-        self._shifts = np.zeros(len(TIERS))
-        self._floats: list[_OfTier] | None = None  # the same for single rows
+        self._tables: Floats = np.array([each.table for each in self._stacks])  # by tier
+        self._floats: list[_OfTier] | None = None  # for single rows
         self._seen = [False] * len(TIERS)
         self._rows = 0
-        self._light = [0] * arms  # reviews in a row with next to no weight
+        self._light = [0] * arms  # reviews in a row with next to no weight and worth
+        self._outcomes = 0
+        self._light_since = [0] * arms  # outcomes by then
         self._paused = [0] * arms  # how often
         self._resume_at = [0] * arms
         self._open = np.zeros((2, arms))  # since the last review: sum of losses against the champion's, rows with both
@@ -117,36 +118,36 @@ class Mixture:
         """Of how far each arm is from the weighted mean, in what is said of a tier; 0 where nothing is added to it."""
         return self._stacks[tier].coefficients.copy() if self._stacks else np.zeros(self.arms)
 
+    def line(self, tier: int) -> tuple[float, float]:
+        """Slope of the weighted mean, and the shift, in what is said of a tier."""
+        if not self._stacks:
+            return 1.0, 0.0
+        shift, slope = self._tables[tier, :2].tolist()
+        return slope, shift
+
     @overload
     def combine(self, logits: Sequence[float], tiers: bytes) -> float: ...
     @overload
     def combine(self, logits: Sequence[Floats], tiers: bytes) -> Floats: ...
     def combine(self, logits: Sequence[float] | Sequence[Floats], tiers: bytes) -> float | Floats:
-        """Weighted mean of log odds, each arm's (n, C-1), to (n, C-1). NaN: the arm says nothing; all NaN: nobody does.
+        """What is served: log odds (n, C-1) of those of each arm, (n, C-1); NaN where an arm, or nobody, says anything.
         Of floats, an only row of two classes, it is a float.
         """
         if isinstance(logits[0], float):
             return self._combined(cast(Sequence[float], logits), tiers[0])
         said: Floats = np.asarray(logits)
-        total: Floats = np.add.reduce(said * self._shares(tiers, self._served)[:, :, None], axis=0)
-        if math.isnan(np.add.reduce(total, axis=None)):
-            return self._of_some(said, tiers)
-        total += self._shifts[np.frombuffer(tiers, dtype=np.uint8), None]
-        return total
-
-    def _of_some(self, said: Floats, tiers: bytes) -> Floats:
-        """The same where some arms say nothing."""
         mean = self._mean(said, tiers)
-        for tier, stack in enumerate(self._stacks):
-            mine = np.frombuffer(tiers, dtype=np.uint8) == tier
-            if mine.any():
-                mean[mine] = stack.corrected(mean[mine], said[:, mine])
-        return mean
+        return corrected(mean, said, self._tables[np.frombuffer(tiers, dtype=np.uint8)]) if self._stacks else mean
 
     def _mean(self, said: Floats, tiers: bytes) -> Floats:
         """Weighted by the shares of the arms that say something, (n, C-1); NaN where none does."""
+        share = self._shares(tiers)
+        total: Floats = np.add.reduce(said * share[:, :, None], axis=0)
+        if not math.isnan(np.add.reduce(total, axis=None)):
+            total /= np.add.reduce(share, axis=0)[:, None]
+            return total
         there = ~np.isnan(said[:, :, 0])
-        share = self._shares(tiers, self._weights) * there
+        share = share * there
         whole = share.sum(axis=0)[:, None]
         total = (np.where(there[:, :, None], said, 0.0) * share[:, :, None]).sum(axis=0)
         found: Floats = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
@@ -155,34 +156,32 @@ class Mixture:
     def _combined(self, logits: Sequence[float], tier: int) -> float:
         if self._floats is None:
             self._floats = [self._of_tier(each) for each in range(len(TIERS))]
-        shares, shift, arms, slope = self._floats[tier]
-        total = sum(map(mul, logits, shares), shift)
-        if total == total:  # noqa: PLR0124  # not NaN
-            return total
-        whole = mean = added = coefficients = 0.0
-        for said, (weight, coefficient) in zip(logits, arms, strict=True):
-            if said == said:  # noqa: PLR0124
+        arms, shift, slope = self._floats[tier]
+        whole = mean = 0.0
+        for said, (weight, _, _) in zip(logits, arms, strict=True):
+            if said == said:  # noqa: PLR0124  # not NaN
                 whole += weight
                 mean += weight * said
-                coefficients += coefficient
-                added += coefficient * said
         if whole <= 0.0:
             return math.nan
         mean /= whole
-        return shift + (slope - coefficients) * mean + added
+        total = shift + slope * mean
+        for said, (_, coefficient, limit) in zip(logits, arms, strict=True):
+            if said == said:  # noqa: PLR0124
+                total += coefficient * min(max(said - mean, -limit), limit)
+        return total
 
     def _of_tier(self, tier: int) -> _OfTier:
-        weights = self._shares(bytes([tier]), self._weights)[:, 0].tolist()
+        weights = self._shares(bytes([tier]))[:, 0].tolist()
         if not self._stacks:
-            return weights, 0.0, [(each, 0.0) for each in weights], 1.0
-        stack = self._stacks[tier]
-        arms = list(zip(weights, stack.coefficients.tolist(), strict=True))
-        return self._served[tier].tolist(), stack.shift, arms, stack.slope
+            return [(each, 0.0, 0.0) for each in weights], 0.0, 1.0
+        shift, slope, *numbers = self._tables[tier].tolist()
+        return list(zip(weights, numbers[: self.arms], numbers[self.arms :], strict=True)), shift, slope
 
-    def _shares(self, tiers: bytes, shares: Floats) -> Floats:
+    def _shares(self, tiers: bytes) -> Floats:
         """(arms, n)."""
         if self._settings.serve == "mixture":
-            return shares[np.frombuffer(tiers, dtype=np.uint8)].T
+            return self._weights[np.frombuffer(tiers, dtype=np.uint8)].T
         # The others have a share that decides only where the champion says nothing.
         alone = np.full((self.arms, len(tiers)), 1e-12)
         alone[self.champion] = 1.0
@@ -198,6 +197,8 @@ class Mixture:
             mine = known & (places == tier)
             if mine.any():
                 stack.learn(mean[mine], logits[:, mine], labels[mine])
+                self._tables[tier] = stack.table
+        self._outcomes += int(np.count_nonzero(labels))
         self.learn(losses_of(logits, labels), tiers)
 
     def learn(self, losses: Floats, tiers: bytes) -> None:
@@ -209,9 +210,7 @@ class Mixture:
             if mine.any():
                 self._seen[tier] = True
                 self._discounted(tier, losses[:, mine], there[:, mine])
-        self._served, self._floats = self._weights.copy(), None
-        for tier, stack in enumerate(self._stacks):
-            self._served[tier], self._shifts[tier] = stack.shares(self._weights[tier]), stack.shift
+        self._floats = None
         self._open += np.stack(_against(losses, there, self.champion))
         before, self._rows = self._rows, self._rows + len(places)
         every = self._settings.review_rows
@@ -239,12 +238,16 @@ class Mixture:
     # -- reviews
 
     def alarm(self) -> None:
-        """The stream has changed: all arms run, and what was known of pauses is forgotten."""
+        """The stream has changed: all arms run, what was known of pauses is forgotten, and the mean alone is served."""
         for arm in range(self.arms):
             if not self.running[arm]:
                 self._decide(Verdict(arm, "resumed", "drift", self._rows))
         self.running = [True] * self.arms
         self._light, self._paused = [0] * self.arms, [0] * self.arms
+        for tier, stack in enumerate(self._stacks):
+            stack.alarm()
+            self._tables[tier] = stack.table
+        self._floats = None
 
     def _decide(self, verdict: Verdict) -> None:
         self.decided += 1
@@ -255,6 +258,7 @@ class Mixture:
         weights = self._weights[self._seen]
         heaviest, best = weights.max(axis=0), int(weights.sum(axis=0).argmax())
         worth = np.max([stack.worth() for stack in self._stacks], axis=0) if self._stacks else np.zeros(self.arms)
+        kept = best if settings.serve == "mixture" else self.champion
         for arm in range(self.arms):
             if not self.running[arm]:
                 if self._rows >= self._resume_at[arm]:
@@ -264,15 +268,29 @@ class Mixture:
             self._light[arm] = self._light[arm] + 1 if light else 0
             if not light:
                 self._paused[arm] = 0
-            kept = best if settings.serve == "mixture" else self.champion
-            if self._light[arm] >= settings.pause_reviews and arm not in (kept, best):
-                self.running[arm], self._light[arm] = False, 0
-                self._debts[:, arm] = self._losses[:, arm] - self._losses.min(axis=1)
-                pause = min(settings.pause_rows << min(self._paused[arm], 30), settings.pause_rows_max)
-                self._resume_at[arm] = self._rows + pause
-                self._paused[arm] += 1
-                self._decide(Verdict(arm, "paused", "light", self._rows, weight=float(heaviest[arm])))
+            if self._light[arm] <= 1:
+                self._light_since[arm] = self._outcomes
+        # One at a time: what another is worth without it shows at the next review.
+        tired = [arm for arm in range(self.arms) if self._light[arm] >= settings.pause_reviews]
+        enough = self._outcomes - settings.pause_outcomes
+        tired = [arm for arm in tired if arm not in (kept, best) and self._light_since[arm] <= enough]
+        if tired:
+            arm = min(tired, key=worth.__getitem__)
+            self._pause(arm, float(heaviest[arm]), float(worth[arm]))
         self._challenge()
+
+    def _pause(self, arm: int, weight: float, worth: float) -> None:
+        settings = self._settings
+        self.running[arm], self._light[arm] = False, 0
+        self._debts[:, arm] = self._losses[:, arm] - self._losses.min(axis=1)
+        pause = min(settings.pause_rows << min(self._paused[arm], 30), settings.pause_rows_max)
+        self._resume_at[arm] = self._rows + pause
+        self._paused[arm] += 1
+        self._decide(Verdict(arm, "paused", "light", self._rows, weight=weight, worth=worth))
+        for tier, stack in enumerate(self._stacks):
+            stack.drop(arm)
+            self._tables[tier] = stack.table
+        self._floats = None
 
     def _resume(self, arm: int) -> None:
         """Tried again with its old debt: it has `pause_reviews` reviews to earn its place."""
@@ -308,7 +326,8 @@ class Mixture:
         """Losses, weights, who runs, and the open comparison."""
         return [
             self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
-            self.switches, self._light, self._paused, self._resume_at, self._open, list(self._blocks), self.decided,
+            self.switches, self._light, self._light_since, self._outcomes, self._paused, self._resume_at, self._open,
+            list(self._blocks), self.decided,
             [list(astuple(each)) for each in self.decisions], [stack.state() for stack in self._stacks],
         ]  # fmt: skip
 

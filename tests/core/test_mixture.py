@@ -65,7 +65,9 @@ def test_the_mixture_is_nearly_as_good_as_the_best_of_either_half() -> None:
 
 
 def test_a_losing_arm_is_paused_for_longer_each_time_and_an_alarm_wakes_it() -> None:
-    mixture = Mixture(MixtureSettings(review_rows=10, pause_reviews=2, pause_rows=50, pause_rows_max=100), 2)
+    mixture = Mixture(
+        MixtureSettings(review_rows=10, pause_reviews=2, pause_outcomes=0, pause_rows=50, pause_rows_max=100), 2
+    )
     trace = []
     for _ in range(60):
         losses = np.array([[0.1] * 10, [2.0 if mixture.running[1] else np.nan] * 10])
@@ -90,7 +92,9 @@ def test_a_losing_arm_is_paused_for_longer_each_time_and_an_alarm_wakes_it() -> 
 
 
 def test_the_best_arm_is_never_paused_and_a_paused_one_can_come_back() -> None:
-    settings = MixtureSettings(review_rows=10, pause_reviews=2, pause_rows=50, pause_rows_max=100, discount=0.99)
+    settings = MixtureSettings(
+        review_rows=10, pause_reviews=2, pause_outcomes=0, pause_rows=50, pause_rows_max=100, discount=0.99
+    )
     mixture = Mixture(settings, 2)
     for step in range(400):
         bad = 1 if step < 100 else 0

@@ -40,6 +40,16 @@ def test_it_leaves_the_numbers_alone_and_needs_no_copy_of_its_own(columns: int) 
     np.testing.assert_array_equal(wide, before)
 
 
+def test_rows_with_ties_among_rows_without() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.random((9, 2_000))
+    values[::3] = np.floor(values[::3] * 5)
+    places, numbers = smallest_of_each(values, 6)
+    wanted, smallest_numbers = sorted_first(values, 6)
+    np.testing.assert_array_equal(places, wanted)
+    np.testing.assert_array_equal(numbers, smallest_numbers)
+
+
 def test_fewer_numbers_than_asked_for() -> None:
     assert smallest(np.array([2.0, 1.0]), 5).tolist() == [1, 0]
     places, numbers = smallest_of_each(np.empty((0, 7)), 3)

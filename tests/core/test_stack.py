@@ -11,9 +11,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from stream_balance.core.digest import Digest
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.said import losses_of
-from stream_balance.core.stack import Stack
+from stream_balance.core.stack import AWAY_MAX, Stack, Sum, corrected
 
 PRECISION = 20.0
 
@@ -31,54 +32,174 @@ def drawn(rng: np.random.Generator, odds: np.ndarray) -> np.ndarray:
     return found
 
 
+@pytest.mark.parametrize("decay", [0.9995, 0.99995])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_without_forgetting_it_comes_to_the_optimum_over_all_rows(classes: int) -> None:
-    rng, rows = np.random.default_rng(classes), 30_000
-    mean = rng.normal(-2.0, 1.0, (rows, classes - 1))
-    centre = mean.mean()
+def test_it_comes_to_the_optimum_of_the_decayed_loss_wherever_the_mean_wanders(classes: int, decay: float) -> None:
+    rng, rows = np.random.default_rng(classes), 30_016
+    mean = rng.normal(-2.0, 1.0, (rows, classes - 1)) - 2.0 * np.sin(np.arange(rows) / 6_000.0)[:, None]
     away = rng.normal(0.0, 1.0, (3, rows, classes - 1))
     away[2, ::3] = np.nan  # says nothing of every third row
-    present = np.nan_to_num(away)
-    true = np.array([0.9, 0.6, -0.3, 0.2])
-    labels = drawn(rng, centre + true[0] * (mean - centre) + np.tensordot(true[1:], present, axes=1))
-    stack = Stack(3, [1.0], precision=PRECISION)
+    there, present = ~np.isnan(away[:, :, 0]), np.nan_to_num(away)
+    true = np.array([0.3, 0.9, 0.6, -0.3, 0.2])
+    labels = drawn(rng, true[0] + true[1] * mean + np.tensordot(true[2:], present, axes=1))
+    total = Sum(3, decay, PRECISION)
     for start in range(0, rows, 64):
         part = slice(start, start + 64)
-        stack.learn(mean[part], mean[part] + away[:, part], labels[part])
+        total.learn(mean[part], present[:, part], there[:, part], labels[part])
+    centre = total._moments.mean
+    fading = np.repeat(decay ** (64.0 * np.arange(rows // 64 - 1, -1, -1)), 64)
+    start_at = np.array([0.0, 1.0, 0.0, 0.0, 0.0])
 
     def objective(theta: np.ndarray) -> float:
-        odds = theta[4] + centre + theta[0] * (mean - centre) + np.tensordot(theta[1:4], present, axes=1)
-        lost = -np.log(softmax(odds)[np.arange(rows), labels]).sum()
-        return float(lost + PRECISION / 2 * ((theta - start) ** 2).sum())
+        odds = theta[0] + centre + theta[1] * (mean - centre) + np.tensordot(theta[2:], present, axes=1)
+        lost = -np.log(softmax(odds)[np.arange(rows), labels])
+        return float(fading @ lost + PRECISION / 2 * ((theta - start_at) ** 2).sum())
 
-    start = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
-    best = minimize(objective, start).x
-    assert stack._trust.weights[1] > 0.99
-    np.testing.assert_allclose([*stack._sums[0].theta[1:], stack._sums[0].theta[0]], best, atol=0.02)
-    np.testing.assert_allclose(best, [*true, 0.0], atol=0.1)
+    best = minimize(objective, start_at)
+    np.testing.assert_allclose(total.theta, best.x, atol=0.02)
+    assert objective(total.theta) < best.fun + 0.1
+    x = np.concatenate([np.ones_like(mean)[None], mean[None] - centre, present])
+    p = softmax(np.tensordot(total.theta, x, axes=1) + centre)[:, 1:]
+    whole = (x * p).sum(axis=2)
+    exact = np.einsum("inc,jnc,nc,n->ij", x, x, p, fading, optimize=True) - (whole * fading) @ whole.T
+    np.testing.assert_allclose(total._h, exact + PRECISION * np.eye(5), rtol=0.1, atol=0.05 * exact.max())
 
 
-def test_a_coefficient_is_worth_what_the_loss_would_rise_without_it() -> None:
-    rng, rows = np.random.default_rng(5), 20_000
-    mean, away = rng.normal(-1.0, 1.0, (rows, 1)), rng.normal(0.0, 1.0, (2, rows, 1))
-    labels = drawn(rng, mean + 0.2 * away[0])
-    decay = 1.0 - 1e-9  # nothing is forgotten of these rows
-    both, first_only = Stack(2, [decay], PRECISION), Stack(1, [decay], PRECISION)
+def test_without_outcomes_it_goes_back_to_the_mean() -> None:
+    """The prior pulls as the rows are forgotten: slope 1, all else 0."""
+    total, quiet = Sum(2, 0.99, PRECISION), np.zeros((64, 1))
+    total.theta = np.array([1.0, 3.0, 2.0, -2.0])
+    for _ in range(300):  # what is said of these rows does not depend on the arms, nor on the slope
+        total.learn(quiet, np.zeros((2, 64, 1)), np.ones((2, 64), dtype=bool), np.arange(64) % 2)
+    np.testing.assert_allclose(total.theta, [0.0, 1.0, 0.0, 0.0], atol=0.05)
+
+
+def learned(arms: np.ndarray, labels: np.ndarray, decay: float = 1.0 - 1e-9) -> Sum:
+    """A sum that has learned these distances (arms, n) from a mean of -1."""
+    total, rows = Sum(len(arms), decay, PRECISION), len(labels)
     for start in range(0, rows, 64):
         part = slice(start, start + 64)
-        both.learn(mean[part], mean[part] + away[:, part], labels[part])
-        first_only.learn(mean[part], mean[part] + away[1:, part], labels[part])
-    without = losses_of(first_only.corrected(mean, mean + away[1:])[None], labels).sum()
-    risen = without - losses_of(both.corrected(mean, mean + away)[None], labels).sum()
-    worth = both.worth() / 1e-9
-    assert worth[0] == pytest.approx(both._trust.weights[1] * risen, rel=0.15)
+        there = np.ones((len(arms), len(labels[part])), dtype=bool)
+        total.learn(np.full((len(labels[part]), 1), -1.0), arms[:, part, None], there, labels[part])
+    return total
+
+
+def loss_of(total: Sum, arms: np.ndarray, labels: np.ndarray) -> float:
+    shift, slope, *coefficients = total.affine.tolist()
+    odds = shift - slope + np.tensordot(coefficients, arms, axes=1)
+    return float(losses_of(odds[None, :, None], labels).sum())
+
+
+def test_a_coefficient_is_worth_what_the_loss_rises_without_it_and_the_others_take_over() -> None:
+    rng, rows = np.random.default_rng(5), 20_000
+    arms = rng.normal(0.0, 1.0, (3, rows))
+    arms[2] = 0.8 * arms[0] + 0.6 * arms[2]  # a part of the first
+    labels = drawn(rng, (-1.0 + 0.3 * arms[0] + 0.2 * arms[1])[:, None])
+    every, without = learned(arms, labels), learned(arms[1:], labels)
+    risen = loss_of(without, arms[1:], labels) - loss_of(every, arms, labels)
+    worth = every.worth() * rows
+    assert worth[0] == pytest.approx(risen, rel=0.15)
     assert worth[0] > 20.0
-    assert worth[1] < 5.0
+    assert worth[1] > 20.0
+    assert worth[2] < 5.0
+    every.drop(0)
+    assert every.theta[2] == 0.0
+    np.testing.assert_allclose(every.theta[3:], without.theta[2:], atol=0.02)
+    assert every.worth()[2] * rows > 20.0  # what two knew, the one that is left knows alone
+
+
+def test_a_sum_that_is_young_knows_what_an_arm_is_worth_in_a_row() -> None:
+    rng = np.random.default_rng(6)
+    arms = rng.normal(0.0, 1.0, (1, 60_000))
+    labels = drawn(rng, (-1.0 + 0.5 * arms[0])[:, None])
+    for decay in (0.9995, 0.99995):
+        young, old = (learned(arms[:, :rows], labels[:rows], decay).worth()[0] for rows in (3_008, 60_000))
+        assert young == pytest.approx(old, rel=0.25)
+
+
+def test_an_arm_that_breaks_counts_as_no_further_away_than_it_ever_was() -> None:
+    rng = np.random.default_rng(7)
+    stack, mean = Stack(2, [0.9995, 0.99995], PRECISION), rng.normal(-3.0, 1.0, (20_000, 1))
+    away = rng.normal(0.0, 0.5, (2, 20_000, 1))
+    stack.learn(mean, mean + away, drawn(rng, mean + 0.8 * away[0]))
+    broken = np.array([[[-3.0 + 50.0]], [[-3.0]]])
+    served = corrected(np.array([[-3.0]]), broken, stack.table[None]).item()
+    assert 0.5 < served + 3.0 < 0.8 * AWAY_MAX * 0.5 + 0.3
+
+
+def test_after_an_alarm_the_mean_is_served_until_the_sums_have_proved_better() -> None:
+    rng = np.random.default_rng(8)
+    mixture, signal = Mixture(MixtureSettings(), 2), rng.normal(0.0, 1.0, (2, 30_000))
+    labels = (rng.random(30_000) < 1 / (1 + np.exp(3.0 - signal.sum(axis=0)))).astype(int)
+    said = (signal - 2.7)[:, :, None]
+    for start in range(0, 20_000, 50):
+        mixture.observe(said[:, start : start + 50], labels[start : start + 50], bytes(50))
+    assert mixture.coefficients(0).sum() > 0.5
+    mixture.alarm()
+    asked = said[:, 20_000:20_020]
+    w = mixture.weights(0)
+    np.testing.assert_allclose(mixture.combine(asked, bytes(20)), np.tensordot(w, asked, axes=1) / w.sum(), rtol=1e-9)
+    assert (mixture.line(0), mixture.coefficients(0).tolist()) == ((1.0, 0.0), [0.0, 0.0])
+    for start in range(20_000, 30_000, 50):
+        mixture.observe(said[:, start : start + 50], labels[start : start + 50], bytes(50))
+    assert mixture.coefficients(0).sum() > 0.5
+
+
+def test_all_are_weighed_as_they_were_before_they_learned_the_rows() -> None:
+    """Noise that a sum fits after the fact is no reason to trust it."""
+    rng = np.random.default_rng(9)
+    stack = Stack(8, [0.99], precision=0.1)
+    for _ in range(200):
+        mean = np.full((12, 1), -1.0)
+        stack.learn(mean, mean + rng.normal(0.0, 1.0, (8, 12, 1)), drawn(rng, mean))
+    assert stack._trust.weights[0] > 0.99
+
+
+def test_each_tier_learns_from_its_own_rows_and_the_digest_tells_them_apart() -> None:
+    rng = np.random.default_rng(10)
+    mixtures = [Mixture(MixtureSettings(), 2) for _ in range(2)]
+    for _ in range(200):
+        first, second = rng.normal(0.0, 1.0, (2, 60))
+        tiers = rng.integers(0, 2, 60)
+        sign = np.where(tiers == 0, 1.0, -1.0)
+        labels = (rng.random(60) < 1 / (1 + np.exp(1.0 - sign * (first - second)))).astype(int)
+        said = np.array([first, second])[:, :, None] - 1.0
+        for mixture in mixtures:
+            mixture.observe(said, labels, bytes(tiers.tolist()))
+    head, tail = mixtures[0].coefficients(0), mixtures[0].coefficients(1)
+    assert head[0] - head[1] > 0.5  # the first says what comes of the head, the second says the opposite
+    assert tail[1] - tail[0] > 0.5
+    assert state_of(mixtures[0]) == state_of(mixtures[1])
+    for change in ("theta", "_h", "_spoken"):
+        other = pickle.loads(pickle.dumps(mixtures[0]))
+        getattr(other._stacks[1]._sums[1], change)[...] *= 1.0 + 1e-9
+        assert state_of(other) != state_of(mixtures[0])
+
+
+def test_it_has_a_sum_for_each_decay_of_the_settings() -> None:
+    mixture = Mixture(MixtureSettings(stack_decay=0.99, stack_slow_decay=0.9999), 3)
+    assert [[each.keep(1) for each in stack._sums] for stack in mixture._stacks] == [[0.99, 0.9999]] * 2
+    off = Mixture(MixtureSettings(stack=False), 3)
+    alone = Mixture(MixtureSettings(serve="champion"), 3)
+    assert off._stacks == alone._stacks == Mixture(MixtureSettings(), 1)._stacks == []
+    assert off.coefficients(0).tolist() == [0.0] * 3
+
+
+def test_a_long_block_is_learned_in_parts() -> None:
+    rng = np.random.default_rng(11)
+    mean, away = rng.normal(-2.0, 1.0, (1_000, 1)), rng.normal(0.0, 1.0, (2, 1_000, 1))
+    labels = drawn(rng, mean + away[0])
+    whole, parts = Stack(2, [0.9995], PRECISION), Stack(2, [0.9995], PRECISION)
+    whole.learn(mean, mean + away, labels)
+    for start in range(0, 1_000, 256):
+        part = slice(start, start + 256)
+        parts.learn(mean[part], (mean + away)[:, part], labels[part])
+    np.testing.assert_array_equal(whole.table, parts.table)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 4), st.integers(2, 3))
 @examples(max_examples=40, deadline=None)
-def test_where_all_speak_the_shares_say_the_same(seed: int, arms: int, classes: int) -> None:
+def test_what_is_served_is_the_formula_row_by_row(seed: int, arms: int, classes: int) -> None:
     rng = np.random.default_rng(seed)
     mixture = Mixture(MixtureSettings(), arms)
     for _ in range(6):
@@ -86,12 +207,26 @@ def test_where_all_speak_the_shares_say_the_same(seed: int, arms: int, classes: 
         said[rng.integers(arms), rng.random(40) < 0.3] = np.nan
         mixture.observe(said, rng.integers(0, classes, 40), bytes(rng.integers(0, 2, 40).tolist()))
     said, tiers = rng.normal(-1.0, 2.0, (arms, 30, classes - 1)), bytes(rng.integers(0, 2, 30).tolist())
-    quick = mixture.combine(said, tiers)
-    np.testing.assert_allclose(quick, mixture._of_some(said, tiers), rtol=1e-9, atol=1e-9)
-    said[0, 0] = np.nan  # one row without an arm does not touch the others
-    np.testing.assert_allclose(mixture.combine(said, tiers)[1:], quick[1:], rtol=1e-9, atol=1e-9)
+    said[rng.integers(arms), rng.random(30) < 0.3] = np.nan
+    served = mixture.combine(said, tiers)
+    for row, tier in enumerate(tiers):
+        mine, weights = said[:, row], mixture.weights(tier)
+        speak = ~np.isnan(mine[:, 0])
+        mean = weights[speak] @ mine[speak] / weights[speak].sum()
+        slope, shift = mixture.line(tier)
+        limits = mixture._tables[tier][2 + arms :]
+        away = np.clip(mine - mean, -limits[:, None], limits[:, None])
+        np.testing.assert_allclose(
+            served[row], shift + slope * mean + mixture.coefficients(tier)[speak] @ away[speak], rtol=1e-9
+        )
     again = pickle.loads(pickle.dumps(mixture))
     np.testing.assert_array_equal(again.combine(said, tiers), mixture.combine(said, tiers))
+
+
+def state_of(mixture: Mixture) -> str:
+    found = Digest()
+    found.add(mixture.digest_state())
+    return found.hex()
 
 
 def run(arms: np.ndarray, labels: np.ndarray, **settings: object) -> np.ndarray:

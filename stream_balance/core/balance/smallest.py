@@ -1,4 +1,4 @@
-"""Smallest: the places of the k smallest of many numbers, in order. In: numbers. Out: places and those numbers.
+"""Smallest: the places of the k smallest of many numbers, in order. In: numbers, none NaN. Out: places and the numbers.
 
 What numpy's `argpartition` leaves open is settled: equal numbers are taken in the order of their places, whatever the
 machine. And it is several times faster for many rows of many numbers: columns are folded upon each other to groups, the
@@ -24,14 +24,55 @@ def smallest_of_each(values: Floats, k: int) -> tuple[Places, Floats]:
     [[[1, 3]], [[1.0, 1.0]]]
     """
     m, n = values.shape
-    groups = _groups(values, k)
-    if groups is None:
-        places = np.stack([smallest(row, k) for row in values]) if m else np.empty((0, k), dtype=np.intp)
-        return places, np.take_along_axis(values, places, axis=1)
-    width, found = groups
+    folds = _folds(n, k)
+    if folds == 1 or not m:
+        return _one_by_one(values, k)
+    width = n // folds
+    low = _folded(values[:, : folds * width], folds)
+    chosen = low <= np.partition(low, k - 1, axis=1)[:, k - 1 : k]
+    found = chosen.nonzero()[1]
+    if len(found) == m * k:
+        return _among(values, k, found.reshape(m, k), width)
+    # Of some rows more groups have the same minimum.
+    tied = np.add.reduce(chosen, axis=1) != k
+    places, numbers = np.empty((m, k), dtype=np.intp), np.empty((m, k))
+    places[tied], numbers[tied] = _one_by_one(values[tied], k)
+    found = chosen[~tied].nonzero()[1].reshape(-1, k)
+    places[~tied], numbers[~tied] = _among(values[~tied], k, found, width)
+    return places, numbers
+
+
+def _folds(n: int, k: int) -> int:
+    """A power of 2: with so many columns a group, groups and candidates cost about the same."""
+    folds = 1
+    while 8 * folds * folds * k <= n:
+        folds *= 2
+    return folds
+
+
+def _folded(values: Floats, folds: int) -> Floats:
+    """The smallest of each group, (m, n / folds): column j is in group j modulo their number."""
+    low = values
+    while folds > 1:
+        folds //= 2
+        half = low.shape[1] // 2
+        low = np.minimum(low[:, :half], low[:, half:])
+    return low
+
+
+def _one_by_one(values: Floats, k: int) -> tuple[Places, Floats]:
+    places = np.empty((len(values), k), dtype=np.intp)
+    for row, numbers in enumerate(values):
+        places[row] = smallest(numbers, k)
+    return places, np.take_along_axis(values, places, axis=1)
+
+
+def _among(values: Floats, k: int, groups: Places, width: int) -> tuple[Places, Floats]:
+    """The same among the columns of these groups, (m, k), and those that are in none."""
+    m, n = values.shape
     folds = n // width
-    candidates = (found[:, None, :] + (np.arange(folds) * width)[:, None]).reshape(m, folds * k)
-    if n > folds * width:  # columns that are in no group
+    candidates = (groups[:, None, :] + (np.arange(folds) * width)[:, None]).reshape(m, folds * k)
+    if n > folds * width:
         left = np.broadcast_to(np.arange(folds * width, n), (m, n - folds * width))
         candidates = np.concatenate([candidates, left], axis=1)
     candidates.sort(axis=1)
@@ -51,24 +92,3 @@ def smallest(values: Floats, k: int) -> Places:
     candidates = (values <= bound[k - 1]).nonzero()[0]
     places: Places = candidates.take(values.take(candidates).argsort(kind="stable")[:k])
     return places
-
-
-def _groups(values: Floats, k: int) -> tuple[int, Places] | None:
-    """How many groups there are, and the k of each row with the smallest minima, (m, k); None: not worth it, or ties.
-
-    Column j is in the group j modulo the number of groups.
-    """
-    m, n = values.shape
-    folds = 1
-    while 8 * folds * folds * k <= n:
-        folds *= 2
-    if folds == 1:
-        return None
-    width = n // folds
-    low, halves = values[:, : folds * width], folds
-    while halves > 1:
-        halves //= 2
-        low = np.minimum(low[:, : halves * width], low[:, halves * width :])
-    bound = np.partition(low, k - 1, axis=1)[:, k - 1 : k]
-    found = (low <= bound).nonzero()[1]
-    return (width, found.reshape(m, k)) if len(found) == m * k else None
