@@ -55,13 +55,14 @@ class Lift(Record):
 
 
 class ArmDecision(Record):
-    """What was decided about an arm, why, and the weight or the lead that it rests on."""
+    """What was decided about an arm, why, and the weight and worth, or the lead, that it rests on."""
 
     arm: str
     action: Literal["paused", "resumed", "champion"]
     reason: Literal["light", "retry", "drift", "lead"]
     position: int
     weight: Figure = None
+    worth: Figure = None
     lead: Figure = None
 
 
@@ -69,6 +70,8 @@ class MixtureFigures(Record):
     """How one answer is made of several."""
 
     serve: Literal["mixture", "champion"] = "mixture"
+    slope: TierFigures | None = None
+    shift: TierFigures | None = None
     champion: str | None = None
     switches: int = 0
     decided: int = 0

@@ -207,7 +207,10 @@ BALANCING: tuple[Metric, ...] = (
 
 ARMS: tuple[Metric, ...] = (
     gauge("arm_weight", "Share of an arm in the mean of all, by tier.", by_arm_within("weight"), "arm", "tier"),
-    gauge("arm_running", "0 while an arm is paused because it weighs next to nothing.", by_arm("running"), "arm"),
+    gauge("arm_coefficient", "Multiplies how far an arm is from that mean, by tier, and is added to it.",
+          by_arm_within("coefficient"), "arm", "tier"),
+    gauge("arm_running", "0 while an arm is paused because it weighs and adds next to nothing.", by_arm("running"),
+          "arm"),
     counter("arm_samples", "Samples that an arm or reference has learned.", by_arm("samples"), "arm"),
     *(gauge(f"arm_{field}", f"{text} of the calibrated answers of an arm or reference, over the window of the "
             "comparison and in each tier.", by_arm_and_scope(field), "arm", "scope")
