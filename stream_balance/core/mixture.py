@@ -41,7 +41,7 @@ class MixtureSettings(RoomSettings):
     stack_precision: PositiveFloat = 20.0  # prior of its coefficients around the mean as it is
     review_rows: PositiveInt = 1_000  # arms are paused, and champions challenged, at these counts only
     pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
-    pause_worth: float = Field(default=0.5, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
+    pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
     pause_reviews: PositiveInt = 4
     pause_outcomes: int = Field(default=100, ge=0)  # and over so many outcomes: with fewer nobody knows
     pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
@@ -153,25 +153,31 @@ class Mixture:
         found: Floats = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
         return found
 
+    @overload
+    def mean(self, logits: Sequence[float], tiers: bytes) -> float: ...
+    @overload
+    def mean(self, logits: Sequence[Floats], tiers: bytes) -> Floats: ...
+    def mean(self, logits: Sequence[float] | Sequence[Floats], tiers: bytes) -> float | Floats:
+        """Weighted by the shares of those that say something, without what they add to it; otherwise as `combine`."""
+        if isinstance(logits[0], float):
+            return _mean_of_floats(cast(Sequence[float], logits), self._of_tier(tiers[0])[0])
+        return self._mean(np.asarray(logits), tiers)
+
     def _combined(self, logits: Sequence[float], tier: int) -> float:
-        if self._floats is None:
-            self._floats = [self._of_tier(each) for each in range(len(TIERS))]
-        arms, shift, slope = self._floats[tier]
-        whole = mean = 0.0
-        for said, (weight, _, _) in zip(logits, arms, strict=True):
-            if said == said:  # noqa: PLR0124  # not NaN
-                whole += weight
-                mean += weight * said
-        if whole <= 0.0:
-            return math.nan
-        mean /= whole
+        arms, shift, slope = self._of_tier(tier)
+        mean = _mean_of_floats(logits, arms)
         total = shift + slope * mean
         for said, (_, coefficient, limit) in zip(logits, arms, strict=True):
-            if said == said:  # noqa: PLR0124
+            if said == said:  # noqa: PLR0124  # not NaN
                 total += coefficient * min(max(said - mean, -limit), limit)
         return total
 
     def _of_tier(self, tier: int) -> _OfTier:
+        if self._floats is None:
+            self._floats = [self._read(each) for each in range(len(TIERS))]
+        return self._floats[tier]
+
+    def _read(self, tier: int) -> _OfTier:
         weights = self._shares(bytes([tier]))[:, 0].tolist()
         if not self._stacks:
             return [(each, 0.0, 0.0) for each in weights], 0.0, 1.0
@@ -330,6 +336,15 @@ class Mixture:
             list(self._blocks), self.decided,
             [list(astuple(each)) for each in self.decisions], [stack.state() for stack in self._stacks],
         ]  # fmt: skip
+
+
+def _mean_of_floats(logits: Sequence[float], arms: Sequence[tuple[float, float, float]]) -> float:
+    whole = mean = 0.0
+    for said, (weight, _, _) in zip(logits, arms, strict=True):
+        if said == said:  # noqa: PLR0124  # not NaN
+            whole += weight
+            mean += weight * said
+    return mean / whole if whole > 0.0 else math.nan
 
 
 def _against(losses: Floats, there: Bools, champion: int) -> tuple[Floats, Floats]:

@@ -183,11 +183,11 @@ class Panel:
         return found
 
     def _mixed_words(self, raw: list[V], words: list[V], tiers: bytes) -> V:
-        """The arms' own words, uncalibrated, mixed in the same way; where none speaks, NaN. Their log odds against the
+        """The weighted mean of the arms' own words, uncalibrated; where none speaks, NaN. Their log odds against the
         rest are, of two classes, those against class 0.
         """
         odds = words[: self.arms] if self.classes == 2 else [odds_of(each) for each in raw[: self.arms]]
-        return probability_of(self.standings.mixture.combine(odds, tiers))
+        return probability_of(self.standings.mixture.mean(odds, tiers))
 
     # -- learning
 
