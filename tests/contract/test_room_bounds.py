@@ -32,7 +32,9 @@ def test_a_comparison_rests_on_its_latest_blocks() -> None:
 
 
 def test_the_latest_decisions_on_arms_are_kept() -> None:
-    settings = MixtureSettings(review_rows=10, pause_reviews=2, pause_rows=50, pause_rows_max=100, decisions_max=3)
+    settings = MixtureSettings(
+        review_rows=10, pause_reviews=2, pause_outcomes=0, pause_rows=50, pause_rows_max=100, decisions_max=3
+    )
     mixture = Mixture(settings, 2)
     for _ in range(100):
         losses = np.array([[0.1] * 10, [2.0 if mixture.running[1] else np.nan] * 10])

@@ -107,6 +107,7 @@ def test_the_default_arms_run_unless_a_model_or_a_strategy_is_named() -> None:
 def test_a_reference_that_weighs_nothing_is_paused_until_the_stream_changes() -> None:
     pairs = ["linear:none", "naive_bayes:smote", "logistic:none"]
     mixture = {"pause_below": 0.09, "review_rows": 50, "pause_reviews": 1, "pause_rows": 100_000}
+    mixture |= {"pause_outcomes": 0, "pause_worth": 1_000}
     panel = made(EVENTS, arms={"pairs": pairs}, mixture=mixture | {"pause_rows_max": 100_000}).panel
     none = panel.standings.none_mixture
     assert none is not None
