@@ -43,7 +43,7 @@ class MixtureSettings(RoomSettings):
     pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
     pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
     pause_reviews: PositiveInt = 4
-    pause_outcomes: int = Field(default=100, ge=0)  # and over so many outcomes: with fewer nobody knows
+    pause_outcomes: int = Field(default=50, ge=0)  # and not before so many outcomes: with fewer nobody knows
     pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
     pause_rows_max: PositiveInt = 64_000
     challenge_blocks: PositiveInt = 40  # the paired test looks at so many reviews at most
@@ -101,7 +101,7 @@ class Mixture:
         self._rows = 0
         self._light = [0] * arms  # reviews in a row with next to no weight and worth
         self._outcomes = 0
-        self._light_since = [0] * arms  # outcomes by then
+        self._since = [0] * arms  # outcomes when it began to run
         self._paused = [0] * arms  # how often
         self._resume_at = [0] * arms
         self._open = np.zeros((2, arms))  # since the last review: sum of losses against the champion's, rows with both
@@ -247,6 +247,7 @@ class Mixture:
         """The stream has changed: all arms run, what was known of pauses is forgotten, and the mean alone is served."""
         for arm in range(self.arms):
             if not self.running[arm]:
+                self._since[arm] = self._outcomes
                 self._decide(Verdict(arm, "resumed", "drift", self._rows))
         self.running = [True] * self.arms
         self._light, self._paused = [0] * self.arms, [0] * self.arms
@@ -274,12 +275,10 @@ class Mixture:
             self._light[arm] = self._light[arm] + 1 if light else 0
             if not light:
                 self._paused[arm] = 0
-            if self._light[arm] <= 1:
-                self._light_since[arm] = self._outcomes
         # One at a time: what another is worth without it shows at the next review.
         tired = [arm for arm in range(self.arms) if self._light[arm] >= settings.pause_reviews]
         enough = self._outcomes - settings.pause_outcomes
-        tired = [arm for arm in tired if arm not in (kept, best) and self._light_since[arm] <= enough]
+        tired = [arm for arm in tired if arm not in (kept, best) and self._since[arm] <= enough]
         if tired:
             arm = min(tired, key=worth.__getitem__)
             self._pause(arm, float(heaviest[arm]), float(worth[arm]))
@@ -300,7 +299,7 @@ class Mixture:
 
     def _resume(self, arm: int) -> None:
         """Tried again with its old debt: it has `pause_reviews` reviews to earn its place."""
-        self.running[arm], self._light[arm] = True, 0
+        self.running[arm], self._light[arm], self._since[arm] = True, 0, self._outcomes
         self._decide(Verdict(arm, "resumed", "retry", self._rows))
 
     def _challenge(self) -> None:
@@ -332,7 +331,7 @@ class Mixture:
         """Losses, weights, who runs, and the open comparison."""
         return [
             self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
-            self.switches, self._light, self._light_since, self._outcomes, self._paused, self._resume_at, self._open,
+            self.switches, self._light, self._since, self._outcomes, self._paused, self._resume_at, self._open,
             list(self._blocks), self.decided,
             [list(astuple(each)) for each in self.decisions], [stack.state() for stack in self._stacks],
         ]  # fmt: skip
