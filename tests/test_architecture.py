@@ -75,7 +75,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.said",
     },
     "core/mixture.py": {"stream_balance.core.said", "stream_balance.core.stack"},
-    "core/stack.py": {"stream_balance.core.line", "stream_balance.core.said", "stream_balance.core.straighten"},
+    "core/stack.py": {"stream_balance.core.said", "stream_balance.core.straighten"},
     "core/calibrate.py": {
         "stream_balance.core.fading",
         "stream_balance.core.gather",

@@ -59,7 +59,7 @@ class ArmDecision(Record):
 
     arm: str
     action: Literal["paused", "resumed", "champion"]
-    reason: Literal["light", "retry", "drift", "lead"]
+    reason: Literal["light", "retry", "rose", "drift", "lead"]
     position: int
     weight: Figure = None
     worth: Figure = None
@@ -70,8 +70,6 @@ class MixtureFigures(Record):
     """How one answer is made of several."""
 
     serve: Literal["mixture", "champion"] = "mixture"
-    slope: TierFigures | None = None
-    shift: TierFigures | None = None
     champion: str | None = None
     switches: int = 0
     decided: int = 0

@@ -24,8 +24,9 @@ from stream_balance.core.said import losses_of
 from stream_balance.core.stack import Stack, corrected
 
 Bools = npt.NDArray[np.bool_]
-# Of a tier: of each arm its weight, its coefficient and its limit; shift, and slope.
-_OfTier = tuple[list[tuple[float, float, float]], float, float]
+_REVIEW_PART = 0.1  # of a review in what is ordinary
+_REVIEWS_MIN = 4.0  # before which nobody knows what is
+_OfTier = list[tuple[float, float, float]]  # of each arm its weight, its coefficient and its limit
 
 
 class MixtureSettings(RoomSettings):
@@ -41,9 +42,10 @@ class MixtureSettings(RoomSettings):
     stack_precision: PositiveFloat = 20.0  # prior of its coefficients around the mean as it is
     review_rows: PositiveInt = 1_000  # arms are paused, and champions challenged, at these counts only
     pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
-    pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves the stack more, in nats per 1,000 rows
+    pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves more, in nats per 1,000 rows
     pause_reviews: PositiveInt = 4
     pause_outcomes: int = Field(default=50, ge=0)  # and not before so many outcomes: with fewer nobody knows
+    wake_sigmas: PositiveFloat = 3.0  # all run again at a review whose log-loss is so far above those before
     pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
     pause_rows_max: PositiveInt = 64_000
     challenge_blocks: PositiveInt = 40  # the paired test looks at so many reviews at most
@@ -54,13 +56,13 @@ class MixtureSettings(RoomSettings):
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was decided about an arm, and why: it weighs and adds next to nothing (`light`: its largest weight in a
-    tier, and the nats a row that it saves the sums), its pause is over (`retry`), the stream has changed (`drift`), or
-    it leads by so many standard errors (`lead`).
+    tier, and the nats a row that it saves the sums), its pause is over (`retry`), the log-loss rose since the last
+    review (`rose`), the stream has changed (`drift`), or it leads by so many standard errors (`lead`).
     """
 
     arm: int
     action: Literal["paused", "resumed", "champion"]
-    reason: Literal["light", "retry", "drift", "lead"]
+    reason: Literal["light", "retry", "rose", "drift", "lead"]
     position: int  # rows weighed until then
     weight: float | None = None
     worth: float | None = None
@@ -101,6 +103,8 @@ class Mixture:
         self._rows = 0
         self._light = [0] * arms  # reviews in a row with next to no weight and worth
         self._outcomes = 0
+        self._lost = [0.0, 0.0]  # by the mean, since the last review; and in how many rows
+        self._levels = [0.0, 0.0, 0.0]  # mean and variance of that a row, decayed by review; and of how many reviews
         self._since = [0] * arms  # outcomes when it began to run
         self._paused = [0] * arms  # how often
         self._resume_at = [0] * arms
@@ -117,13 +121,6 @@ class Mixture:
     def coefficients(self, tier: int) -> Floats:
         """Of how far each arm is from the weighted mean, in what is said of a tier; 0 where nothing is added to it."""
         return self._stacks[tier].coefficients.copy() if self._stacks else np.zeros(self.arms)
-
-    def line(self, tier: int) -> tuple[float, float]:
-        """Slope of the weighted mean, and the shift, in what is said of a tier."""
-        if not self._stacks:
-            return 1.0, 0.0
-        shift, slope = self._tables[tier, :2].tolist()
-        return slope, shift
 
     @overload
     def combine(self, logits: Sequence[float], tiers: bytes) -> float: ...
@@ -160,13 +157,12 @@ class Mixture:
     def mean(self, logits: Sequence[float] | Sequence[Floats], tiers: bytes) -> float | Floats:
         """Weighted by the shares of those that say something, without what they add to it; otherwise as `combine`."""
         if isinstance(logits[0], float):
-            return _mean_of_floats(cast(Sequence[float], logits), self._of_tier(tiers[0])[0])
+            return _mean_of_floats(cast(Sequence[float], logits), self._of_tier(tiers[0]))
         return self._mean(np.asarray(logits), tiers)
 
     def _combined(self, logits: Sequence[float], tier: int) -> float:
-        arms, shift, slope = self._of_tier(tier)
-        mean = _mean_of_floats(logits, arms)
-        total = shift + slope * mean
+        arms = self._of_tier(tier)
+        total = mean = _mean_of_floats(logits, arms)
         for said, (_, coefficient, limit) in zip(logits, arms, strict=True):
             if said == said:  # noqa: PLR0124  # not NaN
                 total += coefficient * min(max(said - mean, -limit), limit)
@@ -180,9 +176,9 @@ class Mixture:
     def _read(self, tier: int) -> _OfTier:
         weights = self._shares(bytes([tier]))[:, 0].tolist()
         if not self._stacks:
-            return [(each, 0.0, 0.0) for each in weights], 0.0, 1.0
-        shift, slope, *numbers = self._tables[tier].tolist()
-        return list(zip(weights, numbers[: self.arms], numbers[self.arms :], strict=True)), shift, slope
+            return [(each, 0.0, 0.0) for each in weights]
+        numbers = self._tables[tier].tolist()
+        return list(zip(weights, numbers[: self.arms], numbers[self.arms :], strict=True))
 
     def _shares(self, tiers: bytes) -> Floats:
         """(arms, n)."""
@@ -230,6 +226,8 @@ class Mixture:
         known = np.where(there, losses, 0.0)
         whole = weights.sum(axis=0)
         mixed = (weights * known).sum(axis=0) / np.where(whole > 0.0, whole, 1.0)
+        self._lost[0] += float(mixed.sum())
+        self._lost[1] += float(np.count_nonzero(whole))
         charged = np.where(there, losses, mixed)
         fading = settings.discount ** np.arange(n - 1, -1, -1.0)
         total = self._losses[tier] * settings.discount**n + (charged * fading).sum(axis=1)
@@ -262,6 +260,10 @@ class Mixture:
 
     def _review(self) -> None:
         settings = self._settings
+        if self._has_risen() and not all(self.running):
+            for arm in range(self.arms):
+                if not self.running[arm]:
+                    self._resume(arm, "rose")
         weights = self._weights[self._seen]
         heaviest, best = weights.max(axis=0), int(weights.sum(axis=0).argmax())
         worth = np.max([stack.worth() for stack in self._stacks], axis=0) if self._stacks else np.zeros(self.arms)
@@ -297,10 +299,28 @@ class Mixture:
             self._tables[tier] = stack.table
         self._floats = None
 
-    def _resume(self, arm: int) -> None:
+    def _has_risen(self) -> bool:
+        """Whether the log-loss of the rows since the last review is out of the ordinary; what is ordinary follows.
+
+        A change of the stream shows so long before ADWIN is sure of it, and to be wrong costs only what an arm costs.
+        """
+        lost, rows = self._lost
+        self._lost = [0.0, 0.0]
+        if not rows:
+            return False
+        level = lost / rows
+        mean, variance, reviews = self._levels
+        risen = reviews >= _REVIEWS_MIN and level > mean + self._settings.wake_sigmas * math.sqrt(variance)
+        reviews += 1.0
+        part = max(2.0 / (1.0 + reviews), _REVIEW_PART)  # the first ones, of models that knew nothing, are soon gone
+        step = part * (level - mean)
+        self._levels = [mean + step, (1.0 - part) * (variance + step * (level - mean)), reviews]
+        return risen
+
+    def _resume(self, arm: int, reason: Literal["retry", "rose"] = "retry") -> None:
         """Tried again with its old debt: it has `pause_reviews` reviews to earn its place."""
         self.running[arm], self._light[arm], self._since[arm] = True, 0, self._outcomes
-        self._decide(Verdict(arm, "resumed", "retry", self._rows))
+        self._decide(Verdict(arm, "resumed", reason, self._rows))
 
     def _challenge(self) -> None:
         """A challenger takes over once its paired lead is beyond `challenge_sigmas` standard errors.
@@ -331,8 +351,8 @@ class Mixture:
         """Losses, weights, who runs, and the open comparison."""
         return [
             self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
-            self.switches, self._light, self._since, self._outcomes, self._paused, self._resume_at, self._open,
-            list(self._blocks), self.decided,
+            self.switches, self._light, self._since, self._outcomes, self._lost, self._levels, self._paused,
+            self._resume_at, self._open, list(self._blocks), self.decided,
             [list(astuple(each)) for each in self.decisions], [stack.state() for stack in self._stacks],
         ]  # fmt: skip
 

@@ -183,7 +183,6 @@ class Standings:
         decisions = tuple(ArmDecision(**{**asdict(each), "arm": pairs[each.arm].name}) for each in mixture.decisions)
         return MixtureFigures(
             serve=mixture.serve, champion=champion, switches=mixture.switches, decided=mixture.decided,
-            slope=_by_tier(mixture.line, 0), shift=_by_tier(mixture.line, 1),
             decisions=decisions,
         )  # fmt: skip
 
@@ -231,7 +230,7 @@ class Standings:
         return [self.mixture.digest_state(), none, comparison, self._searches, control, waiting]
 
 
-def _by_tier(of: Callable[[int], Floats | tuple[float, float]], place: int) -> TierFigures:
+def _by_tier(of: Callable[[int], Floats], place: int) -> TierFigures:
     head, tail = (float(of(tier)[place]) for tier in (HEAD, TAIL))
     return TierFigures(head=head, tail=tail)
 

@@ -91,6 +91,23 @@ def test_a_losing_arm_is_paused_for_longer_each_time_and_an_alarm_wakes_it() -> 
     assert mixture.decided == len(told) + was_paused
 
 
+def test_when_the_loss_rises_out_of_the_ordinary_all_run_at_the_next_review() -> None:
+    rng = np.random.default_rng(4)
+    mixture = Mixture(MixtureSettings(review_rows=100, pause_outcomes=0, pause_rows=50_000), 2)
+
+    def run(level: float, reviews: int) -> None:
+        for _ in range(reviews):
+            lost = rng.exponential(level, 100)
+            mixture.learn(np.array([lost, lost + 1.0 if mixture.running[1] else np.full(100, np.nan)]), bytes(100))
+
+    run(0.1, 60)
+    assert mixture.running == [True, False]
+    assert mixture.decided == 1
+    run(0.2, 1)
+    assert mixture.running == [True, True]
+    assert (mixture.decisions[-1].action, mixture.decisions[-1].reason) == ("resumed", "rose")
+
+
 def test_the_best_arm_is_never_paused_and_a_paused_one_can_come_back() -> None:
     settings = MixtureSettings(
         review_rows=10, pause_reviews=2, pause_outcomes=0, pause_rows=50, pause_rows_max=100, discount=0.99
