@@ -171,8 +171,8 @@ BALANCING = [
           (f"rate(stream_balance_samples_by_class_total[{RATE}])", "{{class}}"), unit="eps", stack=True),
     graph("Real rows by class and tier", "Measured since the start; the rare ones are what everything hangs on.",
           ('stream_balance_class_rows{scope=~"tier_head|tier_tail"}', "{{class}} {{scope}}")),
-    graph("What the arms weigh and add", "Share in the weighted mean of their log odds; what multiplies how far an arm is from "
-          "it (0: nothing beyond the mean). By tier.",
+    graph("What the arms weigh and add",
+          "Share in the weighted mean of their log odds; what multiplies how far an arm is from it. By tier.",
           ("stream_balance_arm_weight", "{{arm}} {{tier}} weighs"),
           ("stream_balance_arm_coefficient", "{{arm}} {{tier}} adds")),
     graph("Log-loss of arms and references", "Calibrated, over the same rows.",
