@@ -44,7 +44,7 @@ class MixtureSettings(RoomSettings):
     pause_below: float = Field(default=0.01, ge=0, lt=1)  # in every tier, at `pause_reviews` reviews in a row
     pause_worth: float = Field(default=1.0, ge=0)  # nor one that saves more, in nats per 1,000 rows
     pause_reviews: PositiveInt = 4
-    pause_outcomes: int = Field(default=50, ge=0)  # and not before so many outcomes: with fewer nobody knows
+    pause_outcomes: int = Field(default=100, ge=0)  # and not before so many outcomes since the start or a change
     wake_sigmas: PositiveFloat = 3.0  # all run again at a review whose log-loss is so far above those before
     pause_rows: PositiveInt = 8_000  # the first pause; each further one is twice as long
     pause_rows_max: PositiveInt = 64_000
@@ -105,7 +105,7 @@ class Mixture:
         self._outcomes = 0
         self._lost = [0.0, 0.0]  # by the mean, since the last review; and in how many rows
         self._levels = [0.0, 0.0, 0.0]  # mean and variance of that a row, decayed by review; and of how many reviews
-        self._since = [0] * arms  # outcomes when it began to run
+        self._since = 0  # outcomes at the start or the last change: with few nobody knows who will be worth it
         self._paused = [0] * arms  # how often
         self._resume_at = [0] * arms
         self._open = np.zeros((2, arms))  # since the last review: sum of losses against the champion's, rows with both
@@ -245,10 +245,9 @@ class Mixture:
         """The stream has changed: all arms run, what was known of pauses is forgotten, and the mean alone is served."""
         for arm in range(self.arms):
             if not self.running[arm]:
-                self._since[arm] = self._outcomes
                 self._decide(Verdict(arm, "resumed", "drift", self._rows))
         self.running = [True] * self.arms
-        self._light, self._paused = [0] * self.arms, [0] * self.arms
+        self._light, self._paused, self._since = [0] * self.arms, [0] * self.arms, self._outcomes
         for tier, stack in enumerate(self._stacks):
             stack.alarm()
             self._tables[tier] = stack.table
@@ -260,7 +259,8 @@ class Mixture:
 
     def _review(self) -> None:
         settings = self._settings
-        if self._has_risen() and not all(self.running):
+        if self._has_risen():
+            self._since = self._outcomes
             for arm in range(self.arms):
                 if not self.running[arm]:
                     self._resume(arm, "rose")
@@ -279,9 +279,8 @@ class Mixture:
                 self._paused[arm] = 0
         # One at a time: what another is worth without it shows at the next review.
         tired = [arm for arm in range(self.arms) if self._light[arm] >= settings.pause_reviews]
-        enough = self._outcomes - settings.pause_outcomes
-        tired = [arm for arm in tired if arm not in (kept, best) and self._since[arm] <= enough]
-        if tired:
+        tired = [arm for arm in tired if arm not in (kept, best)]
+        if tired and self._outcomes - self._since >= settings.pause_outcomes:
             arm = min(tired, key=worth.__getitem__)
             self._pause(arm, float(heaviest[arm]), float(worth[arm]))
         self._challenge()
@@ -319,7 +318,7 @@ class Mixture:
 
     def _resume(self, arm: int, reason: Literal["retry", "rose"] = "retry") -> None:
         """Tried again with its old debt: it has `pause_reviews` reviews to earn its place."""
-        self.running[arm], self._light[arm], self._since[arm] = True, 0, self._outcomes
+        self.running[arm], self._light[arm] = True, 0
         self._decide(Verdict(arm, "resumed", reason, self._rows))
 
     def _challenge(self) -> None:

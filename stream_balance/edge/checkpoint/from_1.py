@@ -145,7 +145,7 @@ def _mixture(mixture: Any) -> None:
     _begin(mixture, decided=0, decisions=deque(maxlen=settings.decisions_max))
     fresh = Mixture(settings, mixture.arms)
     _begin(mixture, _stacks=fresh._stacks, _tables=fresh._tables, _floats=None)
-    _begin(mixture, _outcomes=0, _since=[0] * mixture.arms, _lost=[0.0, 0.0], _levels=[0.0] * 3)
+    _begin(mixture, _outcomes=0, _since=0, _lost=[0.0, 0.0], _levels=[0.0] * 3)
 
 
 def _pipeline(pipeline: Any) -> None:
