@@ -108,6 +108,26 @@ def test_when_the_loss_rises_out_of_the_ordinary_all_run_at_the_next_review() ->
     assert (mixture.decisions[-1].action, mixture.decisions[-1].reason) == ("resumed", "rose")
 
 
+def test_no_arm_rests_before_enough_outcomes_since_the_start_or_a_change() -> None:
+    rng = np.random.default_rng(5)
+    mixture = Mixture(MixtureSettings(review_rows=100, pause_outcomes=100, wake_sigmas=1e9), 2)
+
+    def outcomes_until_a_rest() -> int:
+        seen = 0
+        while all(mixture.running):
+            truth = rng.normal(-3.0, 1.0, 100)
+            labels = (rng.random(100) < 1 / (1 + np.exp(-truth))).astype(int)
+            said = np.array([truth, np.full(100, 2.0)])[:, :, None]
+            mixture.observe(said, labels, bytes(100))
+            seen += int(labels.sum())
+        return seen
+
+    first = outcomes_until_a_rest()
+    assert 100 <= first < 140  # at the next review, of some six outcomes
+    mixture.alarm()
+    assert 100 <= outcomes_until_a_rest() < 140
+
+
 def test_the_best_arm_is_never_paused_and_a_paused_one_can_come_back() -> None:
     settings = MixtureSettings(
         review_rows=10, pause_reviews=2, pause_outcomes=0, pause_rows=50, pause_rows_max=100, discount=0.99
