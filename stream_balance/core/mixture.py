@@ -97,8 +97,7 @@ class Mixture:
         stacks = len(TIERS) if settings.stack and settings.serve == "mixture" and arms > 1 else 0
         decays = settings.stack_decay, settings.stack_slow_decay
         self._stacks = [Stack(arms, decays, settings.stack_precision) for _ in range(stacks)]
-        self._tables: Floats = np.array([each.table for each in self._stacks])  # by tier
-        self._floats: list[_OfTier] | None = None  # for single rows
+        self._read_stacks()
         self._seen = [False] * len(TIERS)
         self._rows = 0
         self._light = [0] * arms  # reviews in a row with next to no weight and worth
@@ -110,6 +109,11 @@ class Mixture:
         self._resume_at = [0] * arms
         self._open = np.zeros((2, arms))  # since the last review: sum of losses against the champion's, rows with both
         self._blocks: deque[Floats] = deque(maxlen=settings.challenge_blocks)  # mean difference by arm
+
+    def _read_stacks(self) -> None:
+        """After each change of theirs."""
+        self._tables: Floats = np.array([each.table for each in self._stacks])  # by tier
+        self._floats: list[_OfTier] | None = None  # the same and the weights, for single rows; made when asked for
 
     # -- serving
 
@@ -127,7 +131,7 @@ class Mixture:
     @overload
     def combine(self, logits: Sequence[Floats], tiers: bytes) -> Floats: ...
     def combine(self, logits: Sequence[float] | Sequence[Floats], tiers: bytes) -> float | Floats:
-        """What is served: log odds (n, C-1) of those of each arm, (n, C-1); NaN where an arm, or nobody, says anything.
+        """What is served, log odds (n, C-1), of those of each arm, (n, C-1) each. NaN: it says nothing; all NaN: NaN.
         Of floats, an only row of two classes, it is a float.
         """
         if isinstance(logits[0], float):
@@ -199,7 +203,7 @@ class Mixture:
             mine = known & (places == tier)
             if mine.any():
                 stack.learn(mean[mine], logits[:, mine], labels[mine])
-                self._tables[tier] = stack.table
+        self._read_stacks()
         self._outcomes += int(np.count_nonzero(labels))
         self.learn(losses_of(logits, labels), tiers)
 
@@ -248,10 +252,9 @@ class Mixture:
                 self._decide(Verdict(arm, "resumed", "drift", self._rows))
         self.running = [True] * self.arms
         self._light, self._paused, self._since = [0] * self.arms, [0] * self.arms, self._outcomes
-        for tier, stack in enumerate(self._stacks):
+        for stack in self._stacks:
             stack.alarm()
-            self._tables[tier] = stack.table
-        self._floats = None
+        self._read_stacks()
 
     def _decide(self, verdict: Verdict) -> None:
         self.decided += 1
@@ -293,10 +296,9 @@ class Mixture:
         self._resume_at[arm] = self._rows + pause
         self._paused[arm] += 1
         self._decide(Verdict(arm, "paused", "light", self._rows, weight=weight, worth=worth))
-        for tier, stack in enumerate(self._stacks):
+        for stack in self._stacks:
             stack.drop(arm)
-            self._tables[tier] = stack.table
-        self._floats = None
+        self._read_stacks()
 
     def _has_risen(self) -> bool:
         """Whether the log-loss of the rows since the last review is out of the ordinary; what is ordinary follows.

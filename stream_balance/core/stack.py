@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_balance.core.records import Floats
-from stream_balance.core.said import losses_of
+from stream_balance.core.said import losses_of, probability_of
 from stream_balance.core.straighten import Trust
 
 TRUST_DISCOUNT = 0.9999  # what a row leaves of the weights of the mean and of the sums
@@ -55,7 +55,7 @@ class Sum:
         """n rows as in `said`, who spoke (arms, n), labels (n,)."""
         keep = self.keep(len(labels))
         self._spoken = self._spoken * keep + there.sum(axis=1)
-        p = _probabilities(self.said(mean, away))
+        p = probability_of(self.said(mean, away))
         flat = away.reshape(len(away), -1)
         weighed = flat * p.ravel()
         whole = weighed.reshape(away.shape).sum(axis=2)
@@ -140,17 +140,16 @@ class Stack:
         self._settle()
 
     def _learn(self, mean: Floats, said: Floats, labels: npt.NDArray[np.intp]) -> None:
-        raw, there = said - mean, ~np.isnan(said[:, :, 0])
-        away, versions = _bounded(raw, self._limits[:, None, None]), [mean]
-        flat = away.reshape(len(away), -1)
+        there, versions = ~np.isnan(said[:, :, 0]), [mean]
+        away = _bounded(said - mean, self._limits[:, None, None])
         for each in self._sums:
             versions.append(each.said(mean, away))
             each.learn(mean, away, there, labels)
         self._trust.weigh(losses_of(np.stack(versions), labels).sum(axis=1), len(labels))
-        # As slowly as the sum that remembers longest; what is far out counts as no further.
-        numbers = there.sum(axis=1) * mean.shape[1]
-        self._squares *= self._sums[-1].keep(len(labels))
-        self._squares += np.stack([(flat * flat).sum(axis=1), numbers])
+        # As slowly as the sum that remembers longest, while an arm speaks: one that never does keeps its guess.
+        spoken = there.sum(axis=1)
+        self._squares *= [self._sums[-1].keep(rows) for rows in spoken.tolist()]
+        self._squares += np.stack([(away * away).sum(axis=(1, 2)), spoken * mean.shape[1]])
 
     def worth(self) -> Floats:
         """What each arm's coefficients save in a row, (arms,), in nats, as far as the sums are trusted."""
@@ -188,12 +187,4 @@ def _bounded(away: Floats, limits: Floats) -> Floats:
     """How far each arm is from the mean, (arms, n, C-1), within its limits; one that says nothing is not."""
     found: Floats = np.minimum(np.maximum(away, -limits), limits)
     found[np.isnan(found)] = 0.0
-    return found
-
-
-def _probabilities(odds: Floats) -> Floats:
-    """Of classes 1..C-1 whose log odds against class 0 these are, (n, C-1)."""
-    top = np.maximum(odds.max(axis=1, keepdims=True), 0.0)
-    found: Floats = np.exp(odds - top)
-    found /= found.sum(axis=1, keepdims=True) + np.exp(-top)
     return found

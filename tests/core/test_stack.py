@@ -122,6 +122,15 @@ def test_an_arm_that_breaks_counts_as_no_further_away_than_it_ever_was() -> None
     assert 0.5 < served + 3.0 < 0.8 * AWAY_MAX * 0.5 + 0.3
 
 
+def test_an_arm_that_never_speaks_of_a_tier_keeps_its_guess_for_good() -> None:
+    """Faded with every row, its distances were 0 over 0 after some 15 million."""
+    stack, silent = Stack(2, [0.5, 0.9], PRECISION), np.array([[[0.5]] * 64, [[np.nan]] * 64])
+    for _ in range(200):
+        stack.learn(np.zeros((64, 1)), silent, np.arange(64) % 2)
+    assert stack.table[3] == AWAY_MAX
+    assert np.isfinite(stack.table).all()
+
+
 def test_after_an_alarm_the_mean_is_served_until_the_sums_have_proved_better() -> None:
     rng = np.random.default_rng(8)
     mixture, signal = Mixture(MixtureSettings(), 2), rng.normal(0.0, 1.0, (2, 30_000))
