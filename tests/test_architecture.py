@@ -74,7 +74,8 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.odds",
         "stream_balance.core.said",
     },
-    "core/mixture.py": {"stream_balance.core.said", "stream_balance.core.stack"},
+    "core/mixture.py": {"stream_balance.core.said", "stream_balance.core.stack", "stream_balance.core.weights"},
+    "core/weights.py": {"stream_balance.core.said", "stream_balance.core.straighten"},
     "core/stack.py": {"stream_balance.core.said", "stream_balance.core.straighten"},
     "core/calibrate.py": {
         "stream_balance.core.fading",

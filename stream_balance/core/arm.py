@@ -169,7 +169,11 @@ class Arm:
 
     def _logits_of_singles(self, said: Floats, tiers: bytes) -> Floats:
         """The same from the model's log odds, each against the rest, as the panel keeps them."""
-        return self._logits(1.0 / (1.0 + np.exp(-said.astype(np.float64))), tiers)
+        return self._logits(1.0 / (1.0 + np.exp(-said)), tiers)
+
+    def calibrated(self, said: Floats, tiers: bytes) -> Floats:
+        """Served probabilities, (n, C-1), that the model's log odds of then, each against the rest, would have now."""
+        return self.calibrator.apply(self._logits_of_singles(said, tiers), tiers)
 
     # -- learning
 

@@ -155,9 +155,7 @@ class Calibrator:
 
     def _mapped(self, columns: Floats, at: npt.NDArray[np.uint8]) -> Floats:
         """Each map's probability by itself, (n, maps), of its logits, by tier."""
-        if self._table is None:
-            self._table = self._tabulated()
-        slope, intercept, bent_slope, bent_intercept, bent = self._table[:, at]
+        slope, intercept, bent_slope, bent_intercept, bent = self._tables()[:, at]
         served = slope * columns + intercept
         lined = bent_slope * columns + bent_intercept
         for i, shape in enumerate(self._shapes):
@@ -174,10 +172,15 @@ class Calibrator:
         if logit != logit:  # noqa: PLR0124  # the model abstains
             return self._rate.rates[0]
         if self._floats is None:
-            table, curve = self._tabulated()[:, :, 0].T.tolist(), self._shapes[0].curve()
+            table, curve = self._tables()[:, :, 0].T.tolist(), self._shapes[0].curve()
             self._floats = [(*numbers, curve) for numbers in table]
         slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
         return probability_of_one(slope * logit + intercept + bent * curve(bent_slope * logit + bent_intercept))
+
+    def _tables(self) -> Floats:
+        if self._table is None:
+            self._table = self._tabulated()
+        return self._table
 
     def _tabulated(self) -> Floats:
         """(5, tiers, maps): slope and intercept of all versions together, of the bent one, and the weight of its bend.

@@ -1,10 +1,8 @@
 """Mixture: what several arms say, as one answer. In: the arms' log odds, and their losses on real rows. Out: log odds.
 
-Exponential weights on the discounted log-loss, per popularity tier, with a share kept for every arm (Herbster &
-Warmuth, "Tracking the best expert", 1998) give a weighted mean of log odds (Genest & Zidek 1986); what arms know beyond
-it is added (see `stack.py`). An arm that is absent from a row is charged what the mean lost there (sleeping experts,
-Freund et al. 1997). An arm that weighs and adds next to nothing is paused, for longer each time, and tried again: by
-rows, never by a clock.
+Weights by loss, per popularity tier (see `weights.py`), give a weighted mean of log odds (Genest & Zidek 1986); what
+arms know beyond it is added (see `stack.py`). An arm that weighs and adds next to nothing is paused, for longer each
+time, and tried again: by rows, never by a clock.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.said import losses_of
 from stream_balance.core.stack import Stack, corrected
+from stream_balance.core.weights import Weights, mean_of
 
 Bools = npt.NDArray[np.bool_]
 _REVIEW_PART = 0.1  # of a review in what is ordinary
@@ -35,6 +34,7 @@ class MixtureSettings(RoomSettings):
     serve: Literal["mixture", "champion"] = "mixture"  # or the one arm that has proved to be the best
     eagerness: PositiveFloat = 0.5  # weight = exp(-eagerness x discounted log-loss)
     discount: float = Field(default=0.999, gt=0, lt=1)  # of the losses, per row of the tier
+    slow_discount: float = Field(default=0.9999, gt=0, lt=1)  # and of what is remembered for longer
     floor: float = Field(default=1e-3, gt=0, lt=0.1)  # the share that every arm keeps
     stack: bool = True  # to the weighted mean is added what arms know beyond it
     stack_decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting of that, per row of the tier
@@ -75,7 +75,7 @@ class Mixture:
     >>> mixture = Mixture(MixtureSettings(), arms=2)
     >>> mixture.learn(np.array([[0.1] * 50, [0.3] * 50]), bytes(50))
     >>> [round(float(w), 3) for w in mixture.weights(0)], mixture.weights(1).tolist()
-    ([0.991, 0.009], [0.5, 0.5])
+    ([0.992, 0.008], [0.5, 0.5])
     """
 
     def __init__(self, settings: MixtureSettings, arms: int) -> None:
@@ -91,9 +91,9 @@ class Mixture:
         self.decisions: deque[Verdict] = deque(maxlen=settings.decisions_max)
         self.serve = settings.serve
         self._settings = settings
-        self._losses = np.zeros((len(TIERS), arms))
-        self._weights = np.full((len(TIERS), arms), 1.0 / arms)
-        self._debts = np.zeros((len(TIERS), arms))  # of paused arms: their losses above the best, when they left
+        discounts = settings.discount, settings.slow_discount
+        self._by_tier = [Weights(arms, discounts, settings.eagerness, settings.floor) for _ in TIERS]
+        self._read_weights()
         stacks = len(TIERS) if settings.stack and settings.serve == "mixture" and arms > 1 else 0
         decays = settings.stack_decay, settings.stack_slow_decay
         self._stacks = [Stack(arms, decays, settings.stack_precision) for _ in range(stacks)]
@@ -110,10 +110,15 @@ class Mixture:
         self._open = np.zeros((2, arms))  # since the last review: sum of losses against the champion's, rows with both
         self._blocks: deque[Floats] = deque(maxlen=settings.challenge_blocks)  # mean difference by arm
 
+    def _read_weights(self) -> None:
+        """After each change of theirs."""
+        self._weights = np.array([each.share for each in self._by_tier])
+        self._floats: list[_OfTier] | None = None  # they and the coefficients, for single rows; made when asked for
+
     def _read_stacks(self) -> None:
         """After each change of theirs."""
         self._tables: Floats = np.array([each.table for each in self._stacks])  # by tier
-        self._floats: list[_OfTier] | None = None  # the same and the weights, for single rows; made when asked for
+        self._floats = None
 
     # -- serving
 
@@ -137,22 +142,8 @@ class Mixture:
         if isinstance(logits[0], float):
             return self._combined(cast(Sequence[float], logits), tiers[0])
         said: Floats = np.asarray(logits)
-        mean = self._mean(said, tiers)
+        mean = mean_of(said, self._shares(tiers))
         return corrected(mean, said, self._tables[np.frombuffer(tiers, dtype=np.uint8)]) if self._stacks else mean
-
-    def _mean(self, said: Floats, tiers: bytes) -> Floats:
-        """Weighted by the shares of the arms that say something, (n, C-1); NaN where none does."""
-        share = self._shares(tiers)
-        total: Floats = np.add.reduce(said * share[:, :, None], axis=0)
-        if not math.isnan(np.add.reduce(total, axis=None)):
-            total /= np.add.reduce(share, axis=0)[:, None]
-            return total
-        there = ~np.isnan(said[:, :, 0])
-        share = share * there
-        whole = share.sum(axis=0)[:, None]
-        total = (np.where(there[:, :, None], said, 0.0) * share[:, :, None]).sum(axis=0)
-        found: Floats = np.where(whole > 0.0, total / np.where(whole > 0.0, whole, 1.0), np.nan)
-        return found
 
     @overload
     def mean(self, logits: Sequence[float], tiers: bytes) -> float: ...
@@ -162,7 +153,7 @@ class Mixture:
         """Weighted by the shares of those that say something, without what they add to it; otherwise as `combine`."""
         if isinstance(logits[0], float):
             return _mean_of_floats(cast(Sequence[float], logits), self._of_tier(tiers[0]))
-        return self._mean(np.asarray(logits), tiers)
+        return mean_of(np.asarray(logits), self._shares(tiers))
 
     def _combined(self, logits: Sequence[float], tier: int) -> float:
         arms = self._of_tier(tier)
@@ -197,12 +188,15 @@ class Mixture:
 
     def observe(self, logits: Floats, labels: npt.NDArray[np.intp], tiers: bytes) -> None:
         """What arms said of n real rows, oldest first: log odds (arms, n, C-1), NaN = nothing; and labels (n,)."""
-        mean = self._mean(logits, tiers)
+        mean = mean_of(logits, self._shares(tiers))
         known, places = ~np.isnan(mean[:, 0]), np.frombuffer(tiers, dtype=np.uint8)
-        for tier, stack in enumerate(self._stacks):
+        for tier, weights in enumerate(self._by_tier):
             mine = known & (places == tier)
-            if mine.any():
-                stack.learn(mean[mine], logits[:, mine], labels[mine])
+            if not mine.any():
+                continue
+            weights.trust(logits[:, mine], labels[mine])
+            if self._stacks:
+                self._stacks[tier].learn(mean[mine], logits[:, mine], labels[mine])
         self._read_stacks()
         self._outcomes += int(np.count_nonzero(labels))
         self.learn(losses_of(logits, labels), tiers)
@@ -210,38 +204,20 @@ class Mixture:
     def learn(self, losses: Floats, tiers: bytes) -> None:
         """Their losses alone: the log-loss of each arm on n real rows, (arms, n); NaN where the arm said nothing."""
         places = np.frombuffer(tiers, dtype=np.uint8)
-        there = ~np.isnan(losses)
-        for tier in range(len(TIERS)):
+        running = np.array(self.running)
+        for tier, weights in enumerate(self._by_tier):
             mine = places == tier
             if mine.any():
                 self._seen[tier] = True
-                self._discounted(tier, losses[:, mine], there[:, mine])
-        self._floats = None
-        self._open += np.stack(_against(losses, there, self.champion))
+                charged = weights.learn(losses[:, mine], running)
+                self._lost[0] += float(np.nansum(charged))
+                self._lost[1] += float(np.count_nonzero(~np.isnan(charged)))
+        self._read_weights()
+        self._open += np.stack(_against(losses, ~np.isnan(losses), self.champion))
         before, self._rows = self._rows, self._rows + len(places)
         every = self._settings.review_rows
         if self._rows // every > before // every:
             self._review()
-
-    def _discounted(self, tier: int, losses: Floats, there: Bools) -> None:
-        """Fade, add, weigh."""
-        n, settings = losses.shape[1], self._settings
-        weights = self._weights[tier][:, None] * there
-        known = np.where(there, losses, 0.0)
-        whole = weights.sum(axis=0)
-        mixed = (weights * known).sum(axis=0) / np.where(whole > 0.0, whole, 1.0)
-        self._lost[0] += float(mixed.sum())
-        self._lost[1] += float(np.count_nonzero(whole))
-        charged = np.where(there, losses, mixed)
-        fading = settings.discount ** np.arange(n - 1, -1, -1.0)
-        total = self._losses[tier] * settings.discount**n + (charged * fading).sum(axis=1)
-        if not all(self.running):
-            away = ~np.array(self.running)
-            total[away] = total[~away].min() + self._debts[tier, away]
-        self._losses[tier] = total
-        share = np.exp(-settings.eagerness * (total - total.min()))
-        share /= share.sum()
-        self._weights[tier] = share * (1.0 - settings.floor * self.arms) + settings.floor
 
     # -- reviews
 
@@ -252,8 +228,11 @@ class Mixture:
                 self._decide(Verdict(arm, "resumed", "drift", self._rows))
         self.running = [True] * self.arms
         self._light, self._paused, self._since = [0] * self.arms, [0] * self.arms, self._outcomes
+        for weights in self._by_tier:
+            weights.alarm()
         for stack in self._stacks:
             stack.alarm()
+        self._read_weights()
         self._read_stacks()
 
     def _decide(self, verdict: Verdict) -> None:
@@ -291,7 +270,8 @@ class Mixture:
     def _pause(self, arm: int, weight: float, worth: float) -> None:
         settings = self._settings
         self.running[arm], self._light[arm] = False, 0
-        self._debts[:, arm] = self._losses[:, arm] - self._losses.min(axis=1)
+        for weights in self._by_tier:
+            weights.rest(arm)
         pause = min(settings.pause_rows << min(self._paused[arm], 30), settings.pause_rows_max)
         self._resume_at[arm] = self._rows + pause
         self._paused[arm] += 1
@@ -351,7 +331,7 @@ class Mixture:
     def digest_state(self) -> object:
         """Losses, weights, who runs, and the open comparison."""
         return [
-            self._losses, self._weights, self._debts, self._seen, self._rows, self.running, self.champion,
+            [weights.state() for weights in self._by_tier], self._seen, self._rows, self.running, self.champion,
             self.switches, self._light, self._since, self._outcomes, self._lost, self._levels, self._paused,
             self._resume_at, self._open, list(self._blocks), self.decided,
             [list(astuple(each)) for each in self.decisions], [stack.state() for stack in self._stacks],

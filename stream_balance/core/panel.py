@@ -157,18 +157,17 @@ class Panel:
         return standings.none_mixture is None or standings.none_mixture.running[self._unbalanced.index(place)]
 
     def _answer(self, raw: list[V], own: list[V], tiers: bytes) -> Answer:
-        said, word, probability, mixtures = b"", raw[0], own[0], list[V]()
+        said, word, probability, none = b"", raw[0], own[0], list[V]()
         if len(self.members) > 1:
             words, odds = [logits(each) for each in raw], calibrated_odds(raw, own)
             if self.standings.none_mixture is not None:
                 unbalanced = [odds[place] for place in self._unbalanced]
-                none = against_rest(self.standings.none_mixture.combine(unbalanced, tiers))
-                mixtures = [odds_of(self._last[-1].apply(none, tiers)), none]
+                mixed = against_rest(self.standings.none_mixture.combine(unbalanced, tiers))
+                none = [odds_of(self._last[-1].apply(mixed, tiers))]
             if self.arms > 1:
-                mixed = self._mixed(odds, tiers)
-                mixtures.insert(len(mixtures) // 2, mixed)
-                word, probability = self._mixed_words(raw, words, tiers), self._last[0].apply(mixed, tiers)
-            said = self._layout.kept(words, odds, mixtures)
+                word = self._mixed_words(raw, words, tiers)
+                probability = self._last[0].apply(self._mixed(odds, tiers), tiers)
+            said = self._layout.kept(words, odds, none)
         if isinstance(word, float):
             return Answer(np.array([[word, probability, self.threshold.value(tiers[0])]]), said)
         return Answer(np.concatenate((word, probability, self._thresholds(tiers)[:, None]), axis=1), said)
@@ -245,24 +244,35 @@ class Panel:
             self.version += member.version - before
 
     def _calibrate(self, between: Callable[[], None]) -> None:
-        """Every calibrator learns what was said of the searches that wait."""
+        """Every calibrator, and the mixtures, learn what was said of the searches that wait.
+
+        Arms are calibrated, weighed, and their mixture calibrated, one after the other; labels are late. So weights and
+        the last calibration learn what the calibrations before them make of the arms' words *now*: from what they made
+        of them then, each would put right what those have put right since.
+        """
         waiting, first = self._uncalibrated.taken(), self._layout.first
         scored, labels = [each.scored for each in waiting], [label for each in waiting for label in each.labels]
         tiers = b"".join([each.tiers for each in scored])
         if first:
             self.members[0].calibrate(np.concatenate([each.raw for each in scored]), tiers, labels)
-        if len(self.members) > 1:
-            said = self._layout.read(scored)
-            for member, word in zip(self.members[first:], said.words, strict=True):
-                member.calibrate(word, tiers, labels, as_logits=True)
-                between()
-            for last, word in zip(self._last, said.mixtures, strict=False):
-                last.learn_many(word.astype(np.float64), tiers, labels)
+        if len(self.members) == first:
+            return
+        words = self._layout.read(scored).words.astype(np.float64)
+        if self._last:
+            now = [member.calibrated(word, tiers) for member, word in zip(self.members, words, strict=True)]
+            mixed = self.standings.weigh(np.stack(calibrated_odds(list(words), now)), tiers, labels)
+            between()
+            for last, odds in zip(self._last, mixed, strict=True):
+                last.learn_many(against_rest(odds), tiers, labels)
+        for member, word in zip(self.members[first:], words, strict=True):
+            member.calibrate(word, tiers, labels, as_logits=True)
+            between()
 
     def measure(self, examples: Examples, *, measured: bool, learned: bool) -> None:
         """Weigh and measure a matured search; move the target if what came out asks for it."""
         control = self.standings.control
-        self.standings.take(examples, measured=measured, learned=learned)
+        if measured:
+            self.standings.take(examples)
         if control is not None and learned and control.is_due():
             rare = min(self.window.size(label) for label in range(1, self.classes))
             self._aim(control.decide(rare, self.version))

@@ -1,7 +1,6 @@
 """Said: what each member of a panel said of a search, as it is kept with it. In: probabilities. Out: float32 bytes, and
-log odds back. `Scored.said` is (rows, n, C-1): each member's own log odds (a class against the rest), each one's
-calibrated log odds (a class against class 0) and those of the reference `none`, if it is a mixture; then what the
-mixtures said before the last calibration, that of the arms (if there are several) and that of `none`.
+log odds back. `Scored.said` is (rows, n, C-1): each member's own log odds (a class against the rest), then each one's
+calibrated log odds (a class against class 0) and those of the reference `none`, if it is a mixture.
 
 The word of an only arm stands in the search's block, at full precision, and is not kept twice.
 """
@@ -138,41 +137,32 @@ class Layout:
         """Place of the first member that is kept."""
         return 1 if self.alone else 0
 
-    def kept(self, words: Sequence[Values], odds: Sequence[Values], mixtures: Sequence[Values]) -> bytes:
-        """Own log odds by member, each against the rest, (n, C-1) each; their calibrated ones; the mixtures', from the
-        calibrated ones of `none` on. All are floats, or all are arrays.
+    def kept(self, words: Sequence[Values], odds: Sequence[Values], none: Sequence[Values]) -> bytes:
+        """Own log odds by member, each against the rest, (n, C-1) each; their calibrated ones; those of `none`, if it
+        mixes. All are floats, or all are arrays.
         """
-        parts = [*words[self.first :], *odds[self.first :], *mixtures]
+        parts = [*words[self.first :], *odds[self.first :], *none]
         return np.array(parts, dtype=np.float32).tobytes() if parts else b""
 
     def read(self, several: Sequence[Scored]) -> Said:
         """What was said of searches, end to end."""
         tables = [np.frombuffer(each.said, np.float32).reshape(-1, len(each), self.classes - 1) for each in several]
-        rows = max(map(len, tables))
-        # A search that was scored before there was a last calibration, and came with a checkpoint, lacks the last rows.
-        wide = [
-            t if len(t) == rows else np.pad(t, ((0, rows - len(t)), (0, 0), (0, 0)), constant_values=np.nan)
-            for t in tables
-        ]
-        table = np.concatenate(wide, axis=1) if len(wide) > 1 else wide[0]
+        table = np.concatenate(tables, axis=1) if len(tables) > 1 else tables[0]
         kept, own = self.members - self.first, None
-        border = 2 * kept + self.none_mixes
-        odds = table[kept:border].astype(np.float64)
+        odds = table[kept:].astype(np.float64)
         if self.alone:
             own = np.concatenate([each.raw for each in several])
             served = odds_of(np.concatenate([each.probability for each in several]))
             odds = np.concatenate([np.where(np.isnan(own), np.nan, served)[None], odds])
-        return Said(own, table[:kept], odds, table[border:])
+        return Said(own, table[:kept], odds)
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """What was said of n rows: own probabilities of an only arm, (n, C-1); the other members' own log odds, (members
-    kept, n, C-1); calibrated log odds of all, then of `none` if it mixes, (members, n, C-1); those before the last
-    calibration, of the arms if there are several, of `none` if it mixes, (mixtures, n, C-1). NaN: nothing was said.
+    kept, n, C-1); calibrated log odds of all, then of `none` if it mixes, (members, n, C-1). NaN: nothing was said.
     """
 
     alone: Floats | None
     words: Singles
     odds: Floats
-    mixtures: Singles

@@ -1,8 +1,8 @@
 """Standings: which member of a panel counts how much, and how good each has been. In: what all said of matured
 searches. Out: weights; figures by member; the lift over the references.
 
-Weights follow every learned row; figures leave out rows whose label was known. Both are brought up to date once
-`FOLD_ROWS` rows have come together.
+Weights follow every learned row; figures, brought up to date once `FOLD_ROWS` rows have come together, leave out rows
+whose label was known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from stream_balance.core.arm_report import (
     ArmDecision,
@@ -38,12 +37,11 @@ FOLD_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A search to be weighed (`learned`) and measured: its rows where `measured`."""
+    """A search to be measured: its rows where `measured`."""
 
     scored: Scored
     labels: Sequence[int]
     measured: Sequence[bool]
-    learned: bool
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,49 +83,43 @@ class Standings:
         self._none_answer = self._first_answer + layout.members
         answers = self._none_answer + layout.none_mixes + (self._logistic is not None)
         self.comparison = Comparison(self._settings, answers)
-        for each in self._gather.taken():
-            self._gather.add(_Waiting(each.scored, each.labels, (), each.learned))
+        self._gather.taken()
 
     # -- taking
 
-    def take(self, examples: Examples, *, measured: bool, learned: bool) -> None:
-        """A matured search. An only arm without references has nothing to be compared with: nothing is kept."""
+    def weigh(self, odds: Floats, tiers: bytes, labels: Sequence[int]) -> list[Floats]:
+        """Of n matured rows the log odds of every member, (members, n, C-1), NaN = nothing, and labels. Returns what
+        the mixtures made of them before they learned from them, log odds (n, C-1): that of the arms, if there are
+        several, and that of `none`, if it is one.
+        """
+        outcomes, mixed = np.array(labels), []
+        for mixture, places in self._mixtures():
+            mine = odds[places]
+            mixed.append(mixture.combine(list(mine), tiers))
+            mixture.observe(mine, outcomes, tiers)
+        return mixed
+
+    def _mixtures(self) -> list[tuple[Mixture, list[int]]]:
+        """Those there are, and the members that are in them."""
+        arms = [(self.mixture, list(range(self.arms)))] if self.arms > 1 else []
+        return arms if self.none_mixture is None else [*arms, (self.none_mixture, self._unbalanced)]
+
+    def take(self, examples: Examples) -> None:
+        """A matured search, to be measured. An only arm without references has nothing to be compared with."""
         if self.comparison.answers == 1:
             return
-        rows = [not known for known in examples.known] if measured else ()
-        self._gather.add(_Waiting(examples.scored, examples.labels, rows, learned))
+        self._gather.add(_Waiting(examples.scored, examples.labels, [not known for known in examples.known]))
         if len(self._gather) >= FOLD_ROWS:
-            said = self._layout.read([each.scored for each in self._gather.waiting])
-            self._weigh(said)
-            self._measure(self.comparison, said)
+            self._measure(self.comparison, self._layout.read([each.scored for each in self._gather.waiting]))
             self._gather.taken()
-
-    def _of_rows(self) -> tuple[npt.NDArray[np.intp], bytes]:
-        """Labels and tiers of all rows that wait."""
-        labels = np.array([label for each in self._gather.waiting for label in each.labels])
-        return labels, b"".join([each.scored.tiers for each in self._gather.waiting])
-
-    def _weigh(self, said: Said) -> None:
-        if self.arms == 1 and self.none_mixture is None:
-            return
-        labels, tiers = self._of_rows()
-        odds = said.odds
-        if not all(each.learned for each in self._gather.waiting):
-            learned = np.array([each.learned for each in self._gather.waiting for _ in each.labels])
-            odds, labels, tiers = odds[:, learned], labels[learned], np.frombuffer(tiers, np.uint8)[learned].tobytes()
-        if not tiers:
-            return
-        if self.arms > 1:
-            self.mixture.observe(odds[: self.arms], labels, tiers)
-        if self.none_mixture is not None:
-            self.none_mixture.observe(odds[self._unbalanced], labels, tiers)
 
     def _measure(self, comparison: Comparison, said: Said) -> None:
         taken = self._gather.waiting
-        if not any(any(each.measured) for each in taken):
+        kept = np.array([row for each in taken for row in each.measured])
+        if not kept.any():
             return
-        labels, tiers = self._of_rows()
-        kept = np.array([row for each in taken for row in each.measured or [False] * len(each.labels)])
+        labels = np.array([label for each in taken for label in each.labels])
+        tiers = b"".join([each.scored.tiers for each in taken])
         odds, sizes = self._answers(said), [len(each.labels) for each in taken]
         searches = np.repeat(np.arange(self._searches, self._searches + len(taken)), sizes)
         rows = Rows(any_outcome(odds), losses_of(odds, labels), labels, tiers, searches)
@@ -223,7 +215,7 @@ class Standings:
 
     def digest_state(self) -> object:
         """Weights, the window of the comparison, what waits."""
-        waiting = [[w.scored.event_id, list(w.labels), list(w.measured), w.learned] for w in self._gather.waiting]
+        waiting = [[w.scored.event_id, list(w.labels), list(w.measured)] for w in self._gather.waiting]
         none = None if self.none_mixture is None else self.none_mixture.digest_state()
         control = None if self.control is None else self.control.digest_state()
         comparison = self.comparison.digest_state()

@@ -97,6 +97,25 @@ def test_the_linear_arm_is_honest_about_a_rare_class_and_follows_its_rate() -> N
         assert auc(np.concatenate(said), labels[10_000:]) > 0.7
 
 
+@pytest.mark.parametrize(("classes", "common"), [(2, 0), (2, 1), (4, 0)])
+def test_the_linear_arm_knows_from_its_first_rows_how_rare_classes_are(classes: int, common: int) -> None:
+    """A hundred columns of noise: neither a beginning at a half nor long steps leave anything in their weights."""
+    rng = np.random.default_rng(5)
+    columns, arm = columns_of(100), Linear(classes)
+    X, rare = rng.normal(size=(2_000, 100)), rng.random(2_000) < 0.02
+    labels = np.where(rare, rng.integers(1, classes, 2_000), 0)
+    labels = 1 - labels if common else labels
+    said = []
+    for start in range(0, 2_000, 10):
+        block = slice(start, start + 10)
+        if start >= 100:
+            said.append(arm.predict(X[block], columns).probability)
+        arm.learn(samples_of(X[block], labels[block], outcomes=classes - 1), columns)
+    found = np.abs(common - np.concatenate(said).sum(axis=1))  # of the rare classes
+    assert found[:400].mean() < 0.1
+    assert 0.01 < found[400:].mean() < 0.08
+
+
 @pytest.mark.parametrize("make", [lambda: ReplayMLP(seed=1), lambda: WindowBooster(seed=1)])
 def test_windows_learn_what_no_line_parts_and_forget_it_when_it_turns(make: Any) -> None:
     columns, arm = columns_of(3), make()

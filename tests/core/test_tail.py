@@ -55,6 +55,15 @@ def test_what_they_say_is_of_the_stream_as_it_is(kind: Any) -> None:
     assert 0.8 < taught(kind(), 8_000, seed=2, rate=0.05)[0] < 1.25
 
 
+def test_before_there_is_a_tail_the_head_counts_in_full() -> None:
+    rng = np.random.default_rng(2)
+    x, labels = rng.normal(size=(500, 1)), rng.integers(0, 2, 500).tolist()
+    arms = Linear(), TailLinear()
+    for arm in arms:
+        arm.learn(Samples(x, labels, bytes(500), [1] * 500, [(0.0,)] * 500), COLUMNS)
+    np.testing.assert_array_equal(arms[0].weights, arms[1].weights)
+
+
 def test_half_of_the_observed_rows_in_a_batch_are_of_the_tail() -> None:
     arm = TailReplayMLP()
     taught(arm, 2_000, seed=3)

@@ -5,6 +5,9 @@ target (He & Garcia, "Learning from imbalanced data", 2009, section 3.2). The mo
 in its logits and answers without it, so that its probabilities refer to the stream as it is (King & Zeng, "Logistic
 regression in rare events data", 2001, equation 7, as a prior instead of a correction). Three or more classes: a softmax
 against class 0.
+
+Intercepts are learned on top of the log odds of the classes so far: a model that begins at a half has to be told by
+hundreds of steps that outcomes are rare, and each of them moves the weights of whatever the row had.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.shares import DecayedShares
 from stream_balance.core.records import Columns, Floats, Samples
 
-RATE = 0.02
+RATE = 0.005  # of a step, in the long run
+YOUTH_ROWS, YOUTH_TIMES = 300, 3.0  # and at first so many times more, which a model of 300 rows has half of
+FIRST_SHARE, FIRST_ROWS = 0.02, 50.0  # of each class but 0, before any row; and how many rows that guess is worth
 TARGET_SHARE = 0.2  # of each rare class, against the commonest
 WEIGHT_MAX = 10.0  # a larger one would be cut off by `GRADIENT_MAX`, and the offset would promise too much
 GRADIENT_MAX = 10.0
@@ -41,7 +46,8 @@ class Linear(Learner):
         self.encoder = Encoder()
         self.shares = DecayedShares(classes)
         self.weights: Floats = np.zeros((0, classes - 1))
-        self.intercepts = [0.0] * (classes - 1)
+        self.counts = [FIRST_ROWS * (1.0 - FIRST_SHARE * (classes - 1)), *[FIRST_ROWS * FIRST_SHARE] * (classes - 1)]
+        self.intercepts = [math.log(count / self.counts[0]) for count in self.counts[1:]]
         self._rate, self._weight_max = rate, weight_max
         self._odds = target_share / (1.0 - target_share)
 
@@ -57,8 +63,22 @@ class Linear(Learner):
         step = self._step_binary if self.classes == 2 else self._step
         for row, label, offset in zip(encoded, samples.labels, samples.offsets, strict=True):
             step(row, label, offset)
-            self.shares.observe(label)
-        self.learned += len(samples.labels)
+            self._learned_one(label)
+
+    def _learned_one(self, label: int) -> None:
+        """Count it; the intercepts follow the log odds of the classes so far."""
+        self.learned += 1
+        self.shares.observe(label)
+        before = self.counts[label]
+        self.counts[label] = before + 1.0
+        moved = math.log1p(1.0 / before)
+        if label:
+            self.intercepts[label - 1] += moved
+        else:
+            self.intercepts = [each - moved for each in self.intercepts]
+
+    def _rate_now(self) -> float:
+        return self._rate * (1.0 + YOUTH_TIMES * YOUTH_ROWS / (YOUTH_ROWS + self.learned))
 
     def _encoded(self, rows: Floats, columns: Columns) -> Floats:
         """The rows, learned by the encoder, with a weight for each of their columns."""
@@ -92,7 +112,7 @@ class Linear(Learner):
         z = float(row @ weights) + self.intercepts[0] + math.log(k1 / k0) + offset[0]
         p = 1.0 / (1.0 + math.exp(-z)) if z > -700.0 else 0.0
         gradient = (p - 1.0) * k1 if label else p * k0
-        step = self._rate * min(max(gradient, -GRADIENT_MAX), GRADIENT_MAX)
+        step = self._rate_now() * min(max(gradient, -GRADIENT_MAX), GRADIENT_MAX)
         self.intercepts[0] -= step
         weights -= step * row
 
@@ -104,12 +124,13 @@ class Linear(Learner):
         gradient /= gradient.sum() + math.exp(-top)
         if label:
             gradient[label - 1] -= 1.0
-        step = self._rate * np.clip(gradient * importance[label], -GRADIENT_MAX, GRADIENT_MAX)
+        step = self._rate_now() * np.clip(gradient * importance[label], -GRADIENT_MAX, GRADIENT_MAX)
         self.intercepts = [each - moved for each, moved in zip(self.intercepts, step.tolist(), strict=True)]
         self.weights -= row[:, None] * step
 
     def digest_state(self) -> object:
         """All numbers."""
         return [
-            self.learned, self._odds, self.encoder.digest_state(), self.shares.values(), self.weights, self.intercepts,
+            self.learned, self._odds, self.encoder.digest_state(), self.shares.values(), self.counts, self.weights,
+            self.intercepts,
         ]  # fmt: skip

@@ -27,6 +27,7 @@ class TailLinear(Linear):
         super().__init__(classes)
         self._tier_shares = DecayedShares(len(TIERS))
         self._factor = 1.0  # of the row at hand
+        self._has_tail = False  # until a row of it comes there is nothing to be balanced
 
     def learn_rows(self, samples: Samples, columns: Columns) -> None:
         """A gradient step for each row; a row of the commoner tier is a smaller one."""
@@ -34,13 +35,14 @@ class TailLinear(Linear):
         step = self._step_binary if self.classes == 2 else self._step
         for row, label, offset, tier in zip(encoded, labels, samples.offsets, _tiers(samples), strict=True):
             self._tier_shares.observe(tier)
-            head, tail = self._tier_shares.values()
-            rare = max(tail, TAIL_SHARE_MIN)
-            self._factor = min(rare / head, 1.0) if tier == HEAD else min(head / rare, 1.0)
+            self._has_tail = self._has_tail or tier == TAIL
+            if self._has_tail:
+                head, tail = self._tier_shares.values()
+                rare = max(tail, TAIL_SHARE_MIN)
+                self._factor = min(rare / head, 1.0) if tier == HEAD else min(head / rare, 1.0)
             step(row, label, offset)
-            self.shares.observe(label)
+            self._learned_one(label)
         self._factor = 1.0
-        self.learned += len(labels)
 
     def _importance(self) -> list[float]:
         """By class, of the row at hand: the tier's factor is the same for all, so that the offset stays."""
@@ -48,7 +50,7 @@ class TailLinear(Linear):
 
     def digest_state(self) -> object:
         """The base's and the tiers' shares."""
-        return [super().digest_state(), self._tier_shares.values()]
+        return [super().digest_state(), self._tier_shares.values(), self._has_tail]
 
 
 class TailReplayMLP(ReplayMLP):

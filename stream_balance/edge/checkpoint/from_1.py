@@ -18,7 +18,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from stream_balance.core.arm import MARKS_MAX, Arm
+from stream_balance.core.arms.linear import Linear
 from stream_balance.core.arms.replay_mlp import ReplayMLP
+from stream_balance.core.arms.tail import TailLinear
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.core.balance.informed import Informed
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
@@ -139,11 +141,27 @@ def _window_booster(model: Any) -> None:
     _begin(model, _known_from=0, _current=np.arange(len(model._rows)) < model.learned, _waiting=[])
 
 
+def _linear(model: Any) -> None:
+    """Its intercepts follow the classes from now on; those it has learned are as they were."""
+    if not hasattr(model, "counts"):
+        model.counts = [max(share * model.learned, 1.0) for share in model.shares.values()]
+
+
+def _tail_linear(model: Any) -> None:
+    _begin(model, _has_tail=True)
+
+
 def _mixture(mixture: Any) -> None:
-    """What arms add to their mean begins as nothing."""
+    """What arms add to their mean begins as nothing; the slow memory begins with the losses of the one there was."""
     settings = mixture._settings
     _begin(mixture, decided=0, decisions=deque(maxlen=settings.decisions_max))
     fresh = Mixture(settings, mixture.arms)
+    if hasattr(mixture, "_debts"):
+        for weights, losses, debts in zip(fresh._by_tier, mixture._losses, mixture._debts, strict=True):
+            weights.begin(np.stack([losses, losses]), np.stack([debts, debts]))
+        del mixture._losses, mixture._debts
+        mixture._by_tier = fresh._by_tier
+    mixture._read_weights()
     _begin(mixture, _stacks=fresh._stacks, _tables=fresh._tables, _floats=None)
     _begin(mixture, _outcomes=0, _since=0, _lost=[0.0, 0.0], _levels=[0.0] * 3)
 
@@ -250,6 +268,8 @@ _CHANGES: dict[type, Callable[[Any], None]] = {
     Calibrator: _calibrator,
     ReplayMLP: _replay_mlp,
     WindowBooster: _window_booster,
+    Linear: _linear,
+    TailLinear: _tail_linear,
     Informed: lambda strategy: strategy._references.clear(),  # gathered anew from the window, when next asked for
     Mixture: _mixture,
     Standings: _standings,

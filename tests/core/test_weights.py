@@ -1,0 +1,135 @@
+"""Weights: exponential weights as a plain loop has them, in two memories that are trusted by what their means lose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.core.records import HEAD, TAIL, TIERS
+from stream_balance.core.weights import Weights, mean_of
+
+ALL = np.array([True, True])
+
+
+def losses_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # NaN where nothing was said
+        found: np.ndarray = np.logaddexp(0, np.where(labels > 0, -logits, logits))
+    return found
+
+
+class Loop:
+    """One tier's two memories, a row at a time; the trust in them moves after each block, as the service folds it."""
+
+    def __init__(self, arms: int) -> None:
+        self.total, self.trust = np.zeros((2, arms)), np.array([0.1, 0.9])
+
+    def shares(self) -> np.ndarray:
+        raised = np.exp(-0.5 * (self.total - self.total.min(axis=1, keepdims=True)))
+        return (1 - 1e-3 * self.total.shape[1]) * raised / raised.sum(axis=1, keepdims=True) + 1e-3
+
+    def served(self) -> np.ndarray:
+        return self.trust @ self.shares()
+
+    def mean(self, share: np.ndarray, said: np.ndarray) -> float:
+        there = ~np.isnan(said)
+        return float((share[there] @ said[there]) / share[there].sum())
+
+    def learn(self, block: list[tuple[np.ndarray, int]]) -> None:
+        shares, served = self.shares(), self.served()
+        lost = [sum(losses_of(np.array(self.mean(share, said)), np.array(y)) for said, y in block) for share in shares]
+        left = 0.9999 ** len(block)
+        trusted = self.trust * np.exp(min(lost) - np.array(lost))
+        for said, y in block:
+            losses = losses_of(said, np.array(y))
+            there = ~np.isnan(losses)
+            losses[~there] = (served[there] @ losses[there]) / served[there].sum()
+            self.total = self.total * np.array([[0.999], [0.9999]]) + losses
+        self.trust = trusted / trusted.sum() * left + np.array([0.1, 0.9]) * (1 - left)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 40), st.floats(0, 0.5))
+@examples(max_examples=40, deadline=None)
+def test_weights_are_those_of_a_loop_over_rows(seed: int, arms: int, block: int, absent: float) -> None:
+    rng = np.random.default_rng(seed)
+    said, labels = rng.normal(-1, 2, size=(arms, 120)), rng.integers(0, 2, 120)
+    said[rng.random(said.shape) < absent] = np.nan
+    said[0] = np.where(np.isnan(said).all(axis=0), 0.5, said[0])  # somebody speaks
+    tiers = rng.integers(0, 2, 120).astype(np.uint8)
+    mixture, loops = Mixture(MixtureSettings(stack=False), arms), [Loop(arms) for _ in TIERS]
+    for start in range(0, 120, block):
+        part = slice(start, start + block)
+        mixture.observe(said[:, part, None], labels[part], tiers[part].tobytes())
+        for tier, loop in enumerate(loops):
+            rows = [(said[:, i], labels[i]) for i in range(*part.indices(120)) if tiers[i] == tier]
+            if rows:
+                loop.learn(rows)
+    for tier, loop in enumerate(loops):
+        np.testing.assert_allclose(mixture.weights(tier), loop.served(), rtol=1e-9)
+        assert mixture.weights(tier).sum() == pytest.approx(1.0)
+
+
+def small_lead(seed: int, *, slow: float) -> np.ndarray:
+    """Weight of the better of two arms, block by block: one row in fifty is positive, and both know little."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(-4.2, 0.8, 60_000)
+    labels = (rng.random(60_000) < 1 / (1 + np.exp(-truth))).astype(int)
+    said = np.array([truth, -4.0 + rng.normal(0, 0.4, 60_000)])
+    weights, found = Weights(2, (0.999, slow), eagerness=0.5, floor=1e-3), []
+    for start in range(0, 60_000, 64):
+        part = slice(start, start + 64)
+        weights.trust(said[:, part, None], labels[part])
+        weights.learn(losses_of(said[:, part], labels[part]), ALL)
+        found.append(weights.share[0])
+    return np.array(found[len(found) // 2 :])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_few_rows_tell_anything_the_slow_memory_keeps_chance_out(seed: int) -> None:
+    quick, both = small_lead(seed, slow=0.999), small_lead(seed, slow=0.9999)
+    assert both.mean() > 0.97
+    assert (both < 0.9).mean() < 0.1
+    assert (quick < 0.9).mean() > 2 * (both < 0.9).mean() + 0.02
+
+
+def test_after_an_alarm_the_quick_memory_counts_alone_until_the_slow_one_has_proved_better() -> None:
+    rng = np.random.default_rng(0)
+    mixture = Mixture(MixtureSettings(stack=False), 2)
+    logits = np.array([[3.0] * 2_000, [-3.0] * 2_000])
+
+    def run(labels: np.ndarray) -> None:
+        for start in range(0, len(labels), 50):
+            mixture.observe(logits[:, start : start + 50, None], labels[start : start + 50], bytes([HEAD]) * 50)
+
+    run(np.ones(2_000, dtype=int))
+    mixture.alarm()
+    quick = Weights(2, (0.999, 0.999), eagerness=0.5, floor=1e-3)
+    for start in range(0, 2_000, 50):
+        quick.learn(losses_of(logits[:, start : start + 50], np.ones(50)), ALL)
+    np.testing.assert_allclose(mixture.weights(HEAD), quick.share, rtol=1e-9)
+    np.testing.assert_allclose(mixture.weights(TAIL), [0.5, 0.5])
+    run(rng.integers(0, 1, 2_000))
+    assert mixture.weights(HEAD)[1] > 0.9
+
+
+def test_an_arm_that_rests_keeps_its_distance_from_the_best_in_both_memories() -> None:
+    weights = Weights(2, (0.999, 0.9999), eagerness=0.5, floor=1e-3)
+    weights.learn(np.array([[0.1] * 100, [0.12] * 100]), ALL)
+    before = weights.share
+    weights.rest(1)
+    weights.learn(np.array([[0.1] * 5_000, [np.nan] * 5_000]), np.array([True, False]))
+    np.testing.assert_allclose(weights.share, before, rtol=1e-6)
+
+
+def test_nobody_speaks_of_a_row() -> None:
+    said = np.array([[[1.0], [np.nan]], [[3.0], [np.nan]]])
+    found = mean_of(said, np.full((2, 2), 0.5))
+    assert found[0, 0] == 2.0
+    assert np.isnan(found[1, 0])
+    weights = Weights(2, (0.999, 0.9999), eagerness=0.5, floor=1e-3)
+    charged = weights.learn(np.array([[1.0, np.nan], [2.0, np.nan]]), ALL)
+    assert charged[0] == 1.5
+    assert np.isnan(charged[1])
