@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_balance.core.arms.linear import RATE, Linear
 from stream_balance.core.balance import BalanceSettings, make_strategy
+from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.rates import Rates, RateSettings
-from stream_balance.core.records import Arrivals, Columns
+from stream_balance.core.records import Arrivals, Columns, Samples
 from stream_balance.core.target import TargetControl, TargetSettings
 from stream_balance.core.window import Window, WindowSettings
 from stream_balance.edge.checkpoint import compat, from_1, layout
@@ -24,7 +26,7 @@ from stream_balance.errors import SettingsError
 from stream_balance.saving import state_settings
 from stream_balance.settings import Settings
 from tests.checkpoint_fixture import EVENTS, FOLDER, FORMER, SEEN, installed, settings_of
-from tests.contract.streams import shop
+from tests.contract.streams import core, shop
 
 DEFAULTS = state_settings(Settings())
 ADVICE = (
@@ -80,6 +82,49 @@ def test_a_target_share_of_before_is_where_it_was_and_goes_on() -> None:
     from_1.migrate({"pipeline": control})
     assert (control.target, control._share(control._place), control.decided) == (0.36, pytest.approx(0.36), 2)
     assert control.alarm(version=0) == 0.2
+
+
+def test_weights_of_before_go_on_in_both_memories() -> None:
+    mixture = Mixture(MixtureSettings(), 2)
+    losses, debts = np.array([[3.0, 8.0], [0.0, 0.0]]), np.array([[0.0, 5.0], [0.0, 1.0]])
+    mixture._losses, mixture._debts = losses, debts  # type: ignore[attr-defined]
+    mixture._weights = np.array([[0.9, 0.1], [0.5, 0.5]])
+    del mixture._by_tier
+    from_1.migrate({"pipeline": mixture})
+    share = 1e-3 + (1.0 - 2e-3) / (1.0 + math.exp(0.5 * (3.0 - 8.0)))
+    np.testing.assert_allclose(mixture.weights(0), [share, 1.0 - share])
+    np.testing.assert_allclose(mixture.weights(1), [0.5, 0.5])
+    mixture.running[1] = False
+    mixture.learn(np.array([[0.1] * 300, [np.nan] * 300]), bytes(300))
+    np.testing.assert_allclose(mixture.weights(0), [share, 1.0 - share])  # it rests, and owes what it did
+
+
+def test_a_linear_arm_of_before_keeps_its_intercepts_and_takes_the_steps_of_now() -> None:
+    arm, columns = Linear(rate=0.02), Columns()
+    columns.add("x")
+    arm.learn(Samples(np.zeros((500, 1)), [0] * 490 + [1] * 10, bytes(500), [1] * 500, [(0.0,)] * 500), columns)
+    before = list(arm.intercepts)
+    del arm.counts
+    from_1.migrate({"pipeline": arm})
+    assert arm._rate == RATE
+    assert arm.intercepts == before
+    assert sum(arm.counts) == pytest.approx(500)
+    assert arm.counts[1] / 500 == pytest.approx(arm.shares.values()[1])
+
+
+def test_searches_that_waited_to_be_weighed_alone_are_not_measured() -> None:
+    pipeline = Pipeline(core(arms={"pairs": ["linear:none", "logistic:none"]}), 7, ("none", "bought"))
+    for event in shop(60, seed=3):
+        pipeline.push(event)
+    standings = pipeline.panel.standings
+    waiting = standings._gather.taken()
+    assert waiting
+    standings._waiting = [*waiting, *(replace(each, measured=()) for each in waiting)]  # type: ignore[attr-defined]
+    standings._waiting_rows = 2 * sum(map(len, waiting))  # type: ignore[attr-defined]
+    del standings._gather
+    from_1.migrate({"pipeline": standings})
+    assert standings._gather.waiting == waiting
+    pipeline.report(digest=False)
 
 
 def test_rows_gathered_then_are_gathered_anew() -> None:

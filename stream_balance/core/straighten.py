@@ -173,7 +173,9 @@ class Trust:
 
     def weigh(self, losses: Floats, rows: int) -> None:
         """What each version lost on so many rows, (versions,)."""
-        found = self.weights * np.exp(losses.min() - losses)
+        # Against the best of those that weigh anything: beside one that weighs nothing all could come to nothing.
+        least = losses[self.weights > 0.0].min()
+        found = self.weights * np.exp(least - np.maximum(losses, least))
         left = self._discount**rows
         self.weights = found * (left / found.sum()) + self._back * (1.0 - left)
 

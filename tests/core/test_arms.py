@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +116,27 @@ def test_the_linear_arm_knows_from_its_first_rows_how_rare_classes_are(classes: 
     found = np.abs(common - np.concatenate(said).sum(axis=1))  # of the rare classes
     assert found[:400].mean() < 0.1
     assert 0.01 < found[400:].mean() < 0.08
+
+
+def test_the_linear_arm_has_room_for_any_number_of_classes() -> None:
+    for classes in (51, 64, 200):
+        arm, columns = Linear(classes), columns_of(2)
+        arm.learn(samples_of(np.zeros((3, 2)), np.array([0, 7, 50]), outcomes=classes - 1), columns)
+        found = arm.predict(np.zeros((1, 2)), columns).probability
+        assert 0.0 < found.sum() < 1.0
+
+
+def test_the_linear_arm_counts_resampled_rows_as_what_they_stand_for() -> None:
+    """Every row of class 1 is there ten times, and says so."""
+    rng = np.random.default_rng(6)
+    plain, copied = Linear(), Linear()
+    X, labels = np.zeros((400, 2)), (rng.random(400) < 0.05).astype(int)
+    plain.learn(samples_of(X, labels), columns_of(2))
+    again = np.repeat(labels, np.where(labels, 10, 1))
+    samples = samples_of(np.zeros((len(again), 2)), again)
+    samples = replace(samples, offsets=[(math.log(10.0),)] * len(again))
+    copied.learn(samples, columns_of(2))
+    np.testing.assert_allclose(copied.counts, plain.counts)
 
 
 @pytest.mark.parametrize("make", [lambda: ReplayMLP(seed=1), lambda: WindowBooster(seed=1)])

@@ -166,6 +166,20 @@ def test_extreme_and_misleading_logits_do_no_harm() -> None:
     assert 0 < low < high < 1
 
 
+@pytest.mark.parametrize("sure", [12.0, 16.0])
+def test_a_model_that_was_always_right_and_sure_may_turn_around(sure: float) -> None:
+    """The rate, which has no weight any more, loses 700 nats less than all else in one block."""
+    rng, calibrator = np.random.default_rng(0), Calibrator(CalibratorSettings())
+    for block in range(240):
+        labels = (rng.random(64) < 0.3).astype(int)
+        turned = block >= 80
+        said = np.where((labels > 0) != turned, sure, -sure)[:, None].astype(float)
+        calibrator.learn_many(said, bytes(64), labels.tolist())
+    found = calibrator.apply(np.array([[sure], [-sure]]), bytes(2))[:, 0]
+    assert np.isfinite(found).all()
+    assert (np.abs(found - 0.3) < 0.3).all()  # no surer than it may be
+
+
 def test_three_classes_sum_to_one_and_match_their_rates() -> None:
     rng = np.random.default_rng(4)
     calibrator = Calibrator(CalibratorSettings(), classes=3)

@@ -11,11 +11,13 @@ import pytest
 from river import base
 
 from stream_balance.core.arms.encoding import DECAY
-from stream_balance.core.gather import TAUGHT_ROWS
+from stream_balance.core.gather import TAUGHT_ROWS, Patience
 from stream_balance.core.lineup import Pair
+from stream_balance.core.odds import unbend
+from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline
-from stream_balance.core.records import Event
-from stream_balance.core.said import any_outcome, losses_of, odds_of, probability_of
+from stream_balance.core.records import Event, Scored
+from stream_balance.core.said import Layout, any_outcome, losses_of, odds_of, probability_of
 from stream_balance.errors import SettingsError
 from tests.contract.streams import TABLE, core, pushed, pushed_rows, shop, table_rows
 
@@ -197,6 +199,64 @@ def test_a_paused_arm_says_and_learns_nothing_until_a_drift_alarm() -> None:
     assert pipeline.report(digest=False).arms[1].running
     answer = panel.score(scored[0].values, scored[0].tiers, pipeline.featurizer.columns)
     assert len(answer.said) == len(scored[0].said)
+
+
+MIXED = {
+    "arms": {"pairs": ["linear:none", "naive_bayes:smote", "logistic:random_under", "tail_linear:none"]},
+    "model": {"one_vs_rest": True},
+}
+
+
+def own_now(member: Any, word: np.ndarray, tiers: bytes) -> np.ndarray:
+    """Log odds against class 0 of what a member's word of then, log odds against the rest, would be served as now."""
+    said = 1 / (1 + np.exp(-word))
+    if member.ratios and not member.model.supports_offset:
+        said = unbend(said, member.ratios[0].offset())
+    probability = member.calibrator.apply(np.log(said / (1 - said)), tiers)
+    odds: np.ndarray = np.log(probability / (1 - probability.sum(axis=1, keepdims=True)))
+    odds[np.isnan(word)] = np.nan
+    return odds
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_each_stage_learns_what_those_before_say_now_and_none_has_seen_these_labels(classes: int) -> None:
+    panel = made(shop(150, seed=8, rate=0.2, signal=1.5, classes=classes), classes, **MIXED).panel
+    standings, waiting = panel.standings, panel._uncalibrated.waiting
+    assert waiting
+    assert standings.none_mixture is not None
+    for each in (*panel._last, *(member.calibrator for member in panel.members)):
+        each._patience = Patience(1)  # learn these rows at once
+    then: Panel = pickle.loads(pickle.dumps(panel))
+    panel._calibrate(lambda: None)
+    labels = [label for each in waiting for label in each.labels]
+    tiers = b"".join(each.scored.tiers for each in waiting)
+    words = then._layout.read([each.scored for each in waiting]).words.astype(np.float64)
+    odds = np.stack([own_now(member, word, tiers) for member, word in zip(then.members, words, strict=True)])
+    assert np.isnan(odds[3]).any()  # of the head
+    mine = [(then.standings.mixture, list(range(4))), (then.standings.none_mixture, then._unbalanced)]
+    for place, (mixture, members) in enumerate(mine):
+        assert mixture is not None
+        mixed = probability_of(mixture.combine(list(odds[members]), tiers))
+        mixture.observe(odds[members], np.array(labels), tiers)
+        then._last[place].learn_many(np.log(mixed / (1 - mixed)), tiers, labels)
+        found = (standings.mixture, standings.none_mixture)[place]
+        assert found is not None
+        for tier in range(2):
+            np.testing.assert_allclose(found.weights(tier), mixture.weights(tier), rtol=1e-6)
+            np.testing.assert_allclose(found.coefficients(tier), mixture.coefficients(tier), rtol=1e-5, atol=1e-9)
+        said = np.array([[-3.0] * (classes - 1), [-1.0] * (classes - 1)])
+        first, second = (each._last[place].apply(said, b"\0\1") for each in (panel, then))
+        np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
+def test_what_is_kept_is_read_as_it_was_written() -> None:
+    layout = Layout(members=2, classes=3, alone=False, none_mixes=True)
+    words, odds, none = (np.arange(8.0).reshape(2, 2, 2) + each for each in (0.0, 10.0, 20.0))
+    kept = layout.kept(list(words), list(odds), [none[0]])
+    scored = Scored("e", "u", ("a", "b"), (0, 1), b"\0\1", 0, Scored.sealed(b"", 0), None, kept)
+    said = layout.read([scored])
+    np.testing.assert_array_equal(said.words, words)
+    np.testing.assert_array_equal(said.odds, np.concatenate((odds, none[:1])))
 
 
 class Overstated(base.Classifier):

@@ -95,24 +95,58 @@ def test_where_few_rows_tell_anything_the_slow_memory_keeps_chance_out(seed: int
     assert (quick < 0.9).mean() > 2 * (both < 0.9).mean() + 0.02
 
 
+def said_and_labels(rows: int, better: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of two arms one knows a little more than nothing."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(-1.0, 0.4, rows)
+    said = np.full((2, rows, 1), -1.0)
+    said[better, :, 0] = truth
+    return said, (rng.random(rows) < 1 / (1 + np.exp(-truth))).astype(int)
+
+
 def test_after_an_alarm_the_quick_memory_counts_alone_until_the_slow_one_has_proved_better() -> None:
-    rng = np.random.default_rng(0)
-    mixture = Mixture(MixtureSettings(stack=False), 2)
-    logits = np.array([[3.0] * 2_000, [-3.0] * 2_000])
+    mixture = Mixture(MixtureSettings(stack=False, pause_below=0.0), 2)
+    quick, slow = (Weights(2, (each, each), eagerness=0.5, floor=1e-3) for each in (0.999, 0.9999))
 
-    def run(labels: np.ndarray) -> None:
+    def run(said: np.ndarray, labels: np.ndarray) -> None:
         for start in range(0, len(labels), 50):
-            mixture.observe(logits[:, start : start + 50, None], labels[start : start + 50], bytes([HEAD]) * 50)
+            part = slice(start, start + 50)
+            mixture.observe(said[:, part], labels[part], bytes([HEAD]) * 50)
+            for each in (quick, slow):
+                each.learn(losses_of(said[:, part, 0], labels[part]), ALL)
 
-    run(np.ones(2_000, dtype=int))
+    run(*said_and_labels(6_000, better=0, seed=0))
+    run(*said_and_labels(600, better=1, seed=1))
+    assert abs(quick.share[0] - slow.share[0]) > 0.2
+    before = mixture.combine([1.0, 0.0], bytes([HEAD]))
+    assert abs(mixture.weights(HEAD)[0] - quick.share[0]) > 0.1
     mixture.alarm()
-    quick = Weights(2, (0.999, 0.999), eagerness=0.5, floor=1e-3)
-    for start in range(0, 2_000, 50):
-        quick.learn(losses_of(logits[:, start : start + 50], np.ones(50)), ALL)
     np.testing.assert_allclose(mixture.weights(HEAD), quick.share, rtol=1e-9)
     np.testing.assert_allclose(mixture.weights(TAIL), [0.5, 0.5])
-    run(rng.integers(0, 1, 2_000))
-    assert mixture.weights(HEAD)[1] > 0.9
+    assert mixture.combine([1.0, 0.0], bytes([HEAD])) == pytest.approx(quick.share[0])
+    assert mixture.combine([1.0, 0.0], bytes([HEAD])) != before
+    run(*said_and_labels(30_000, better=1, seed=2))
+    assert abs(mixture.weights(HEAD)[0] - slow.share[0]) < 0.05
+
+
+def test_the_digest_tells_whom_is_trusted() -> None:
+    mixture = Mixture(MixtureSettings(stack=False), 2)
+    before = repr(mixture.digest_state())
+    mixture.alarm()  # both memories say the same: only the trust in them changes
+    assert repr(mixture.digest_state()) != before
+
+
+def test_a_memory_that_is_not_trusted_at_all_may_be_better_by_any_margin() -> None:
+    """A whole backlog at once, after an alarm: what is lost beside the best underflows."""
+    weights = Weights(2, (0.9, 0.9999), eagerness=0.5, floor=1e-3)
+    said = np.repeat([[[10.0]], [[-10.0]]], 5_000, axis=1)
+    weights.learn(losses_of(said[:, :2_000, 0], np.zeros(2_000)), ALL)
+    weights.learn(losses_of(said[:, :100, 0], np.ones(100)), ALL)
+    weights.alarm()
+    weights.trust(said, np.zeros(5_000, dtype=int))
+    weights.learn(losses_of(said[:, :, 0], np.zeros(5_000)), ALL)
+    assert weights.share.sum() == pytest.approx(1.0)
+    assert weights.share[1] > 0.99
 
 
 def test_an_arm_that_rests_keeps_its_distance_from_the_best_in_both_memories() -> None:

@@ -23,7 +23,7 @@ from stream_balance.core.records import Columns, Floats, Samples
 
 RATE = 0.005  # of a step, in the long run
 YOUTH_ROWS, YOUTH_TIMES = 300, 3.0  # and at first so many times more, which a model of 300 rows has half of
-FIRST_SHARE, FIRST_ROWS = 0.02, 50.0  # of each class but 0, before any row; and how many rows that guess is worth
+FIRST_SHARE, FIRST_ROWS = 0.02, 50.0  # of all classes but 0, before any row; and how many rows that guess is worth
 TARGET_SHARE = 0.2  # of each rare class, against the commonest
 WEIGHT_MAX = 10.0  # a larger one would be cut off by `GRADIENT_MAX`, and the offset would promise too much
 GRADIENT_MAX = 10.0
@@ -46,7 +46,8 @@ class Linear(Learner):
         self.encoder = Encoder()
         self.shares = DecayedShares(classes)
         self.weights: Floats = np.zeros((0, classes - 1))
-        self.counts = [FIRST_ROWS * (1.0 - FIRST_SHARE * (classes - 1)), *[FIRST_ROWS * FIRST_SHARE] * (classes - 1)]
+        rare = FIRST_SHARE / (classes - 1)
+        self.counts = [FIRST_ROWS * (1.0 - FIRST_SHARE), *[FIRST_ROWS * rare] * (classes - 1)]
         self.intercepts = [math.log(count / self.counts[0]) for count in self.counts[1:]]
         self._rate, self._weight_max = rate, weight_max
         self._odds = target_share / (1.0 - target_share)
@@ -63,15 +64,19 @@ class Linear(Learner):
         step = self._step_binary if self.classes == 2 else self._step
         for row, label, offset in zip(encoded, samples.labels, samples.offsets, strict=True):
             step(row, label, offset)
-            self._learned_one(label)
+            self._learned_one(label, offset)
 
-    def _learned_one(self, label: int) -> None:
-        """Count it; the intercepts follow the log odds of the classes so far."""
+    def _learned_one(self, label: int, offset: tuple[float, ...], weight: float = 1.0) -> None:
+        """Count it; the intercepts follow the log odds of the classes so far, as they are where nothing is resampled:
+        there it counts for less by as much as its offset says.
+        """
         self.learned += 1
         self.shares.observe(label)
+        if label:
+            weight *= math.exp(-offset[label - 1])
         before = self.counts[label]
-        self.counts[label] = before + 1.0
-        moved = math.log1p(1.0 / before)
+        self.counts[label] = before + weight
+        moved = math.log1p(weight / before)
         if label:
             self.intercepts[label - 1] += moved
         else:

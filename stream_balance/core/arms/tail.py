@@ -41,7 +41,7 @@ class TailLinear(Linear):
                 rare = max(tail, TAIL_SHARE_MIN)
                 self._factor = min(rare / head, 1.0) if tier == HEAD else min(head / rare, 1.0)
             step(row, label, offset)
-            self._learned_one(label)
+            self._learned_one(label, offset, self._factor)
         self._factor = 1.0
 
     def _importance(self) -> list[float]:

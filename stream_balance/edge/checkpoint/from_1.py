@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from stream_balance.core.arm import MARKS_MAX, Arm
-from stream_balance.core.arms.linear import Linear
+from stream_balance.core.arms.linear import RATE, Linear
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.tail import TailLinear
 from stream_balance.core.arms.window_booster import WindowBooster
@@ -142,9 +142,10 @@ def _window_booster(model: Any) -> None:
 
 
 def _linear(model: Any) -> None:
-    """Its intercepts follow the classes from now on; those it has learned are as they were."""
+    """Its intercepts follow the classes from now on, those it has learned are as they were; steps are those of now."""
     if not hasattr(model, "counts"):
         model.counts = [max(share * model.learned, 1.0) for share in model.shares.values()]
+        model._rate = RATE
 
 
 def _tail_linear(model: Any) -> None:
@@ -195,7 +196,8 @@ def _standings(standings: Any) -> None:
         return
     standings._gather = Gather()
     for each in standings._waiting:
-        standings._gather.add(each)
+        if each.measured:  # others waited to be weighed, which the panel does now
+            standings._gather.add(each)
     del standings._waiting, standings._waiting_rows
 
 
