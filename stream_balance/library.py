@@ -16,7 +16,7 @@ import numpy as np
 from river import base, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
-from stream_balance.core.arms.dict_rows import DictRows
+from stream_balance.core.arms.dict_rows import DictRows, present
 from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
@@ -119,7 +119,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """Learn one row as often, and with such rows beside it, as the strategy says."""
         self._rows.meet([x])
         values = self._rows.matrix([x])  # who is refused leaves nothing behind
-        label = self._id(y)
+        x, label = present(x), self._id(y)
         raw = self._raw(x)
         probability = self._served(raw)
         self._calibrator.learn_many(raw, ONE_TIER, [label], lambda scores, _: self._logits(scores))
@@ -182,7 +182,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """The probability of each class met so far, on the stream as it is; empty before the first."""
         if len(self._classes) < self._rates.classes:
             return dict.fromkeys(self._classes, 1.0)
-        outcomes = self._served(self._raw(x))[0].tolist()
+        outcomes = self._served(self._raw(present(x)))[0].tolist()
         return dict(zip(self._classes, [max(1.0 - sum(outcomes), 0.0), *outcomes], strict=True))
 
 

@@ -234,6 +234,32 @@ def test_ctrl_c_ends_the_demo_with_the_final_report() -> None:
     assert "Prequential metrics" in err
 
 
+def test_a_replay_that_is_stopped_says_that_its_report_is_of_a_part(tmp_path: Path) -> None:
+    pipe = tmp_path / "log.jsonl"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "stream_balance", "replay", pipe, "-q", "--strategy", "none", "--report", "-"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with pipe.open("w") as log:  # a first look, what it is
+        log.write("not an event\n")
+    with pipe.open("w") as log:  # once it reads, it hears signals
+        process.send_signal(signal.SIGINT)
+        log.write("not an event\n")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped before the end: the report and its digest are of what was read until then." in err
+    assert json.loads(out)["examples"]["in"] == 0
+
+
+def test_arms_and_a_strategy_or_model_are_not_named_at_once(tmp_path: Path) -> None:
+    for flags, said in (
+        (["--strategy", "smoteunder"], "--strategy would"),
+        (["--strategy", "smote", "--model", "logistic"], "--strategy and --model would"),
+    ):
+        found = run("replay", tmp_path / "log.jsonl", "--arms", "linear:none", *flags)
+        assert found.returncode == 2
+        assert f"--arms names the model and the strategy of each arm; {said} mean nothing." in found.stderr
+
+
 def test_a_closed_loop_is_repeatable_and_shows_the_order_of_the_scores() -> None:
     first, again, own = (
         report_of("demo", "--max-events", "3000", "--rate", "0", "--port", "0", *flags)

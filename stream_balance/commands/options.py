@@ -75,6 +75,9 @@ CheckpointDir = Annotated[
 ]
 
 
+_OF_ONE_ARM = {"strategy": "balance__strategy", "model": "model__name"}
+
+
 def gather(
     config: Path | None,
     assignments: Iterable[str] | None,
@@ -89,6 +92,12 @@ def gather(
         if not sign or not key.strip():
             raise SettingsError(f"--set {assignment!r}: expected SECTION.KEY=VALUE, for example join.window_s=600.")
         _put(flags, key.strip().split("."), nested(["v"], value)["v"])
+    named = [f"--{flag}" for flag, key in _OF_ONE_ARM.items() if dotted.get(key) is not None]
+    if dotted.get("arms__pairs") is not None and named:
+        raise SettingsError(
+            f"--arms names the model and the strategy of each arm; {' and '.join(named)} would mean nothing. "
+            "Leave out the one or the other."
+        )
     for name, value in dotted.items():
         if value is not None:
             _put(flags, name.split("__"), value)

@@ -13,6 +13,7 @@ from typing import Any
 from stream_balance.core.lineup import Pair
 from stream_balance.core.verdict import SURE, Verdict, sure
 
+OWN = "plain_"  # a model that balances by itself, without that
 CHEAPER = 0.8  # of the CPU time; a smaller saving may be the clock's
 Gain = dict[str, dict[str, float | None]]
 
@@ -54,13 +55,18 @@ class Advice:
         parts, helped = [], 0
         for plain in dict.fromkeys(self.against[place] for place in self._balanced):
             mine = [place for place in self._balanced if self.against[place] == plain]
-            better = sum(_helps(self.gains[place]) for place in mine)
+            better = sum(_moved(self.gains[place], 1.0) for place in mine)
+            worse = sum(_moved(self.gains[place], -1.0) for place in mine)
             helped += better
             assert plain is not None, "what balances is measured against what does not"
             counted = f"{better} of {len(mine)} {'beats' if better == 1 else 'beat'}" if better else None
-            parts.append(f"{counted or f'none of {len(mine)} beats'} {self._names[plain]}")
+            behind = f" ({worse} {'is' if worse == 1 else 'are'} worse)" if worse else ""
+            parts.append(f"{counted or f'none of {len(mine)} beats'} {self._names[plain]}{behind}")
         begin = "Balancing helps" if helped else "Balancing does not help beyond doubt"
-        return f"{begin}: {', '.join(parts)} in average precision by more than {SURE:.0f} errors."
+        words = f"{begin}: {', '.join(parts)} in average precision by more than {SURE:.0f} errors."
+        own = {name.partition(":")[0] for name in self._names if name.startswith(OWN)}
+        told = [f"{name} is {name.removeprefix(OWN)} without the balancing that it does by itself." for name in own]
+        return " ".join([words, *sorted(told)])
 
     def _choice(self) -> str:
         best, run = self.best(), self.choice()
@@ -103,6 +109,7 @@ def _is_lost(gain: dict[str, Any]) -> bool:
     return value is None or error is None or value < -error
 
 
-def _helps(gain: Gain | None) -> bool:
+def _moved(gain: Gain | None, sign: float) -> bool:
+    """Whether average precision moved that way, by more than `SURE` errors."""
     found = (gain or {}).get("average_precision")
-    return found is not None and sure(found) and (found["value"] or 0.0) > 0.0
+    return found is not None and sure(found) and sign * (found["value"] or 0.0) > 0.0

@@ -22,6 +22,15 @@ def advice(noises: Mapping[str, float], costs: Mapping[str, float] | None = None
     return Advice(list(noises), [(costs or {}).get(name, 1.0) for name in noises], Verdict(said))
 
 
+def test_what_is_worse_is_told_too_and_what_a_plain_model_is() -> None:
+    words = advice({
+        "plain_linear:none": 2.0, "linear:none": 0.5, "logistic:none": 0.5, "logistic:smote": 2.0,
+        "logistic:near_miss": 2.5, "logistic:random_over": 0.5,
+    }).words()  # fmt: skip
+    assert "1 of 1 beats plain_linear:none, none of 3 beats logistic:none (2 are worse) in average precision" in words
+    assert "plain_linear is linear without the balancing that it does by itself." in words
+
+
 def test_a_model_is_measured_against_itself_and_the_best_row_is_what_to_run() -> None:
     words = advice({
         "plain_linear:none": 3.0, "plain_replay_mlp:none": 2.0, "window_booster:none": 0.5, "logistic:none": 1.0,
@@ -45,7 +54,9 @@ def test_one_model_and_its_strategies() -> None:
     found = advice(
         {"logistic:none": 2.0, "logistic:smote": 0.6, "logistic:adasyn": 1.0, "logistic:oob": 4.0, "auto": 0.9}
     )
-    assert found.words().startswith("Balancing helps: 2 of 3 beat logistic:none in average precision by more than 3")
+    assert found.words().startswith(
+        "Balancing helps: 2 of 3 beat logistic:none (1 is worse) in average precision by more than 3"
+    )
     assert "Run the best, logistic:smote, +0." in found.words()
     assert "chance" not in found.words()
 

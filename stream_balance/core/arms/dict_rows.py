@@ -1,6 +1,7 @@
 """Dict rows: River's rows as matrices. In: dicts. Out: (n, d) float64, and the table of their columns.
 
-Numbers are numeric columns, strings nominal ones, None and NaN absent values; columns and levels may come at any time.
+Numbers are numeric columns, strings nominal ones; None, NaN and numbers beyond +-1e30 are absent values. Columns and
+levels may come at any time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stream_balance.core.records import Columns, Floats
 
 COLUMNS_MAX = 1_000  # further ones are not looked at
 LEVELS_MAX = 1_000  # of a nominal column; further ones are as absent
+NUMBER_MAX = 1e30  # further away a number says nothing, and its square is no number
 
 Row = Mapping[Hashable, Any]
 _NUMBERS = frozenset((float, int, bool))
@@ -96,6 +98,9 @@ class DictRows:
                 for key, value in row.items():
                     _check(key, value)
         assert read is not None, "a value was to blame"
+        beyond = np.abs(read) > NUMBER_MAX
+        if beyond.any():
+            read[beyond] = math.nan
         return read.reshape(len(rows), len(absent))
 
     def _is_usual(self, row: Row) -> bool:
@@ -119,6 +124,20 @@ class DictRows:
             }
             for row in values.tolist()
         ]
+
+
+def present(row: dict[Any, Any]) -> dict[Any, Any]:
+    """The row without what counts as absent, for whoever would take it for a value.
+
+    >>> present({"a": 1.0, "b": None, "c": float("nan"), "d": "x", "e": float("inf")})
+    {'a': 1.0, 'd': 'x'}
+    """
+    absent = [key for key, value in row.items() if value is None or _is_beyond(value)]
+    return {key: value for key, value in row.items() if key not in absent} if absent else row
+
+
+def _is_beyond(value: Any) -> bool:
+    return isinstance(value, float | int | np.number) and not -NUMBER_MAX <= value <= NUMBER_MAX  # NaN is too
 
 
 def _check(key: Hashable, value: object) -> None:

@@ -73,7 +73,7 @@ class Linear(Learner):
         self.learned += 1
         self.shares.observe(label)
         if label:
-            weight *= math.exp(-offset[label - 1])
+            weight *= math.exp(-offset[label - 1 if len(offset) > 1 else 0])
         before = self.counts[label]
         self.counts[label] = before + weight
         moved = math.log1p(weight / before)

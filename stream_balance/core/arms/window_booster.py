@@ -178,15 +178,15 @@ class WindowBooster(Learner):
         self._next = min(self._next, soon)
 
     def _content(self, columns: Columns) -> bytes | None:
-        """The window, oldest first, and all that the fit depends on; None while there is only one class."""
+        """The window, oldest first, and all that the fit depends on; None while there is one class or no column."""
         self._settle()
         filled = min(self.learned, len(self._rows))
         order = np.arange(self.learned - filled, self.learned) % len(self._rows)
         order = order[self._current[order]]
         labels = self._labels[order]
-        if not len(order) or (labels == labels[0]).all():
-            return None
         width = self._rows.shape[1]
+        if not len(order) or not width or (labels == labels[0]).all():
+            return None
         return pack({
             "rows": self._rows[order], "labels": labels, "nominal": np.array(columns.nominal[:width], dtype=np.bool_),
             "seed": np.array(self._seed), "iterations": np.array(ITERATIONS), "leaves": np.array(LEAVES),
