@@ -94,6 +94,14 @@ def test_a_damaged_one_does_not_count_among_those_kept(tmp_path: Path) -> None:
     assert store.prune(1) == [3, 5, 8], "where none is whole, none goes"
 
 
+def test_a_file_of_something_else_is_not_called_cut(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    made(store, 1)
+    (tmp_path / file_name(1)).write_bytes(b"a page of text\n" * 40)
+    with pytest.raises(Damaged, match="does not begin as a checkpoint: something else was put in its place"):
+        store.verify(1)
+
+
 @pytest.mark.parametrize("key", [None, KEY], ids=["unsigned", "signed"])
 def test_a_file_cut_anywhere_or_with_any_byte_changed_is_damaged(tmp_path: Path, key: bytes | None) -> None:
     store = store_of(tmp_path, key=key)

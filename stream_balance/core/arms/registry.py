@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -135,8 +136,11 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
         def maker(classes: int, seed: int) -> Model:
             return NamedModel(name, _made(name, factory), classes)
     else:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
         raise SettingsError(
-            f"model.name: {name!r} is no model; choose one of {', '.join(MODELS)}, or package.module:factory."
+            f"model.name, or an arm: {name!r} is no model.{meant} Choose one of {', '.join(MODELS)}, or "
+            "package.module:factory."
         )
     if classes == 2 or multiclass:
         return maker(classes, seed)

@@ -175,7 +175,9 @@ def check(source: BinaryIO, size: int, name: str, key: bytes | None) -> Trailer:
     content = size - _TRAILER.size
     if content < len(MAGIC) + _LENGTH.size:
         raise Damaged(f"{name} has {size} bytes, too few for a checkpoint")
-    source.seek(len(MAGIC))
+    source.seek(0)
+    if source.read(len(MAGIC)) != MAGIC:
+        raise Damaged(f"{name} does not begin as a checkpoint: something else was put in its place")
     before = len(MAGIC) + _LENGTH.size + _LENGTH.unpack(source.read(_LENGTH.size))[0]
     source.seek(0)
     total = hashlib.sha256()
