@@ -234,22 +234,6 @@ def test_ctrl_c_ends_the_demo_with_the_final_report() -> None:
     assert "Prequential metrics" in err
 
 
-def test_a_replay_that_is_stopped_says_that_its_report_is_of_a_part(tmp_path: Path) -> None:
-    pipe = tmp_path / "log.jsonl"
-    os.mkfifo(pipe)
-    command = [sys.executable, "-m", "stream_balance", "replay", pipe, "-q", "--strategy", "none", "--report", "-"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with pipe.open("w") as log:  # a first look, what it is
-        log.write("not an event\n")
-    with pipe.open("w") as log:  # once it reads, it hears signals
-        process.send_signal(signal.SIGINT)
-        log.write("not an event\n")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert "stopped before the end: the report and its digest are of what was read until then." in err
-    assert json.loads(out)["examples"]["in"] == 0
-
-
 def test_arms_and_a_strategy_or_model_are_not_named_at_once(tmp_path: Path) -> None:
     for flags, said in (
         (["--strategy", "smoteunder"], "--strategy would"),

@@ -97,7 +97,9 @@ def test_one_that_is_stopped_says_so_everywhere_and_leaves_as_replay_does(tmp_pa
     assert found["examples"]["matured"] < 400
     assert found["conclusion"].startswith("Stopped after ")
     assert '<p class="stopped">' in page.read_text()
-    assert done.returncode == run("replay", TOY, *TABLE, *arms).returncode
+    replayed = run("replay", TOY, *TABLE, *arms)
+    assert done.returncode == replayed.returncode
+    assert "stopped before the end: the report and its digest are of what was read until then." in replayed.stderr
 
 
 def test_every_strategy_of_a_table_in_one_pass_with_its_page_and_document(tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_of_several_classes_each_has_its_figures_on_the_page(tmp_path: Path) -> 
         (("--arms", "logistic:gan"), "'gan' needs trainings"),
         (("--arms", "smote"), "'smote' is no arm"),
         (("--arms", "logistic:smoke"), "'smoke' is no strategy"),
-        (("--arms", "logistc:smote"), "an arm: 'logistc' is no model. Did you mean 'logistic'?"),
+        (("--arms", "logistc:smote"), "an arm: 'logistc' is no model (did you mean 'logistic'?); choose"),
         (("--html", "nowhere/c.html"), "'nowhere' is no folder"),
         (("--rows",), "--rows needs --label COLUMN"),
         (("--label", "late"), "--label is of a table"),

@@ -57,7 +57,9 @@ def inspect(
         raise SettingsError(f"--html {str(html)!r}: {str(html.parent)!r} is no folder. Create it, or name another one.")
     if not source.exists():
         raise SettingsError(f"{str(source)!r} does not exist. Name a folder of checkpoints or an event log.")
-    settings = gather(config, assignments, seed=seed, balance__strategy="gan", arms__pairs=listed(arms))
+    settings = gather(
+        config, assignments, seed=seed, balance__strategy=None if arms else "gan", arms__pairs=listed(arms)
+    )
     is_saved = source.is_dir() and any(source.glob(CHECKPOINTS))
     pipeline = _saved(source, settings) if is_saved else _replayed(source, settings, quiet)
     assert pipeline.retrain is not None, "looked at before"

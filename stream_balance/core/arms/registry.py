@@ -137,9 +137,9 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
             return NamedModel(name, _made(name, factory), classes)
     else:
         near = difflib.get_close_matches(name, MODELS, n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
         raise SettingsError(
-            f"model.name, or an arm: {name!r} is no model.{meant} Choose one of {', '.join(MODELS)}, or "
+            f"model.name, or an arm: {name!r} is no model{meant}; choose one of {', '.join(MODELS)}, or "
             "package.module:factory."
         )
     if classes == 2 or multiclass:
