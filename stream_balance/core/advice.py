@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stream_balance.core.lineup import Pair
+from stream_balance.core.lineup import PLAIN_MODELS, Pair
 from stream_balance.core.verdict import SURE, Verdict, sure
 
-OWN = "plain_"  # a model that balances by itself, without that
 CHEAPER = 0.8  # of the CPU time; a smaller saving may be the clock's
 Gain = dict[str, dict[str, float | None]]
 
@@ -64,9 +63,13 @@ class Advice:
             parts.append(f"{counted or f'none of {len(mine)} beats'} {self._names[plain]}{behind}")
         begin = "Balancing helps" if helped else "Balancing does not help beyond doubt"
         words = f"{begin}: {', '.join(parts)} in average precision by more than {SURE:.0f} errors."
-        own = {name.partition(":")[0] for name in self._names if name.startswith(OWN)}
-        told = [f"{name} is {name.removeprefix(OWN)} without the balancing that it does by itself." for name in own]
-        return " ".join([words, *sorted(told)])
+        models = {name.rpartition(":")[0] for name in self._names}
+        told = [
+            f"{plain} is {model} without the balancing that it does by itself."
+            for model, plain in sorted(PLAIN_MODELS.items())
+            if plain in models and model in models
+        ]
+        return " ".join([words, *told])
 
     def _choice(self) -> str:
         best, run = self.best(), self.choice()
