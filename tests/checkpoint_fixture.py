@@ -37,7 +37,7 @@ SETTINGS = Settings.model_validate(
 FORMER: dict[int, tuple[str, dict[str, Any]]] = {
     1: (
         "a63e0daad0add443ecca06440bffe0b6eac11def14e2ca6ac4139b0c094a8e94",
-        {"gan": {"steps_cold": 1_200, "steps_warm": 200}, "calibrate": {"trust_discount": 0.9999, "shape_prior": 10.0}},
+        {"gan": {"steps_cold": 1_200, "steps_warm": 200}, "calibrate": {"shape_prior": 10.0}},
     ),
 }
 EVENTS, SEEN = 120, 100  # searches in the stream; events of it that the saved pipeline has seen

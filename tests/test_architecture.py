@@ -82,9 +82,13 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.gather",
         "stream_balance.core.line",
         "stream_balance.core.marginals",
+        "stream_balance.core.memory",
         "stream_balance.core.odds",
         "stream_balance.core.straighten",
     },
+    "core/line.py": {"stream_balance.core.memory"},
+    "core/marginals.py": {"stream_balance.core.memory"},
+    "core/straighten.py": {"stream_balance.core.memory"},
     "core/threshold.py": {"stream_balance.core.fading"},
     "core/balance/": {
         "stream_balance.core.balance",

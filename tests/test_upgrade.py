@@ -14,6 +14,7 @@ import pytest
 
 from stream_balance.core.arms.linear import RATE, Linear
 from stream_balance.core.balance import BalanceSettings, make_strategy
+from stream_balance.core.line import Moments
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.rates import Rates, RateSettings
@@ -157,6 +158,19 @@ def test_a_migrated_network_says_what_it_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:
+    former, moments = from_1.FormerLine(), Moments(-4.0)
+    moments.observe(np.linspace(-6, -2, 50), 1.0)
+    former.__dict__.update(
+        moments=moments, slope=1.5, shift=-0.5, slope_precision=20.0, shift_precision=2.0, fade=0.01, youth=2.0,
+        h00=30.0, h01=1.0, h11=40.0, rows=1_000,
+    )  # fmt: skip
+    line = from_1._line(former, from_1._by_rows(former))
+    assert line.state() == [1.5, -0.5, 30.0, 1.0, 40.0, 1_000, *moments.state()]
+    assert line.intercept == -0.5 + moments.mean * (1.0 - 1.5)
+    assert line.memory.keep(np.zeros(64, dtype=bool)) == pytest.approx(0.99**64)
+
+
 def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> None:
     loaded = installed(file_of(1), tmp_path).newest()
     assert loaded is not None
@@ -166,7 +180,7 @@ def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> Non
     knows = replace(loaded.header, chosen=compat.chosen(ours, DEFAULTS))
     with pytest.raises(SettingsError, match=r"\(the default, which has changed\).*This version has other defaults"):
         compat.check_settings(knows, ours, DEFAULTS, "it")
-    calibrate, gan = ("shape_prior", "trust_discount"), ("steps_cold", "steps_warm")
+    calibrate, gan = ("shape_prior",), ("steps_cold", "steps_warm")
     known = [*(f"core.calibrate.{name}" for name in calibrate), *(f"core.gan.{name}" for name in gan)]
     knows = replace(loaded.header, chosen=known)
     with pytest.raises(SettingsError) as caught:

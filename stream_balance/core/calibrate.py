@@ -19,6 +19,7 @@ from stream_balance.core.fading import FadingShares
 from stream_balance.core.gather import Patience
 from stream_balance.core.line import Line
 from stream_balance.core.marginals import Marginals
+from stream_balance.core.memory import Memory
 from stream_balance.core.odds import logits, probability_of_one
 from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.straighten import Straightener, Trust
@@ -36,17 +37,29 @@ class CalibratorSettings(RoomSettings):
     """How fast the calibration follows, and how firmly it holds to "as the model says"."""
 
     decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting per example of a tier, of the line that follows
-    slow_decay: float = Field(default=0.99995, gt=0, lt=1)  # and of the one that remembers
+    slow_outcomes: PositiveFloat = 1_000.0  # outcomes of the rarer kind that the one that remembers does remember
     block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
-    shape_decay: float = Field(default=0.99995, gt=0, lt=1)  # of what a line cannot put right, per example
+    shape_outcomes: PositiveFloat = 1_000.0  # the same, of what a line cannot put right
     shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
-    trust_discount: float = Field(default=0.99999, gt=0, lt=1)  # what an example leaves of the weights of corrections
+    trust_outcomes: float = Field(default=10_000.0, gt=1)  # and of the weights of corrections
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
     base_rate: float = Field(default=0.02, gt=0, lt=1)  # of all outcomes together, before any example
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
+
+    def quick_memory(self) -> Memory:
+        """Of the line that follows."""
+        return Memory(rows=-1.0 / math.log(self.decay), youth=self.youth)
+
+    def slow_memory(self) -> Memory:
+        """Of the line that remembers."""
+        return Memory(outcomes=self.slow_outcomes, youth=self.youth)
+
+    def shape_memory(self) -> Memory:
+        """Of what a line cannot put right."""
+        return Memory(outcomes=self.shape_outcomes, youth=self.youth)
 
 
 def _sigmoid(logit: Floats) -> Floats:
@@ -116,16 +129,17 @@ class Calibrator:
         rate = settings.base_rate / (classes - 1)
         rates = [rate] if classes == 2 else [1.0 - settings.base_rate, *[rate] * (classes - 1)]
         centres = [math.log(r / (1.0 - r)) for r in rates]
-        precisions = (settings.slope_precision, settings.shift_precision, settings.youth)
+        precisions = settings.slope_precision, settings.shift_precision
         self._quick, self._slow = (
-            [[Line(centre, decay, *precisions) for centre in centres] for _ in TIERS]
-            for decay in (settings.decay, settings.slow_decay)
+            [[Line(centre, memory(), *precisions) for centre in centres] for _ in TIERS]
+            for memory in (settings.quick_memory, settings.slow_memory)
         )
         # The shape is the model's, whatever the tier; whether it helps is not.
-        self._shapes = [Straightener(settings.shape_decay, settings.shape_prior, settings.youth) for _ in centres]
-        self._trusts = [[Trust(FIRST_TRUST, LATER_TRUST, settings.trust_discount) for _ in centres] for _ in TIERS]
+        self._shapes = [Straightener(settings.shape_memory(), settings.shape_prior) for _ in centres]
+        discount = 1.0 - 1.0 / settings.trust_outcomes
+        self._trusts = [[Trust(FIRST_TRUST, LATER_TRUST, discount) for _ in centres] for _ in TIERS]
         # Of each tier, where there are more than two classes.
-        self._marginals = [Marginals(classes, settings.slow_decay, settings.youth) for _ in TIERS if classes > 2]
+        self._marginals = [Marginals(classes, settings.slow_memory()) for _ in TIERS if classes > 2]
         self._rate = base_rate or make_base_rate(settings, classes)
         self._observes = base_rate is None
         self._flat = self._logits_of_rates()  # as the rates were when rows were folded in last

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.memory import Memory
 from stream_balance.core.records import Floats
 
 PRECISION = 20.0  # of the prior that shifts are 0: at first the maps beneath still move
@@ -20,9 +21,9 @@ class Marginals:
     """A shift of each class's log odds, by recursive Newton steps towards mean probabilities equal to the rates.
 
     As a `Line` has it, of shifts alone: with precision H and prior (h0 I, 0), rows of probabilities p and labels y,
-        H <- (1 - f) H + f h0 I + sum (diag(p) - p p'),  shift <- shift + H^-1 (sum (y - p) - f h0 shift).
+        H <- k H + (1 - k) h0 I + sum (diag(p) - p p'),  shift <- shift + H^-1 (sum (y - p) - (1 - k) h0 shift).
 
-    >>> marginals = Marginals(classes=3, decay=0.99995, youth=2.0)
+    >>> marginals = Marginals(classes=3, memory=Memory(outcomes=1_000))
     >>> marginals.factors.tolist()
     [1.0, 1.0, 1.0]
     >>> marginals.learn(np.full((300, 3), 1 / 3), np.array([0] * 200 + [1] * 50 + [2] * 50))
@@ -30,18 +31,16 @@ class Marginals:
     True
     """
 
-    __slots__ = ("_fade", "_h", "_precision", "_rows", "_shift", "_youth", "factors")
+    __slots__ = ("_h", "_memory", "_precision", "_shift", "factors")
 
-    def __init__(self, classes: int, decay: float, youth: float, precision: float = PRECISION) -> None:
-        self._fade, self._youth, self._precision, self._rows = 1.0 - decay, youth, precision, 0
+    def __init__(self, classes: int, memory: Memory, precision: float = PRECISION) -> None:
+        self._memory, self._precision = memory, precision
         self._h, self._shift = np.eye(classes) * precision, np.zeros(classes)
         self.factors: Floats = np.ones(classes)
 
     def learn(self, said: Floats, labels: npt.NDArray[np.intp]) -> None:
         """Probabilities with these factors in them, (n, C), and classes, (n,)."""
-        n = len(labels)
-        self._rows += n
-        keep = (1.0 - max(self._fade, self._youth / (self._youth + self._rows))) ** n
+        keep = self._memory.keep(labels > 0)
         pull = (1.0 - keep) * self._precision
         mean = said.sum(axis=0)
         self._h = self._h * keep - said.T @ said
@@ -52,4 +51,4 @@ class Marginals:
         self.factors = np.exp(self._shift)
 
     def state(self) -> list[object]:
-        return [self._rows, self._h, self._shift]
+        return [self._memory.seen, self._h, self._shift]

@@ -13,17 +13,17 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.memory import Memory, Outcomes, rarer
 from stream_balance.core.records import Floats
 
 BINS = 24  # that rows and outcomes are gathered in
 PRIOR_ROWS_MAX = 1_000.0  # a prior of rare outcomes is worth no more rows than this
-TILT = 0.3  # of a difference in log odds is kept where an isotonic regression sees none: plateaus tie rows
+TILT = 0.1  # of a difference in log odds is kept where an isotonic regression sees none: plateaus tie rows
 # Beyond the outermost places the shift stays as it is for so far, then log odds rise by this much of theirs: a model
 # whose scale grows is followed, one that swears on 0 or 1 is not believed.
 REACH, STEEPNESS_BEYOND = 0.5, 0.1
 _SAME = 1e-6  # log odds that differ by less are the same place
 _LOGIT_MAX = 15.0  # beyond it log odds are taken for this
-Outcomes = npt.NDArray[np.bool_]
 
 
 def isotonic(rates: Floats, weights: Floats) -> Floats:
@@ -53,17 +53,16 @@ class Straightener:
     are, whatever their distribution. Each bin's rate, with a prior of k outcomes that all is right as it is, enters an
     isotonic regression; bins that it pools are tilted around their mean. Between the places log odds are linear.
 
-    >>> straightener = Straightener(decay=0.99, prior=1.0)
+    >>> straightener = Straightener(Memory(rows=100), prior=1.0)
     >>> straightener.learn(np.full(100, -3.0), np.arange(100) < 20)
     >>> bool(0.8 < straightener.shift(np.array([-3.0]))[0] < 1.6)
     True
     """
 
-    __slots__ = ("_ends", "_fade", "_outcomes", "_places", "_prior", "_rows", "_seen", "_turns", "_youth")
+    __slots__ = ("_ends", "_memory", "_outcomes", "_places", "_prior", "_rows", "_turns")
 
-    def __init__(self, decay: float, prior: float, youth: float = 2.0) -> None:
-        self._fade, self._prior, self._youth = 1.0 - decay, prior, youth
-        self._seen = 0
+    def __init__(self, memory: Memory, prior: float) -> None:
+        self._memory, self._prior = memory, prior
         self._places, self._rows, self._outcomes = np.zeros(0), np.zeros(0), np.zeros(0)
         self._turns = self._ends = np.zeros(0)  # log odds where the map has another slope, and what becomes of them
 
@@ -97,8 +96,7 @@ class Straightener:
 
     def learn(self, logits: Floats, outcomes: Outcomes) -> None:
         """n log odds as they were before the shift."""
-        self._seen += len(logits)
-        keep = (1.0 - max(self._fade, self._youth / (self._youth + self._seen))) ** len(logits)
+        keep = self._memory.keep(outcomes)
         bounded = np.minimum(np.maximum(logits, -_LOGIT_MAX), _LOGIT_MAX)
         places: Floats = np.concatenate((self._places, bounded))
         order = places.argsort(kind="stable")
@@ -126,7 +124,7 @@ class Straightener:
         self._ends = np.concatenate(([ends[0] - REACH], ends, [ends[-1] + REACH]))
 
     def state(self) -> list[object]:
-        return [self._seen, self._places, self._rows, self._outcomes]
+        return [self._memory.seen, self._places, self._rows, self._outcomes]
 
 
 def _bundled(places: Floats, rows: Floats, outcomes: Floats) -> npt.NDArray[np.intp]:
@@ -150,9 +148,10 @@ class Trust:
     """Weights of several versions of the same log odds, by their log-loss; the served one is their mean.
 
     A correction that brings nothing is noise, and costs; weighed against the word as it was it costs a part of that.
-    Weights begin with `first`; every row moves a part 1 - `discount` of them to `back` (fixed share: Herbster and
-    Warmuth, "Tracking the best expert", 1998), so that a version that was worse for long is back within
-    -ln(1 - discount) nats. With discounted losses, small but lasting differences, as at 1 %, could never be told.
+    Weights begin with `first`; every outcome of the rarer kind moves a part 1 - `discount` of them to `back` (fixed
+    share: Herbster and Warmuth, "Tracking the best expert", 1998), so that a version that was worse for long is back
+    within some -ln(1 - discount) nats. With discounted losses, small but lasting differences, as at 1 %, could never be
+    told.
 
     >>> trust = Trust([0.5, 0.5], [0.5, 0.5], discount=0.99999)
     >>> trust.learn(np.array([[0.0] * 20, [-3.0] * 20]), np.zeros(20, dtype=bool))
@@ -169,14 +168,14 @@ class Trust:
 
     def learn(self, versions: Floats, outcomes: Outcomes) -> None:
         """n log odds in each version, (versions, n)."""
-        self.weigh(np.logaddexp(0.0, np.where(outcomes, -versions, versions)).sum(axis=1), len(outcomes))
+        self.weigh(np.logaddexp(0.0, np.where(outcomes, -versions, versions)).sum(axis=1), rarer(outcomes))
 
-    def weigh(self, losses: Floats, rows: int) -> None:
-        """What each version lost on so many rows, (versions,)."""
+    def weigh(self, losses: Floats, age: int) -> None:
+        """What each version lost, (versions,), in so many rows or outcomes, each of which moves weights back."""
         # Against the best of those that weigh anything: beside one that weighs nothing all could come to nothing.
         least = losses[self.weights > 0.0].min()
         found = self.weights * np.exp(least - np.maximum(losses, least))
-        left = self._discount**rows
+        left = self._discount**age
         self.weights = found * (left / found.sum()) + self._back * (1.0 - left)
 
     def state(self) -> list[object]:

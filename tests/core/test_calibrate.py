@@ -293,3 +293,20 @@ def test_a_word_that_parts_the_classes_for_good_is_left_as_sure_as_it_is() -> No
         calibrator.learn_many(rows, bytes(20), outcomes.tolist())
     own = np.log1p(np.exp(np.where(labels == 1, -said, said))).mean()
     assert np.mean(losses[100:]) < 3 * own + 1e-4
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_a_shape_is_known_as_well_where_outcomes_are_rare(rate: float) -> None:
+    """A step that no line can follow, with some 3,000 outcomes: its memory holds as many of them at every rate."""
+    rng, rows = np.random.default_rng(3), round(3_000 / rate / 64) * 64
+    word = rng.normal(math.log(rate), 1.0, rows)
+    truth = np.where(word > math.log(rate) + 0.5, 2.6, 0.28) * rate
+    labels = (rng.random(rows) < truth).astype(int)
+    calibrator, away = Calibrator(CalibratorSettings()), []
+    asked = math.log(rate) + np.array([[-1.0], [-0.4], [1.2]])
+    for start in range(0, rows, 64):
+        calibrator.learn_many(word[start : start + 64, None], bytes(64), labels[start : start + 64].tolist())
+        if start > rows / 2:
+            away.append(np.log(calibrator.apply(asked, bytes(3))[:, 0] / rate / [0.28, 0.28, 2.6]))
+    assert (np.std(away, axis=0) < 0.08).all()
+    assert (np.abs(np.mean(away, axis=0)) < 0.25).all()

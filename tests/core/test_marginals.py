@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_balance.core.marginals import Marginals
+from stream_balance.core.memory import Memory
 
 
 @given(st.integers(0, 2**31), st.integers(3, 5))
@@ -16,7 +17,7 @@ def test_the_means_of_bent_probabilities_come_to_the_rates(seed: int, classes: i
     truth = rng.dirichlet([4.0, *[0.6] * (classes - 1)], 6_000)
     labels = np.array([rng.choice(classes, p=each) for each in truth])
     bent = truth * rng.uniform(0.3, 3.0, classes)
-    marginals = Marginals(classes, decay=0.99995, youth=2.0)
+    marginals = Marginals(classes, Memory(outcomes=10_000, youth=2.0))
     total = np.zeros(classes)
     for start in range(0, len(labels), 50):
         said = bent[start : start + 50] * marginals.factors
@@ -33,7 +34,7 @@ def test_it_settles_whatever_the_size_of_blocks_and_costs_little_where_all_is_ri
     truth = np.exp(np.concatenate([np.zeros((40_000, 1)), rng.normal([-1.0, -5.0], 1.5, (40_000, 2))], axis=1))
     truth /= truth.sum(axis=1, keepdims=True)
     labels = (rng.random((40_000, 1)) > truth.cumsum(axis=1)).sum(axis=1).clip(0, 2)
-    marginals, losses, best = Marginals(3, decay=0.99995, youth=2.0), [], []
+    marginals, losses, best = Marginals(3, Memory(outcomes=10_000, youth=2.0)), [], []
     for start in range(0, len(labels), block):
         rows, mine = truth[start : start + block], labels[start : start + block]
         said = rows * marginals.factors
@@ -47,7 +48,7 @@ def test_it_settles_whatever_the_size_of_blocks_and_costs_little_where_all_is_ri
 
 
 def test_what_is_right_is_left_as_it_is() -> None:
-    marginals = Marginals(3, decay=0.99995, youth=2.0)
+    marginals = Marginals(3, Memory(outcomes=10_000, youth=2.0))
     for _ in range(100):
         marginals.learn(np.tile([0.8, 0.15, 0.05], (100, 1)), np.repeat([0, 1, 2], [80, 15, 5]))
     assert marginals.factors == pytest.approx(1.0, abs=1e-6)

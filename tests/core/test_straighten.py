@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression, isotonic_regression
 
+from stream_balance.core.memory import Memory
 from stream_balance.core.odds import logits as odds
 from stream_balance.core.straighten import BINS, STEEPNESS_BEYOND, Straightener, isotonic
 
@@ -24,7 +25,7 @@ def test_it_is_the_isotonic_regression_of_scikit_learn(places: list[tuple[float,
 @settings(max_examples=40, deadline=None)
 def test_bins_are_bounded_in_order_and_lose_no_row(seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
-    straightener, rows, outcomes = Straightener(decay=1.0, prior=2.0, youth=0.0), 0, 0
+    straightener, rows, outcomes = Straightener(Memory(), prior=2.0), 0, 0
     for _ in range(20):
         n = int(rng.integers(1, 100))
         said = rng.normal(-3, 2, n)
@@ -51,7 +52,7 @@ def test_bins_are_bounded_in_order_and_lose_no_row(seed: int, kind: str) -> None
 @settings(max_examples=40, deadline=None)
 def test_what_it_makes_of_scores_rises_and_is_the_same_one_by_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    straightener = Straightener(decay=0.9999, prior=2.0)
+    straightener = Straightener(Memory(rows=10_000, youth=2.0), prior=2.0)
     for _ in range(int(rng.integers(0, 30))):
         said = rng.normal(rng.uniform(-6, 2), rng.uniform(0, 3), 64)
         straightener.learn(said, rng.random(64) < rng.random())  # may well fall where the scores rise
@@ -73,7 +74,7 @@ def test_a_step_is_found_as_an_isotonic_regression_of_all_rows_finds_it() -> Non
     truth = np.where(said > -2.5, 0.2, 0.03)
     truth[said == -16.0] = truth.mean()
     labels = rng.random(len(said)) < truth
-    straightener = Straightener(decay=1.0, prior=2.0, youth=0.0)
+    straightener = Straightener(Memory(), prior=2.0)
     for start in range(0, len(said), 64):
         straightener.learn(said[start : start + 64], labels[start : start + 64])
     asked = np.array([-16.0, -4.5, -3.0, -2.0, -1.0])

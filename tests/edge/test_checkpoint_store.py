@@ -273,6 +273,19 @@ def test_a_setting_that_came_later_counts_as_its_default() -> None:
         compat.check_settings(header, changed, defaults, "c")
 
 
+def test_a_setting_that_went_counts_only_if_it_was_chosen() -> None:
+    defaults = state_settings(Settings())
+    older = json.loads(json.dumps(defaults))
+    older["core"]["calibrate"]["patience"] = 7
+    header = replace(header_of(1), settings=older, settings_hash=compat.settings_hash(older), chosen=["seed"])
+    compat.check_settings(header, defaults, defaults, "c")
+    compat.check_settings(replace(header, chosen=None), defaults, defaults, "c")
+    with pytest.raises(
+        SettingsError, match=r"c was made .* not know any more: calibrate\.patience = 7\..*empty folder"
+    ):
+        compat.check_settings(replace(header, chosen=["core.calibrate.patience"]), defaults, defaults, "c")
+
+
 def test_another_kind_of_input_is_refused() -> None:
     with pytest.raises(SettingsError, match="belongs to a run over Kafka, this is a replay of a log"):
         compat.check_input(header_of(1), "log", "c")

@@ -47,7 +47,8 @@ NAMES: frozenset[Name] = frozenset(
         ("numpy.random.bit_generator", "SeedSequence"),
         ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"),
         ("river.naive_bayes.gaussian", "GaussianNB._make_gaussian"),
-        ("stream_balance.edge.checkpoint.from_1", "FormerStraightener"),  # hold numbers, do nothing
+        ("stream_balance.edge.checkpoint.from_1", "FormerLine"),  # hold numbers, do nothing
+        ("stream_balance.edge.checkpoint.from_1", "FormerStraightener"),
         ("stream_balance.edge.checkpoint.from_1", "FormerTrust"),
     ]
 )  # fmt: skip

@@ -2,7 +2,8 @@
 Out: nothing, or a refusal that says what differs and what to do.
 
 What counts is what the state depends on: the core's settings, the seed, the classes, how a table is read. Log level,
-paths, ports and addresses may change. A setting that came with a newer version counts as its default.
+paths, ports and addresses may change. A setting that came with a newer version counts as its default; one that went
+counts only if it had been chosen.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ def check_settings(header: Header, settings: Mapping[str, Any], defaults: Mappin
         return
     then, now = _flat(header.settings), {**_flat(settings)}
     fallback = _flat(defaults)
-    different, moved = [], []
+    different, moved, gone = [], [], []
     for key in sorted(then.keys() | now.keys()):
         was, is_ = then.get(key, fallback.get(key)), now.get(key)
         if was == is_:
+            continue
+        if key not in now:
+            if key in (header.chosen or ()):
+                gone.append(f"{key.removeprefix('core.')} = {json.dumps(was)}")
             continue
         by_default = is_ == fallback.get(key) and key not in (header.chosen or ())
         note = ""
@@ -41,6 +46,11 @@ def check_settings(header: Header, settings: Mapping[str, Any], defaults: Mappin
             moved.append(f"{key.removeprefix('core.')} = {json.dumps(was)}")
             note = " (the default, which has changed)" if header.chosen is not None else " (the default now)"
         different.append(f"{key} was {json.dumps(was)}, is {json.dumps(is_)}{note}")
+    if gone:
+        raise SettingsError(
+            f"{name} was made under settings that this version does not know any more: {'; '.join(gone[:NAMED_MAX])}. "
+            f"Its state cannot go on without. Start the version that wrote it, {_BEGIN_AGAIN}."
+        )
     if not different:
         return
     more = f"; and {len(different) - NAMED_MAX} more" if len(different) > NAMED_MAX else ""

@@ -26,7 +26,9 @@ from stream_balance.core.balance.informed import Informed
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
 from stream_balance.core.drift import Change
 from stream_balance.core.gather import Gather, Patience
+from stream_balance.core.line import Line
 from stream_balance.core.lineup import NONE
+from stream_balance.core.memory import Memory
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Floats
@@ -38,7 +40,22 @@ from stream_balance.core.window import Window
 from stream_balance.edge.checkpoint.layout import attributes, is_of_core
 from stream_balance.errors import SettingsError
 
-SLOW = CalibratorSettings().slow_decay
+DEFAULTS = CalibratorSettings()
+
+
+class FormerLine:
+    """What a line was then: it forgot by itself, row by row."""
+
+    moments: Any
+    slope: float
+    shift: float
+    slope_precision: float
+    shift_precision: float
+    fade: float
+    h00: float
+    h01: float
+    h11: float
+    rows: int
 
 
 class FormerTrust:
@@ -96,8 +113,10 @@ def _things(state: Any) -> Iterator[Any]:
 
 
 def _add_defaults(thing: Any) -> None:
-    """Settings and fields that have come since are what they are by default."""
+    """Settings and fields that have come since are what they are by default; settings that are none any more go."""
     if isinstance(thing, BaseModel):
+        for name in thing.__dict__.keys() - type(thing).model_fields.keys():
+            del thing.__dict__[name]
         for name, about in type(thing).model_fields.items():
             if name not in thing.__dict__ and not about.is_required():
                 thing.__dict__[name] = about.get_default(call_default_factory=True)
@@ -221,34 +240,47 @@ def _one_base_rate(panel: Any) -> Any:
 
 
 def _calibrator(calibrator: Any) -> None:
-    """The line that remembers begins as the one there was, and shares its weight; the rate begins without any."""
+    """The line that remembers begins as the one there was, and shares its weight; the rate begins without any. All
+    but the quick line's memories are of so many outcomes now, as many as by default.
+    """
     if not hasattr(calibrator, "_lines"):
         return
     _begin(calibrator, _patience=Patience(calibrator._block_rows))
     calibrator._patience.skip(sum(lines[0].rows for lines in calibrator._lines))
-    calibrator._quick, calibrator._slow = calibrator._lines, deepcopy(calibrator._lines)
+    calibrator._quick = [[_line(each, _by_rows(each)) for each in lines] for lines in calibrator._lines]
+    calibrator._slow = [[_line(each, DEFAULTS.slow_memory()) for each in lines] for lines in calibrator._lines]
     del calibrator._lines
-    for lines in calibrator._slow:
-        for line in lines:
-            line.fade = 1.0 - SLOW
     calibrator._trusts = [[_trust(each) for each in trusts] for trusts in calibrator._trusts]
     calibrator._shapes = [_straightener(each) for each in calibrator._shapes]
-    _begin(calibrator, _marginals=Calibrator(CalibratorSettings(), calibrator.classes)._marginals)
+    _begin(calibrator, _marginals=Calibrator(DEFAULTS, calibrator.classes)._marginals)
     calibrator._flat = calibrator._logits_of_rates()
 
 
+def _by_rows(former: FormerLine) -> Memory:
+    return Memory(rows=-1.0 / math.log(1.0 - former.fade), youth=getattr(former, "youth", DEFAULTS.youth))
+
+
+def _line(former: FormerLine, memory: Memory) -> Line:
+    found = Line(0.0, memory, former.slope_precision, former.shift_precision)
+    for name in ("slope", "shift", "h00", "h01", "h11"):
+        setattr(found, name, getattr(former, name))
+    found.moments, memory.seen = deepcopy(former.moments), former.rows
+    return found
+
+
 def _trust(former: FormerTrust) -> Trust:
-    found, (raw, line, bent) = Trust(FIRST_TRUST, LATER_TRUST, former._discount), former.weights.tolist()
+    found = Trust(FIRST_TRUST, LATER_TRUST, 1.0 - 1.0 / DEFAULTS.trust_outcomes)
+    raw, line, bent = former.weights.tolist()
     found.weights = np.array([raw, line / 2, line / 2, bent, 0.0])
     return found
 
 
 def _straightener(former: FormerStraightener) -> Straightener:
     """A knot becomes a bin: as many rows as make the outcomes that were expected of them."""
-    prior, youth = CalibratorSettings().shape_prior, CalibratorSettings().youth
-    found = Straightener(1.0 - former._fade, prior, getattr(former, "_youth", youth))
+    memory = DEFAULTS.shape_memory()
+    memory.seen = former._rows
+    found = Straightener(memory, DEFAULTS.shape_prior)
     there = former._expected > 0.0
-    found._seen = former._rows
     if there.any():
         found._places, expected, seen = former._places[there], former._expected[there], former._seen[there]
         found._rows = np.maximum(expected * (1.0 + np.exp(-found._places)), seen)

@@ -32,7 +32,7 @@ def _from_1(state: Any) -> Any:
 _FROM_1 = "stream_balance.edge.checkpoint.from_1"
 _CALIBRATE, _STRAIGHTEN = "stream_balance.core.calibrate", "stream_balance.core.straighten"
 _MOVED_SINCE_1: dict[Name, Name] = {
-    (_CALIBRATE, "_Line"): ("stream_balance.core.line", "Line"),
+    (_CALIBRATE, "_Line"): (_FROM_1, "FormerLine"),
     (_STRAIGHTEN, "Moments"): ("stream_balance.core.line", "Moments"),
     (_STRAIGHTEN, "Trust"): (_FROM_1, "FormerTrust"),
     (_STRAIGHTEN, "Straightener"): (_FROM_1, "FormerStraightener"),
