@@ -124,7 +124,10 @@ class Calibrator:
     [[0.125], [0.02]]
     """
 
-    def __init__(self, settings: CalibratorSettings, classes: int = 2, base_rate: BaseRate | None = None) -> None:
+    def __init__(
+        self, settings: CalibratorSettings, classes: int = 2, base_rate: BaseRate | None = None,
+        first_trust: tuple[float, ...] = FIRST_TRUST,
+    ) -> None:  # fmt: skip
         self.classes = classes
         rate = settings.base_rate / (classes - 1)
         rates = [rate] if classes == 2 else [1.0 - settings.base_rate, *[rate] * (classes - 1)]
@@ -137,7 +140,7 @@ class Calibrator:
         # The shape is the model's, whatever the tier; whether it helps is not.
         self._shapes = [Straightener(settings.shape_memory(), settings.shape_prior) for _ in centres]
         discount = 1.0 - 1.0 / settings.trust_outcomes
-        self._trusts = [[Trust(FIRST_TRUST, LATER_TRUST, discount) for _ in centres] for _ in TIERS]
+        self._trusts = [[Trust(first_trust, LATER_TRUST, discount) for _ in centres] for _ in TIERS]
         # Of each tier, where there are more than two classes.
         self._marginals = [Marginals(classes, settings.slow_memory()) for _ in TIERS if classes > 2]
         self._rate = base_rate or make_base_rate(settings, classes)
@@ -305,3 +308,8 @@ class Calibrator:
             [[trust.state() for trust in trusts] for trusts in self._trusts], self._flat, waiting,
             [each.state() for each in self._marginals],
         ]  # fmt: skip
+
+
+def make_last(settings: CalibratorSettings, classes: int = 2, base_rate: BaseRate | None = None) -> Calibrator:
+    """Of what several arms say together: each of them is drawn to the rate already, while nobody knows it."""
+    return Calibrator(settings, classes, base_rate, LATER_TRUST)

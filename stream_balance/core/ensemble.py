@@ -18,7 +18,7 @@ import numpy as np
 
 from stream_balance.core.arms import make_model, share_encoder
 from stream_balance.core.arms.model import abstention
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, make_last
 from stream_balance.core.drift import DriftSettings, DriftWatch
 from stream_balance.core.gather import Gather, Patience, joined, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS
@@ -64,8 +64,9 @@ class Ensemble:
         self.classes = classes
         self.models = [make_model(pair.model, classes, seed, one_vs_rest=True) for pair in DEFAULT_ARMS]
         self.calibrators = [Calibrator(CalibratorSettings(), classes) for _ in self.models]
-        self.calibrator = Calibrator(CalibratorSettings(), classes)  # the last word, see `core/panel`
-        self.mixture = Mixture(MixtureSettings(), len(self.models))
+        self.calibrator = make_last(CalibratorSettings(), classes)  # the last word, see `core/panel`
+        sure_early = [place for place, model in enumerate(self.models) if getattr(model, "sure_early", False)]
+        self.mixture = Mixture(MixtureSettings(), len(self.models), sure_early)
         self.learned = 0
         self._encoder = share_encoder(self.models)
         self._settings = DriftSettings(forget_on="loss_rose" if forgets else "never")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 from typing import Literal, cast, overload
 
@@ -36,6 +36,7 @@ class MixtureSettings(RoomSettings):
     discount: float = Field(default=0.999, gt=0, lt=1)  # of the losses, per row of the tier
     slow_discount: float = Field(default=0.9999, gt=0, lt=1)  # and of what is remembered for longer
     floor: float = Field(default=1e-3, gt=0, lt=0.1)  # the share that every arm keeps
+    handicap: float = Field(default=4.0, ge=0)  # nats that an arm begins with which is sure of the few rows it has seen
     stack: bool = True  # to the weighted mean is added what arms know beyond it
     stack_decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting of that, per row of the tier
     stack_slow_decay: float = Field(default=0.99995, gt=0, lt=1)  # and of what is remembered for longer
@@ -70,7 +71,8 @@ class Verdict:
 
 
 class Mixture:
-    """Weights of `arms` arms by tier; arm 0 is the first champion. Pure arithmetic on what it is told.
+    """Weights of `arms` arms by tier, those `sure_early` with a handicap; arm 0 is the first champion. Pure arithmetic
+    on what it is told.
 
     >>> mixture = Mixture(MixtureSettings(), arms=2)
     >>> mixture.learn(np.array([[0.1] * 50, [0.3] * 50]), bytes(50))
@@ -78,7 +80,7 @@ class Mixture:
     ([0.992, 0.008], [0.5, 0.5])
     """
 
-    def __init__(self, settings: MixtureSettings, arms: int) -> None:
+    def __init__(self, settings: MixtureSettings, arms: int, sure_early: Collection[int] = ()) -> None:
         if arms < 1:
             raise ValueError("a mixture needs at least one arm")
         if settings.floor * arms >= 1.0:
@@ -92,7 +94,8 @@ class Mixture:
         self.serve = settings.serve
         self._settings = settings
         discounts = settings.discount, settings.slow_discount
-        self._by_tier = [Weights(arms, discounts, settings.eagerness, settings.floor) for _ in TIERS]
+        first = [settings.handicap if arm in sure_early else 0.0 for arm in range(arms)]
+        self._by_tier = [Weights(first, discounts, settings.eagerness, settings.floor) for _ in TIERS]
         self._read_weights()
         stacks = len(TIERS) if settings.stack and settings.serve == "mixture" and arms > 1 else 0
         decays = settings.stack_decay, settings.stack_slow_decay

@@ -20,7 +20,7 @@ import numpy as np
 
 from stream_balance.core.arm import Arm, Drawn, Recent, share_encoding
 from stream_balance.core.arm_report import ArmFigures, Lift
-from stream_balance.core.calibrate import Calibrator, make_base_rate
+from stream_balance.core.calibrate import make_base_rate, make_last
 from stream_balance.core.digest import Trail
 from stream_balance.core.gather import Gather, Patience, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
@@ -90,10 +90,11 @@ class Panel:
         ]  # fmt: skip
         self._encoder = share_encoding(self.members)
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
-        self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic)
+        sure_early = [place for place, member in enumerate(self.members) if getattr(member.model, "sure_early", False)]
+        self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic, sure_early)
         # The last word on what a mixture says: that of the arms, that of `none`.
         mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
-        self._last = [Calibrator(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
+        self._last = [make_last(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
         self._patience = Patience(settings.calibrate.block_rows)
         self._uncalibrated: Gather[Examples] = Gather()  # not yet learned by the calibrators
         self._untaught: Gather[Arrivals] = Gather()  # nor by the members that nothing balances

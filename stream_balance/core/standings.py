@@ -7,7 +7,7 @@ whose label was known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -48,18 +48,21 @@ class _Waiting:
 
 
 class Standings:
-    """Of `members` members the first `arms` are served; `unbalanced` make the reference `none`, `logistic` is River's.
+    """Of the members the first `arms` are served; `unbalanced` make the reference `none`, `logistic` is River's, and
+    those `sure_early` begin with a handicap.
 
     The answers that are compared: what was served (0), each arm (if there are several) and each other member, `none`
     if it mixes, and the own word of `logistic`, uncalibrated.
     """
 
     def __init__(
-        self, settings: CoreSettings, layout: Layout, arms: int, unbalanced: Sequence[int], logistic: int | None
-    ) -> None:
+        self, settings: CoreSettings, layout: Layout, arms: int, unbalanced: Sequence[int], logistic: int | None,
+        sure_early: Collection[int] = (),
+    ) -> None:  # fmt: skip
         self.arms = arms
-        self.mixture = Mixture(settings.mixture, arms)
-        self.none_mixture = Mixture(settings.mixture, len(unbalanced)) if layout.none_mixes else None
+        self.mixture = Mixture(settings.mixture, arms, sure_early)
+        among = [place for place, member in enumerate(unbalanced) if member in sure_early]
+        self.none_mixture = Mixture(settings.mixture, len(unbalanced), among) if layout.none_mixes else None
         self._settings = settings.comparison
         self._layout = layout
         self._unbalanced = list(unbalanced)

@@ -8,6 +8,8 @@ where one row in fifty tells anything it follows chance. So there are two, trust
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,10 +24,10 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Weights:
-    """Of `arms` arms in one tier: `share` (arms,), each at least `floor`. `discounts` are what a row leaves of losses
-    in a quick memory and in a slow one.
+    """Of some arms in one tier: `share` (arms,), each at least `floor`. They begin with the losses `first` in a quick
+    memory and in a slow one; `discounts` are what a row leaves of them there.
 
-    >>> weights = Weights(2, discounts=(0.999, 0.9999), eagerness=0.5, floor=1e-3)
+    >>> weights = Weights([0.0, 0.0], discounts=(0.999, 0.9999), eagerness=0.5, floor=1e-3)
     >>> _ = weights.learn(np.array([[0.1] * 50, [0.3] * 50]), running=np.array([True, True]))
     >>> weights.share.round(2).tolist()
     [0.99, 0.01]
@@ -33,10 +35,10 @@ class Weights:
 
     __slots__ = ("_debts", "_discounts", "_eagerness", "_floor", "_losses", "_shares", "_trust", "share")
 
-    def __init__(self, arms: int, discounts: tuple[float, float], eagerness: float, floor: float) -> None:
+    def __init__(self, first: Sequence[float], discounts: tuple[float, float], eagerness: float, floor: float) -> None:
         self._discounts, self._eagerness, self._floor = np.array(discounts), eagerness, floor
         self._trust = Trust(FIRST_TRUST, FIRST_TRUST, TRUST_DISCOUNT)
-        self.begin(np.zeros((2, arms)), np.zeros((2, arms)))
+        self.begin(np.array([first, first]), np.zeros((2, len(first))))
 
     def begin(self, losses: Floats, debts: Floats) -> None:
         """Discounted losses, and those above the best with which arms went to rest, by memory, (2, arms) each."""

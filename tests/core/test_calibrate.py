@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream_balance.core.arms import make_model
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
+from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection, make_last
 from stream_balance.core.odds import logits, unbend
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Columns
@@ -310,3 +310,15 @@ def test_a_shape_is_known_as_well_where_outcomes_are_rare(rate: float) -> None:
             away.append(np.log(calibrator.apply(asked, bytes(3))[:, 0] / rate / [0.28, 0.28, 2.6]))
     assert (np.std(away, axis=0) < 0.08).all()
     assert (np.abs(np.mean(away, axis=0)) < 0.25).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_before_any_outcome_what_arms_say_together_is_served_as_it_is(classes: int) -> None:
+    """Each of them is drawn to the rate by its own calibrator: once is enough."""
+    said = np.random.default_rng(1).normal(-4.0, 1.5, (50, 2))[:, : classes - 1]
+    found = make_last(CalibratorSettings(), classes).apply(said, bytes(50))
+    alone = sigmoid(said)
+    rest = 1.0 - alone.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, alone / (rest + alone.sum(axis=1, keepdims=True)), rtol=1e-9)
+    once = Calibrator(CalibratorSettings(), classes).apply(said, bytes(50))
+    assert np.std(logits(once)[:, 0]) < 0.6 * np.std(said[:, 0])

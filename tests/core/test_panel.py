@@ -108,6 +108,16 @@ def test_the_default_arms_run_unless_a_model_or_a_strategy_is_named() -> None:
         names(model={"name": "naive_bayes"}, balance={"strategy": "auto"})
 
 
+def test_arms_that_are_sure_early_begin_with_a_handicap_and_their_references_too() -> None:
+    standings = Pipeline(core(balance={"strategy": "auto"}), 7, ("none", "bought")).panel.standings
+    assert standings.none_mixture is not None
+    for mixture in (standings.mixture, standings.none_mixture):
+        assert sorted(mixture.weights(0).round(2).tolist()) == [0.06, 0.06, 0.44, 0.44]
+    assert standings.mixture.weights(1).round(2).tolist() == [0.44, 0.06, 0.06, 0.44]
+    alike = core(balance={"strategy": "auto"}, mixture={"handicap": 0.0})
+    assert set(Pipeline(alike, 7, ("none", "bought")).panel.standings.mixture.weights(0).tolist()) == {0.25}
+
+
 def test_a_reference_that_weighs_nothing_is_paused_until_the_stream_changes() -> None:
     pairs = ["linear:none", "naive_bayes:smote", "logistic:none"]
     mixture = {"pause_below": 0.09, "review_rows": 50, "pause_reviews": 1, "pause_rows": 100_000}

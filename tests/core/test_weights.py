@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,7 +80,7 @@ def small_lead(seed: int, *, slow: float) -> np.ndarray:
     truth = rng.normal(-4.2, 0.8, 60_000)
     labels = (rng.random(60_000) < 1 / (1 + np.exp(-truth))).astype(int)
     said = np.array([truth, -4.0 + rng.normal(0, 0.4, 60_000)])
-    weights, found = Weights(2, (0.999, slow), eagerness=0.5, floor=1e-3), []
+    weights, found = Weights([0.0, 0.0], (0.999, slow), eagerness=0.5, floor=1e-3), []
     for start in range(0, 60_000, 64):
         part = slice(start, start + 64)
         weights.trust(said[:, part, None], labels[part])
@@ -106,7 +108,7 @@ def said_and_labels(rows: int, better: int, seed: int) -> tuple[np.ndarray, np.n
 
 def test_after_an_alarm_the_quick_memory_counts_alone_until_the_slow_one_has_proved_better() -> None:
     mixture = Mixture(MixtureSettings(stack=False, pause_below=0.0), 2)
-    quick, slow = (Weights(2, (each, each), eagerness=0.5, floor=1e-3) for each in (0.999, 0.9999))
+    quick, slow = (Weights([0.0, 0.0], (each, each), eagerness=0.5, floor=1e-3) for each in (0.999, 0.9999))
 
     def run(said: np.ndarray, labels: np.ndarray) -> None:
         for start in range(0, len(labels), 50):
@@ -138,7 +140,7 @@ def test_the_digest_tells_whom_is_trusted() -> None:
 
 def test_a_memory_that_is_not_trusted_at_all_may_be_better_by_any_margin() -> None:
     """A whole backlog at once, after an alarm: what is lost beside the best underflows."""
-    weights = Weights(2, (0.9, 0.9999), eagerness=0.5, floor=1e-3)
+    weights = Weights([0.0, 0.0], (0.9, 0.9999), eagerness=0.5, floor=1e-3)
     said = np.repeat([[[10.0]], [[-10.0]]], 5_000, axis=1)
     weights.learn(losses_of(said[:, :2_000, 0], np.zeros(2_000)), ALL)
     weights.learn(losses_of(said[:, :100, 0], np.ones(100)), ALL)
@@ -150,7 +152,7 @@ def test_a_memory_that_is_not_trusted_at_all_may_be_better_by_any_margin() -> No
 
 
 def test_an_arm_that_rests_keeps_its_distance_from_the_best_in_both_memories() -> None:
-    weights = Weights(2, (0.999, 0.9999), eagerness=0.5, floor=1e-3)
+    weights = Weights([0.0, 0.0], (0.999, 0.9999), eagerness=0.5, floor=1e-3)
     weights.learn(np.array([[0.1] * 100, [0.12] * 100]), ALL)
     before = weights.share
     weights.rest(1)
@@ -163,7 +165,15 @@ def test_nobody_speaks_of_a_row() -> None:
     found = mean_of(said, np.full((2, 2), 0.5))
     assert found[0, 0] == 2.0
     assert np.isnan(found[1, 0])
-    weights = Weights(2, (0.999, 0.9999), eagerness=0.5, floor=1e-3)
+    weights = Weights([0.0, 0.0], (0.999, 0.9999), eagerness=0.5, floor=1e-3)
     charged = weights.learn(np.array([[1.0, np.nan], [2.0, np.nan]]), ALL)
     assert charged[0] == 1.5
     assert np.isnan(charged[1])
+
+
+def test_an_arm_with_a_handicap_counts_little_until_rows_tell() -> None:
+    weights = Weights([0.0, 4.0], (0.999, 0.9999), eagerness=0.5, floor=1e-3)
+    assert weights.share[1] == pytest.approx(math.exp(-2.0) / (1.0 + math.exp(-2.0)), abs=2e-3)
+    running = np.array([True, True])
+    weights.learn(np.array([[0.06] * 300, [0.04] * 300]), running)  # it has saved six nats
+    assert weights.share[1] > 0.6

@@ -19,6 +19,7 @@ class Learner(ABC):
     supports_offset: bool = False
     honours_weights: bool = False  # they weigh classes themselves
     tail_only: bool = False  # asked about rows of the tail, and no others
+    sure_early: bool = False  # of the few rows it has seen; a mixture trusts others more until labels tell
 
     def __init__(self, classes: int) -> None:
         if classes < 2:

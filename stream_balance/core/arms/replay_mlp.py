@@ -42,6 +42,7 @@ class ReplayMLP(Learner):
     """
 
     kinds: ClassVar[int] = 2  # of rows: observed, made
+    sure_early = True
 
     def __init__(
         self,

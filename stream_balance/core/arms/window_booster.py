@@ -67,6 +67,8 @@ class FitRequest:
 class WindowBooster(Learner):
     """Boosted trees of classes 0..C-1 on the latest `window_rows` rows. Abstains until the first fit has entered."""
 
+    sure_early = True
+
     def __init__(
         self, classes: int = 2, seed: int = 0, *, window_rows: int = WINDOW_ROWS, every: int = EVERY,
         enter_after: int = ENTER_AFTER, fits: Fits | None = None,

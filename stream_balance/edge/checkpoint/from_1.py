@@ -23,7 +23,7 @@ from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.tail import TailLinear
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.core.balance.informed import Informed
-from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings
+from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings, make_last
 from stream_balance.core.drift import Change
 from stream_balance.core.gather import Gather, Patience
 from stream_balance.core.line import Line
@@ -199,7 +199,7 @@ def _pipeline(pipeline: Any) -> None:
     panel._patience.skip(panel.examples)
     _begin(panel, _plain=[member for member in panel.members if member.pair.strategy == NONE])
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
-    _begin(panel, _last=[Calibrator(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
+    _begin(panel, _last=[make_last(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
     _begin(drift, _settings=pipeline.settings.drift)
     drift._alarms = deque(
         (
