@@ -16,9 +16,11 @@ and two more letters, which tell chance from a miss of the calibration:
        labels are drawn from: what D would find if the labels of the second half were drawn without end
 
 A decile with 50 positives has a standard error of 14 %, and all strategies see the same labels, so that D fails under
-many strategies of one seed at once, by chance. A cell of the table is `ok` or the letters that miss; before it stand
-the figures of each miss. With several seeds, `bias` is the mean over them of each decile's error against the truth,
-with its standard error: a systematic miss is one beyond both 25 % (or what you like) and its error.
+many strategies of one seed at once, by chance. `luck` is how likely D fails where every decile's mean probability is
+its true one to the last digit; below a table stands how many of its cells would be expected to, and how many do. A cell
+of the table is `ok` or the letters that miss; before it stand the figures of each miss. With several seeds, `bias` is
+the mean over them of each decile's error against the truth, with its standard error: a systematic miss is one beyond
+both 25 % (or what you like) and its error.
 
     OMP_NUM_THREADS=1 python -m benchmarks.calibration [--positives 2000] [--rates .01 .05] [--seeds 0 1] [--models ...]
 """
@@ -26,11 +28,13 @@ with its standard error: a systematic miss is one beyond both 25 % (or what you 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from scipy.stats import poisson
 
 from stream_balance.core.arm import Arm, Recent
 from stream_balance.core.arms import MODELS
@@ -61,6 +65,7 @@ class Figures:
     sigmas: float  # of the decile whose positives chance explains least
     true_decile: float  # as `decile`, against true probabilities
     bias: tuple[float, ...]  # of each decile, against true probabilities, relative
+    luck: float  # the probability that `decile` is missed by the true mean of each decile
 
     def missed(self) -> str:
         """The letters of what is not met."""
@@ -73,7 +78,8 @@ class Figures:
     def __str__(self) -> str:
         return (
             f"p/rate {self.ratio:.3f}  ece/rate {self.ece:.3f}  decile {self.decile:.3f}  loss {self.loss:+.4f}  "
-            f"sigmas {self.sigmas:.1f}  true decile {self.true_decile:.3f}"
+            f"sigmas {self.sigmas:.1f}  true decile {self.true_decile:.3f}  "
+            f"luck {self.luck:.2f}"
         )
 
 
@@ -138,7 +144,20 @@ def figures(said: Floats, word: Floats, labels: Floats, truth: Floats) -> Figure
         sigmas=float(max(scores)),
         true_decile=float(max((abs(p.mean() / q.mean() - 1) for p, _, q in enough), default=0.0)),
         bias=tuple(float(p.mean() / q.mean() - 1) for p, _, q in deciles),
+        luck=luck([float(q.sum()) for _, _, q in deciles]),
     )
+
+
+def luck(expected: list[float]) -> float:
+    """How likely some decile with 50 positives or more is not within 25 % of its rate, with so many expected in each
+    and all of them known. Outcomes are rare, so their number is Poisson.
+    """
+    met = 1.0
+    for mean in expected:
+        fewest, most = max(DECILE_POSITIVES, math.ceil(mean / 1.25)), math.floor(mean / 0.75)
+        low = poisson.cdf(fewest - 1, mean) - poisson.cdf(DECILE_POSITIVES - 1, mean)
+        met *= 1.0 - (low + poisson.sf(max(most, DECILE_POSITIVES - 1), mean))
+    return 1.0 - float(met)
 
 
 def log_loss(said: Floats, labels: Floats) -> float:
@@ -186,6 +205,12 @@ def table(rate: float, seed: int, options: argparse.Namespace) -> Cells:
         print(f"{strategy:20}" + "".join(f"{each:>{w}}" for each, w in zip(missed, widths, strict=True)))
     good = sum(not set(cell.missed()) & set("MEDL") for cell in cells.values())
     print(f"{good} of {len(cells)} pairs meet all four", flush=True)
+    for model in options.models:
+        mine = [cell for (_, name), cell in cells.items() if name == model]
+        counts = {letter: sum(letter in cell.missed() for cell in mine) for letter in "MELDT"}
+        by_luck = sum(cell.luck for cell in mine)
+        told = "  ".join(f"{letter} {count}" for letter, count in counts.items())
+        print(f"  {model:24}{told}  of {len(mine)}; D by luck alone {by_luck:.1f}", flush=True)
     return cells
 
 
