@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Self
 
 
@@ -37,3 +39,14 @@ class BadRecord(StreamBalanceError):  # noqa: N818  # the design's word; not a f
         """Itself without the frames that it came through: they hold whole batches of records, in a ring with it."""
         self.__traceback__ = self.__cause__ = self.__context__ = None
         return self
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of what is known, with a space before it; nothing where none is near.
+
+    >>> did_you_mean("smot", ["none", "smote"]), did_you_mean("Y", ["id", "y"]), did_you_mean("x", ["none"])
+    (" Did you mean 'smote'?", " Did you mean 'y'?", '')
+    """
+    names = list(known)
+    near = [other for other in names if other.lower() == name.lower()] or difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -13,6 +13,8 @@ from random import Random
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from river import base, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
@@ -27,6 +29,12 @@ from stream_balance.core.window import Window, WindowSettings
 
 V = TypeVar("V", float, Floats)
 ONE_TIER = b"\0"
+
+
+def _explained(mistake: ErrorDetails) -> str:
+    """What is wrong with a parameter, by the name that it has here."""
+    name = {"size_max": "window"}.get(str(mistake["loc"][0]), mistake["loc"][0])
+    return f"{name} is {mistake['input']!r}: {mistake['msg']}."
 
 
 class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
@@ -82,10 +90,13 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         self.window = window
         self.copies_max = copies_max
         self.seed = seed
-        self._settings = BalanceSettings(strategy=strategy, target_share=target_share, copies_max=copies_max)
+        try:
+            self._settings = BalanceSettings(strategy=strategy, target_share=target_share, copies_max=copies_max)
+            self._window = Window(WindowSettings(size_max=window))
+        except ValidationError as error:
+            raise ValueError(" ".join(map(_explained, error.errors()))) from None
         self._rng = Random(seed)
         self._rows = DictRows()
-        self._window = Window(WindowSettings(size_max=window))
         self._classes: list[base.typing.ClfTarget] = []
         self._honours_weights = "w" in inspect.signature(classifier.learn_one).parameters  # not of a pipeline
         rates = RateSettings()

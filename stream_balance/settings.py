@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from stream_balance.edge.kafka import KafkaSettings
 from stream_balance.edge.log_settings import LogSettings
 from stream_balance.edge.privacy import PrivacySettings
 from stream_balance.edge.recording import RecordSettings
-from stream_balance.errors import SettingsError
+from stream_balance.errors import SettingsError, did_you_mean
 from stream_balance.simulation.shop import ShopSettings
 
 ENV_PREFIX = "STREAM_BALANCE__"
@@ -53,8 +52,7 @@ class Settings(CoreSettings):
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else f" Known here: {', '.join(sorted(known))}."
+    return did_you_mean(key, known) or f" Known here: {', '.join(sorted(known))}."
 
 
 def _known_keys(path: tuple[str, ...]) -> list[str]:

@@ -117,7 +117,7 @@ def test_after_freezing_nothing_is_learned(log: Path) -> None:
         (["replay", "broken.jsonl.gz"], 1, "broken.jsonl.gz"),
         (["replay", "log.jsonl", "--strategy", "nonsense"], 2, "no arm), or one of none, random_over"),
         (["config", "check", "--set", "balance.strategy=smot"], 2, "Did you mean 'smote'?"),
-        (["config", "check", "--set", "model.name=logistik"], 2, "choose one of logistic"),
+        (["config", "check", "--set", "model.name=logistik"], 2, "Choose one of logistic"),
         (["config", "check", "--set", 'arms.pairs=["logistic:auto"]'], 2, "'auto' is several models side by side"),
         (["replay", "log.jsonl", "--model", "nonsense"], 2, "logistic"),
         (["replay", "log.jsonl", "--model", "no.such:thing"], 2, "cannot be imported"),

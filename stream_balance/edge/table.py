@@ -14,7 +14,6 @@ Without a time column a row's number is its second, counted from 2000-01-01.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from stream_balance.core.records import FeatureValue, RoomSettings
 from stream_balance.edge.codec import parse_time_us
 from stream_balance.edge.table_source import Cell, RawRow, TableSource
 from stream_balance.edge.wire import WireSettings, found
-from stream_balance.errors import BadRecord, SettingsError
+from stream_balance.errors import BadRecord, SettingsError, did_you_mean
 
 ROW_TIME_START_US = 946_684_800_000_000  # 2000-01-01
 ABSENT_NUMBERS = frozenset(("", "nan", "na", "n/a", "null"))
@@ -200,8 +199,7 @@ def _check_column(path: Path, name: str, header: list[str], delimiter: str) -> N
             if other != delimiter and other in header[0]:
                 told = "'\\t'" if other == "\t" else repr(other)
                 raise SettingsError(f"{str(path)!r} has one column only, {found(header[0])}. Try --delimiter {told}.")
-    near = [other for other in header if other.lower() == name.lower()] or difflib.get_close_matches(name, header, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, header)
     raise SettingsError(f"{str(path)!r} has no column {name!r}.{hint} Its columns: {_listed(header)}.")
 
 

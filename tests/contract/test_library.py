@@ -17,6 +17,7 @@ from river.datasets import synth
 from stream_balance import AutoClassifier, BalancedClassifier
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.metrics_math import grouped, roc_auc
+from stream_balance.errors import SettingsError
 
 Stream = list[tuple[dict[Any, Any], Any]]
 
@@ -210,3 +211,17 @@ def test_classes_named_beforehand_lose_nothing_when_one_of_them_comes_late() -> 
 def test_a_text_is_no_list_of_classes() -> None:
     with pytest.raises(TypeError, match="classes is the text 'yes'; expected labels"):
         AutoClassifier(classes="yes")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"window": 0}, r"^window is 0: .*greater than 0\.$"),
+        ({"target_share": 2}, r"^target_share is 2: .*less than 1\.$"),
+        ({"target_share": -1, "copies_max": "many"}, r"^target_share is -1: .*\. copies_max is 'many': .*integer"),
+        ({"strategy": "smot"}, r"'smot' is no strategy\. Did you mean 'smote'\?"),
+    ],
+)
+def test_a_wrong_parameter_is_named_as_it_was_given(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises((ValueError, SettingsError), match=says):
+        BalancedClassifier(linear_model.LogisticRegression(), **wrong)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -17,7 +16,7 @@ from stream_balance.core.arms.one_vs_rest import OneVsRest
 from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.tail import TailLinear, TailReplayMLP
 from stream_balance.core.arms.window_booster import WindowBooster
-from stream_balance.errors import SettingsError
+from stream_balance.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from river import base
@@ -136,11 +135,9 @@ def make_model(name: str, classes: int = 2, seed: int = 0, *, one_vs_rest: bool 
         def maker(classes: int, seed: int) -> Model:
             return NamedModel(name, _made(name, factory), classes)
     else:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
         raise SettingsError(
-            f"model.name, or an arm: {name!r} is no model{meant}; choose one of {', '.join(MODELS)}, or "
-            "package.module:factory."
+            f"model.name, or an arm: {name!r} is no model.{did_you_mean(name, MODELS)} Choose one of "
+            f"{', '.join(MODELS)}, or package.module:factory."
         )
     if classes == 2 or multiclass:
         return maker(classes, seed)

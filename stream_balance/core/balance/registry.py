@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from stream_balance.core.balance import over, pairs, plain, under
@@ -11,7 +10,7 @@ from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.balance.stratified import Stratified
 from stream_balance.core.rates import Rates
-from stream_balance.errors import SettingsError
+from stream_balance.errors import SettingsError, did_you_mean
 
 STRATEGIES: dict[str, type[Strategy]] = {
     kind.name: kind
@@ -32,8 +31,7 @@ def _unknown(name: str) -> str:
     known = ", ".join(STRATEGIES)
     if name == AUTO:
         return f"'auto' is several models side by side, each with a strategy of its own; one takes one of {known}."
-    near = difflib.get_close_matches(name, [AUTO, *STRATEGIES], n=1)
-    meant = f" Did you mean {near[0]!r}?" if near else ""
+    meant = did_you_mean(name, [AUTO, *STRATEGIES])
     return (
         f"balance.strategy, or an arm: {name!r} is no strategy.{meant} Choose auto (several models side by side; for "
         f"no arm), or one of {known}."
