@@ -75,8 +75,16 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.said",
     },
     "core/mixture.py": {"stream_balance.core.said", "stream_balance.core.stack", "stream_balance.core.weights"},
-    "core/weights.py": {"stream_balance.core.said", "stream_balance.core.straighten"},
-    "core/stack.py": {"stream_balance.core.said", "stream_balance.core.straighten"},
+    "core/weights.py": {
+        "stream_balance.core.memory",
+        "stream_balance.core.said",
+        "stream_balance.core.straighten",
+    },
+    "core/stack.py": {
+        "stream_balance.core.memory",
+        "stream_balance.core.said",
+        "stream_balance.core.straighten",
+    },
     "core/calibrate.py": {
         "stream_balance.core.fading",
         "stream_balance.core.gather",

@@ -14,6 +14,7 @@ import pytest
 
 from stream_balance.core.arms.linear import RATE, Linear
 from stream_balance.core.balance import BalanceSettings, make_strategy
+from stream_balance.core.calibrate import LATER_TRUST
 from stream_balance.core.line import Moments
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.pipeline import Pipeline
@@ -156,6 +157,21 @@ def test_a_migrated_network_says_what_it_said(tmp_path: Path) -> None:
     assert math.isclose(
         float(arm.model._offset[0]), math.log(arm.model._planned[1] / arm.model._planned[0]), rel_tol=1e-6
     )
+
+
+def test_a_migrated_shape_is_as_old_as_it_was_and_a_mixture_begins_without_the_rate(tmp_path: Path) -> None:
+    former = from_1.FormerStraightener()
+    former.__dict__.update(
+        _fade=0.01, _prior=2.0, _rows=700, _places=np.array([-5.0, -3.0]), _expected=np.array([2.0, 4.0]),
+        _seen=np.array([1.0, 6.0]),
+    )  # fmt: skip
+    assert from_1._straightener(former)._memory.seen == 700
+    loaded = installed(file_of(1), tmp_path).newest()
+    assert loaded is not None
+    lasts = loaded.state["pipeline"].panel._last
+    assert lasts
+    for last in lasts:
+        assert last._trusts[0][0].weights.tolist() == list(LATER_TRUST)
 
 
 def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:

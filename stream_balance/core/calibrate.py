@@ -31,20 +31,23 @@ BaseRate = FadingShares
 # at first: the order of rows would drown in the rate's own changes.
 FIRST_TRUST = (0.125, 0.125, 0.125, 0.125, 0.5)
 LATER_TRUST = (0.25, 0.25, 0.25, 0.25, 0.0)
+# How long shifts of classes are remembered. By rows: of many classes outcomes of each are far rarer than those of any.
+MARGINAL_ROWS = 20_000.0
 
 
 class CalibratorSettings(RoomSettings):
     """How fast the calibration follows, and how firmly it holds to "as the model says"."""
 
     decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting per example of a tier, of the line that follows
-    slow_outcomes: PositiveFloat = 1_000.0  # outcomes of the rarer kind that the one that remembers does remember
+    # Of the slow line, outcomes of the rarer kind; where that is more than a tenth of all rows, ten rows for each.
+    slow_outcomes: PositiveFloat = 1_000.0
     block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
-    shape_outcomes: PositiveFloat = 1_000.0  # the same, of what a line cannot put right
+    shape_outcomes: PositiveFloat = 1_000.0  # counted alike: how long is remembered what a line cannot put right
     shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
-    trust_outcomes: float = Field(default=10_000.0, gt=1)  # and of the weights of corrections
+    trust_outcomes: PositiveFloat = 10_000.0  # counted alike: how long the weights of corrections are remembered
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
     base_rate: float = Field(default=0.02, gt=0, lt=1)  # of all outcomes together, before any example
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth
@@ -60,6 +63,14 @@ class CalibratorSettings(RoomSettings):
     def shape_memory(self) -> Memory:
         """Of what a line cannot put right."""
         return Memory(outcomes=self.shape_outcomes, youth=self.youth)
+
+    def marginal_memory(self) -> Memory:
+        """Of the shifts of several classes."""
+        return Memory(rows=MARGINAL_ROWS, youth=self.youth)
+
+    def trust_memory(self) -> Memory:
+        """Of the weights of corrections."""
+        return Memory(outcomes=self.trust_outcomes)
 
 
 def _sigmoid(logit: Floats) -> Floats:
@@ -139,10 +150,9 @@ class Calibrator:
         )
         # The shape is the model's, whatever the tier; whether it helps is not.
         self._shapes = [Straightener(settings.shape_memory(), settings.shape_prior) for _ in centres]
-        discount = 1.0 - 1.0 / settings.trust_outcomes
-        self._trusts = [[Trust(first_trust, LATER_TRUST, discount) for _ in centres] for _ in TIERS]
+        self._trusts = [[Trust(first_trust, LATER_TRUST, settings.trust_memory()) for _ in centres] for _ in TIERS]
         # Of each tier, where there are more than two classes.
-        self._marginals = [Marginals(classes, settings.slow_memory()) for _ in TIERS if classes > 2]
+        self._marginals = [Marginals(classes, settings.marginal_memory()) for _ in TIERS if classes > 2]
         self._rate = base_rate or make_base_rate(settings, classes)
         self._observes = base_rate is None
         self._flat = self._logits_of_rates()  # as the rates were when rows were folded in last
@@ -311,5 +321,7 @@ class Calibrator:
 
 
 def make_last(settings: CalibratorSettings, classes: int = 2, base_rate: BaseRate | None = None) -> Calibrator:
-    """Of what several arms say together: each of them is drawn to the rate already, while nobody knows it."""
+    """The calibrator of what several arms say together. It begins without the rate: while nothing is known each of them
+    is drawn to the rate by its own already.
+    """
     return Calibrator(settings, classes, base_rate, LATER_TRUST)

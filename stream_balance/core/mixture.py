@@ -36,7 +36,7 @@ class MixtureSettings(RoomSettings):
     discount: float = Field(default=0.999, gt=0, lt=1)  # of the losses, per row of the tier
     slow_discount: float = Field(default=0.9999, gt=0, lt=1)  # and of what is remembered for longer
     floor: float = Field(default=1e-3, gt=0, lt=0.1)  # the share that every arm keeps
-    handicap: float = Field(default=4.0, ge=0)  # nats that an arm begins with which is sure of the few rows it has seen
+    handicap: float = Field(default=4.0, ge=0, le=10)  # nats lost that an arm begins with which is sure of few rows
     stack: bool = True  # to the weighted mean is added what arms know beyond it
     stack_decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting of that, per row of the tier
     stack_slow_decay: float = Field(default=0.99995, gt=0, lt=1)  # and of what is remembered for longer

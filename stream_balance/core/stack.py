@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.memory import Memory
 from stream_balance.core.records import Floats
 from stream_balance.core.said import losses_of, probability_of
 from stream_balance.core.straighten import Trust
 
-TRUST_DISCOUNT = 0.9999  # what a row leaves of the weights of the mean and of the sums
+TRUST_ROWS = 10_000.0  # how long the trust in the mean and in the sums is remembered
 PART_ROWS = 256  # so many are learned by one step at most
 AWAY_MAX = 3.0  # an arm is never further from the mean than this many of its usual distances: labels may be late
 _MAX = 5.0  # no coefficient is beyond
@@ -111,7 +112,7 @@ class Stack:
         self._sums = [Sum(arms, decay, precision) for decay in decays]
         self._squares = np.ones((2, arms)) * _FIRST_ROWS  # of distances, decayed; and of how many numbers
         equal = (1.0 / (1 + len(decays)),) * (1 + len(decays))
-        self._trust = Trust(equal, equal, TRUST_DISCOUNT)
+        self._trust = Trust(equal, equal, Memory(rows=TRUST_ROWS))
         self._settle()
 
     def _settle(self) -> None:
@@ -145,7 +146,7 @@ class Stack:
         for each in self._sums:
             versions.append(each.said(mean, away))
             each.learn(mean, away, there, labels)
-        self._trust.weigh(losses_of(np.stack(versions), labels).sum(axis=1), len(labels))
+        self._trust.weigh(losses_of(np.stack(versions), labels).sum(axis=1), labels > 0)
         # As slowly as the sum that remembers longest, while an arm speaks: one that never does keeps its guess.
         spoken = there.sum(axis=1)
         self._squares *= [self._sums[-1].keep(rows) for rows in spoken.tolist()]

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.memory import Memory, Outcomes, rarer
+from stream_balance.core.memory import Memory, Outcomes
 from stream_balance.core.records import Floats
 
 BINS = 24  # that rows and outcomes are gathered in
@@ -148,34 +148,34 @@ class Trust:
     """Weights of several versions of the same log odds, by their log-loss; the served one is their mean.
 
     A correction that brings nothing is noise, and costs; weighed against the word as it was it costs a part of that.
-    Weights begin with `first`; every outcome of the rarer kind moves a part 1 - `discount` of them to `back` (fixed
-    share: Herbster and Warmuth, "Tracking the best expert", 1998), so that a version that was worse for long is back
-    within some -ln(1 - discount) nats. With discounted losses, small but lasting differences, as at 1 %, could never be
+    Weights begin with `first`; what their memory does not keep of them goes to `back` (fixed share: Herbster and
+    Warmuth, "Tracking the best expert", 1998), so that a version that was worse for long is back within some nats, the
+    logarithm of the memory's length. With discounted losses, small but lasting differences, as at 1 %, could never be
     told.
 
-    >>> trust = Trust([0.5, 0.5], [0.5, 0.5], discount=0.99999)
+    >>> trust = Trust([0.5, 0.5], [0.5, 0.5], Memory(outcomes=10_000))
     >>> trust.learn(np.array([[0.0] * 20, [-3.0] * 20]), np.zeros(20, dtype=bool))
     >>> bool(trust.weights[1] > 0.99)
     True
     """
 
-    __slots__ = ("_back", "_discount", "weights")
+    __slots__ = ("_back", "_memory", "weights")
 
-    def __init__(self, first: Sequence[float], back: Sequence[float], discount: float) -> None:
-        self._discount = discount
+    def __init__(self, first: Sequence[float], back: Sequence[float], memory: Memory) -> None:
+        self._memory = memory
         self._back: Floats = np.array(back)
         self.weights: Floats = np.array(first)
 
     def learn(self, versions: Floats, outcomes: Outcomes) -> None:
         """n log odds in each version, (versions, n)."""
-        self.weigh(np.logaddexp(0.0, np.where(outcomes, -versions, versions)).sum(axis=1), rarer(outcomes))
+        self.weigh(np.logaddexp(0.0, np.where(outcomes, -versions, versions)).sum(axis=1), outcomes)
 
-    def weigh(self, losses: Floats, age: int) -> None:
-        """What each version lost, (versions,), in so many rows or outcomes, each of which moves weights back."""
+    def weigh(self, losses: Floats, outcomes: Outcomes) -> None:
+        """What each version lost, (versions,), of n rows with these outcomes, (n,)."""
         # Against the best of those that weigh anything: beside one that weighs nothing all could come to nothing.
         least = losses[self.weights > 0.0].min()
         found = self.weights * np.exp(least - np.maximum(losses, least))
-        left = self._discount**age
+        left = self._memory.keep(outcomes)
         self.weights = found * (left / found.sum()) + self._back * (1.0 - left)
 
     def state(self) -> list[object]:

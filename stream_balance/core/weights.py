@@ -13,12 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.memory import Memory
 from stream_balance.core.records import Floats
 from stream_balance.core.said import losses_of
 from stream_balance.core.straighten import Trust
 
 FIRST_TRUST = (0.1, 0.9)  # in the quick memory and the slow one: this one was hardly ever worse
-TRUST_DISCOUNT = 0.9999  # what a row leaves of the trust in a memory
+TRUST_ROWS = 10_000.0  # how long the trust in a memory is remembered
 
 Bools = npt.NDArray[np.bool_]
 
@@ -37,7 +38,7 @@ class Weights:
 
     def __init__(self, first: Sequence[float], discounts: tuple[float, float], eagerness: float, floor: float) -> None:
         self._discounts, self._eagerness, self._floor = np.array(discounts), eagerness, floor
-        self._trust = Trust(FIRST_TRUST, FIRST_TRUST, TRUST_DISCOUNT)
+        self._trust = Trust(FIRST_TRUST, FIRST_TRUST, Memory(rows=TRUST_ROWS))
         self.begin(np.array([first, first]), np.zeros((2, len(first))))
 
     def begin(self, losses: Floats, debts: Floats) -> None:
@@ -56,7 +57,7 @@ class Weights:
         nothing, labels (n,).
         """
         means = [mean_of(logits, share[:, None]) for share in self._shares]
-        self._trust.weigh(losses_of(np.stack(means), labels).sum(axis=1), len(labels))
+        self._trust.weigh(losses_of(np.stack(means), labels).sum(axis=1), labels > 0)
 
     def learn(self, losses: Floats, running: Bools) -> Floats:
         """Fade, add, weigh: losses (arms, n), NaN where an arm said nothing. What the mean was charged, (n,); NaN where

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream_balance.core.arms import make_model
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
-from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection, make_last
+from stream_balance.core.calibrate import MARGINAL_ROWS, Calibrator, CalibratorSettings, RatioCorrection, make_last
 from stream_balance.core.odds import logits, unbend
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Columns
@@ -322,3 +322,38 @@ def test_before_any_outcome_what_arms_say_together_is_served_as_it_is(classes: i
     np.testing.assert_allclose(found, alone / (rest + alone.sum(axis=1, keepdims=True)), rtol=1e-9)
     once = Calibrator(CalibratorSettings(), classes).apply(said, bytes(50))
     assert np.std(logits(once)[:, 0]) < 0.6 * np.std(said[:, 0])
+
+
+def test_each_memory_is_as_long_as_its_setting_says() -> None:
+    settings = CalibratorSettings(
+        youth=0.0, decay=math.exp(-1 / 100), slow_outcomes=5.0, shape_outcomes=7.0, trust_outcomes=11.0
+    )
+    calibrator, outcomes = Calibrator(settings, classes=3), np.arange(200) < 10
+    kept = [
+        each.keep(outcomes)
+        for each in (
+            calibrator._quick[0][1].memory, calibrator._slow[1][2].memory, calibrator._shapes[0]._memory,
+            calibrator._trusts[1][0]._memory, calibrator._marginals[0]._memory,
+        )
+    ]  # fmt: skip
+    assert kept == pytest.approx([math.exp(-each) for each in (2.0, 10 / 5, 10 / 7, 10 / 11, 200 / MARGINAL_ROWS)])
+
+
+def test_where_there_are_many_classes_each_has_its_rate() -> None:
+    """A word that is right, ten classes, half of the rows of class 0: outcomes of a class are one row in eighteen."""
+    rng = np.random.default_rng(0)
+    base = np.array([0.5, *[0.5 / 9] * 9])
+    truth = base * np.exp(rng.normal(size=(60_000, 10)))
+    truth /= truth.sum(axis=1, keepdims=True)
+    labels = (rng.random((60_000, 1)) > truth.cumsum(axis=1)[:, :-1]).sum(axis=1)
+    calibrator, served = Calibrator(CalibratorSettings(), 10), []
+    for start in range(0, len(labels), 64):
+        word = logits(truth[start : start + 64, 1:])
+        served.append(calibrator.apply(word, bytes(len(word))))
+        calibrator.learn_many(word, bytes(len(word)), labels[start : start + 64].tolist())
+    found = np.concatenate(served)
+    away = [
+        np.abs(found[start : start + 5_000].mean(axis=0) / truth[start : start + 5_000, 1:].mean(axis=0) - 1.0).max()
+        for start in range(30_000, 60_000, 5_000)
+    ]
+    assert np.mean(away) < 0.05

@@ -144,3 +144,10 @@ def test_rows_learned_together_were_all_scored_before_the_first() -> None:
     said, known = ensemble._block[0]
     np.testing.assert_array_equal(said.served, expected)
     assert known == labels[300:320]
+
+
+def test_at_first_those_that_are_sure_early_weigh_little_and_the_rate_draws_once() -> None:
+    ensemble = Ensemble()
+    assert ensemble.mixture.weights(0).round(2).tolist() == [0.44, 0.06, 0.06, 0.44]
+    said = ensemble.calibrator.apply(np.array([[-1.0]]), b"\0")[0, 0]
+    assert said == pytest.approx(1.0 / (1.0 + np.e))

@@ -9,26 +9,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_balance.core.memory import Memory, rarer
+from stream_balance.core.memory import RAREST_MAX, Memory, Outcomes
 
 BLOCKS = st.lists(st.lists(st.booleans(), min_size=1, max_size=80), min_size=1, max_size=20)
 LENGTHS = st.floats(1.5, 1e6) | st.just(math.inf)
 
 
+def kept(memory: Memory, outcomes: Outcomes, block: int) -> float:
+    return math.prod(memory.keep(outcomes[start : start + block]) for start in range(0, len(outcomes), block))
+
+
 @given(BLOCKS, LENGTHS)
 def test_rows_count_whatever_the_blocks(blocks: list[list[bool]], rows: float) -> None:
     memory = Memory(rows=rows)
-    kept = math.prod(memory.keep(np.array(block)) for block in blocks)
-    assert kept == pytest.approx(math.exp(-sum(map(len, blocks)) / rows))
+    assert math.prod(memory.keep(np.array(block)) for block in blocks) == pytest.approx(
+        math.exp(-sum(map(len, blocks)) / rows)
+    )
     assert memory.seen == sum(map(len, blocks))
 
 
-@given(st.integers(1, 50), st.integers(1, 2_000), LENGTHS, st.booleans())
-def test_as_many_outcomes_leave_as_much_at_every_rate(rare: int, common: int, length: float, turned: bool) -> None:
-    outcomes = np.arange(rare + common + rare) < rare  # at least as many others
-    kept = Memory(outcomes=length).keep(~outcomes if turned else outcomes)
-    assert kept == pytest.approx(math.exp(-rare / length))
-    assert rarer(outcomes) == rarer(~outcomes) == rare
+@pytest.mark.parametrize("rate", [0.0, 0.002, 0.01, 0.05, 0.3, 0.5, 0.98, 1.0])
+@pytest.mark.parametrize("block", [1, 2, 7, 64, 5_000])
+def test_outcomes_of_the_rarer_kind_count_whatever_the_blocks(rate: float, block: int) -> None:
+    outcomes = np.random.default_rng(2).random(20_000) < rate
+    rarer = min(outcomes.mean(), 1.0 - outcomes.mean(), RAREST_MAX) * len(outcomes)
+    found = -1_000.0 * math.log(kept(Memory(outcomes=1_000.0), outcomes, block))
+    assert found == pytest.approx(rarer, rel=0.05, abs=0.5)
+
+
+def test_what_was_rare_and_becomes_common_counts_until_the_other_is_the_rarer() -> None:
+    memory, draw = Memory(outcomes=1_000.0), np.random.default_rng(4)
+    kept(memory, draw.random(300_000) < 0.01, 64)
+    kept(memory, draw.random(60_000) < 0.99, 64)  # for a time more rows count as rare than are
+    found = -1_000.0 * math.log(kept(memory, draw.random(20_000) < 0.99, 64))
+    assert found == pytest.approx(200.0, rel=0.2)
 
 
 @given(BLOCKS, st.floats(0.1, 10.0))

@@ -109,11 +109,15 @@ def test_the_default_arms_run_unless_a_model_or_a_strategy_is_named() -> None:
 
 
 def test_arms_that_are_sure_early_begin_with_a_handicap_and_their_references_too() -> None:
-    standings = Pipeline(core(balance={"strategy": "auto"}), 7, ("none", "bought")).panel.standings
-    assert standings.none_mixture is not None
-    for mixture in (standings.mixture, standings.none_mixture):
-        assert sorted(mixture.weights(0).round(2).tolist()) == [0.06, 0.06, 0.44, 0.44]
+    panel = Pipeline(core(balance={"strategy": "auto"}), 7, ("none", "bought")).panel
+    standings, plain = panel.standings, {panel.pairs[place].model: at for at, place in enumerate(panel._unbalanced)}
     assert standings.mixture.weights(1).round(2).tolist() == [0.44, 0.06, 0.06, 0.44]
+    assert standings.none_mixture is not None
+    weights = standings.none_mixture.weights(0).round(2)
+    assert weights[[plain["plain_replay_mlp"], plain["window_booster"]]].tolist() == [0.06, 0.06]
+    assert weights[[plain["plain_linear"], plain["logistic"]]].tolist() == [0.44, 0.44]
+    for last in panel._last:  # each arm is drawn to the rate by its own
+        assert last.apply(np.array([[-1.0]]), b"\0")[0, 0] == pytest.approx(1 / (1 + math.e))
     alike = core(balance={"strategy": "auto"}, mixture={"handicap": 0.0})
     assert set(Pipeline(alike, 7, ("none", "bought")).panel.standings.mixture.weights(0).tolist()) == {0.25}
 

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,16 @@ def test_a_setting_that_went_counts_only_if_it_was_chosen() -> None:
         SettingsError, match=r"c was made .* not know any more: calibrate\.patience = 7\..*empty folder"
     ):
         compat.check_settings(replace(header, chosen=["core.calibrate.patience"]), defaults, defaults, "c")
+
+
+@pytest.mark.parametrize(("discount", "told"), [(0.9999, False), (0.9, True)])
+def test_a_file_that_does_not_say_what_was_chosen_is_asked_by_the_former_default(discount: float, told: bool) -> None:
+    defaults = state_settings(Settings())
+    older = json.loads(json.dumps(defaults))
+    older["core"]["calibrate"]["trust_discount"] = discount
+    header = replace(header_of(1), settings=older, settings_hash=compat.settings_hash(older), chosen=None)
+    with pytest.raises(SettingsError, match=r"calibrate\.trust_discount = 0\.9\.") if told else nullcontext():
+        compat.check_settings(header, defaults, defaults, "c")
 
 
 def test_another_kind_of_input_is_refused() -> None:

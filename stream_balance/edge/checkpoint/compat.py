@@ -17,6 +17,8 @@ from stream_balance.edge.checkpoint.format import Header
 from stream_balance.errors import SettingsError
 
 NAMED_MAX = 10  # differences named in a message
+# What settings that went were by default, for files that do not say what had been chosen.
+_GONE = {"core.calibrate.shape_decay": 0.99995, "core.calibrate.trust_discount": 0.9999}
 _BEGIN_AGAIN = "or name an empty folder to begin again"
 
 
@@ -37,7 +39,7 @@ def check_settings(header: Header, settings: Mapping[str, Any], defaults: Mappin
         if was == is_:
             continue
         if key not in now:
-            if key in (header.chosen or ()):
+            if key in header.chosen if header.chosen is not None else was != _GONE.get(key, was):
                 gone.append(f"{key.removeprefix('core.')} = {json.dumps(was)}")
             continue
         by_default = is_ == fallback.get(key) and key not in (header.chosen or ())

@@ -269,7 +269,7 @@ def _line(former: FormerLine, memory: Memory) -> Line:
 
 
 def _trust(former: FormerTrust) -> Trust:
-    found = Trust(FIRST_TRUST, LATER_TRUST, 1.0 - 1.0 / DEFAULTS.trust_outcomes)
+    found = Trust(FIRST_TRUST, LATER_TRUST, DEFAULTS.trust_memory())
     raw, line, bent = former.weights.tolist()
     found.weights = np.array([raw, line / 2, line / 2, bent, 0.0])
     return found
