@@ -98,4 +98,4 @@ class Line:
         self.h01 -= moved * self.h11
 
     def state(self) -> list[float]:
-        return [self.slope, self.shift, self.h00, self.h01, self.h11, self.memory.seen, *self.moments.state()]
+        return [self.slope, self.shift, self.h00, self.h01, self.h11, *self.memory.state(), *self.moments.state()]

@@ -51,4 +51,4 @@ class Marginals:
         self.factors = np.exp(self._shift)
 
     def state(self) -> list[object]:
-        return [self._memory.seen, self._h, self._shift]
+        return [self._memory.state(), self._h, self._shift]

@@ -46,6 +46,10 @@ class Memory:
         self._kinds = more * kept, others * kept
         return kept
 
+    def state(self) -> list[float]:
+        """Rows so far, and the kinds as far as they are remembered."""
+        return [self.seen, *self._kinds]
+
 
 def _rarer(yes: float, no: float) -> float:
     """Counted from the beginning, so that it is the same however rows are cut into blocks."""

@@ -124,7 +124,7 @@ class Straightener:
         self._ends = np.concatenate(([ends[0] - REACH], ends, [ends[-1] + REACH]))
 
     def state(self) -> list[object]:
-        return [self._memory.seen, self._places, self._rows, self._outcomes]
+        return [self._memory.state(), self._places, self._rows, self._outcomes]
 
 
 def _bundled(places: Floats, rows: Floats, outcomes: Floats) -> npt.NDArray[np.intp]:
@@ -179,4 +179,4 @@ class Trust:
         self.weights = found * (left / found.sum()) + self._back * (1.0 - left)
 
     def state(self) -> list[object]:
-        return [self.weights]
+        return [self.weights, self._memory.state()]

@@ -56,3 +56,11 @@ def test_the_young_remember_a_part_of_all_rows(blocks: list[list[bool]], youth: 
 
 def test_what_forgets_nothing_keeps_all() -> None:
     assert Memory().keep(np.array([True, False])) == 1.0
+
+
+def test_what_differs_in_what_comes_next_differs_in_its_state() -> None:
+    one, other = Memory(outcomes=100.0), Memory(outcomes=100.0)
+    one.keep(np.array([True, False, False]))
+    other.keep(np.array([False, False, False]))
+    assert one.state() != other.state()
+    assert one.keep(np.array([True] * 2)) != other.keep(np.array([True] * 2))
