@@ -29,6 +29,12 @@ from stream_balance.errors import SettingsError, did_you_mean
 from stream_balance.simulation.shop import ShopSettings
 
 ENV_PREFIX = "STREAM_BALANCE__"
+_OUTCOMES = "Corrections are remembered by outcomes of the rarer kind now, not by rows: set 'calibrate.{}'."
+RENAMED = {
+    "calibrate.slow_decay": _OUTCOMES.format("slow_outcomes"),
+    "calibrate.shape_decay": _OUTCOMES.format("shape_outcomes"),
+    "calibrate.trust_discount": _OUTCOMES.format("trust_outcomes"),
+}
 
 
 class Settings(CoreSettings):
@@ -65,6 +71,8 @@ def _known_keys(path: tuple[str, ...]) -> list[str]:
 def _explain(error: ErrorDetails, origin: str) -> str:
     path = tuple(str(part) for part in error["loc"])
     dotted = ".".join(path)
+    if dotted in RENAMED:
+        return f"{origin}: {dotted!r} is no setting any more. {RENAMED[dotted]}"
     if error["type"] == "extra_forbidden":
         return f"{origin}: unknown key {dotted!r}.{_nearest(path[-1], _known_keys(path[:-1]))}"
     return f"{origin}: {dotted!r} is {error['input']!r}: {error['msg']}."

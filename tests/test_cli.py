@@ -123,6 +123,8 @@ def test_after_freezing_nothing_is_learned(log: Path) -> None:
         (["replay", "log.jsonl", "--model", "no.such:thing"], 2, "cannot be imported"),
         (["replay", "log.jsonl", "--model", "os.path:join"], 2, "cannot be called: TypeError"),
         (["replay", "log.jsonl", "--set", "jion.window_s=3"], 2, "Did you mean 'join'?"),
+        (["config", "check", "--set", "calibrate.slow_decay=.9"], 2, "by outcomes of the rarer kind now"),
+        (["config", "check", "--set", "calibrate.slow_outcomes=inf"], 2, "less than or equal to 1000000000"),
         (["replay", "log.jsonl", "--set", "join.window_s=-3"], 2, "join.window_s"),
         (["replay", "log.jsonl", "-c", "missing.toml"], 2, "missing.toml"),
         (["replay", "log.jsonl", "--report", "no/such/folder.json"], 2, "'no/such' is no folder"),

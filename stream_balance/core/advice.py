@@ -14,6 +14,7 @@ from stream_balance.core.lineup import PLAIN_MODELS, Pair
 from stream_balance.core.verdict import SURE, Verdict, sure
 
 CHEAPER = 0.8  # of the CPU time; a smaller saving may be the clock's
+SAVED_S = 0.3  # so may one of less than this, of however little: short logs cost next to nothing
 Gain = dict[str, dict[str, float | None]]
 
 
@@ -85,14 +86,16 @@ class Advice:
         return f"The best is {words}. Run {self._names[run]}: within one error as good, at {costs}."
 
     def best(self) -> int:
-        """The place with the highest average precision."""
-        return max(range(len(self._names)), key=lambda place: self._precision[place])
+        """The place with the highest average precision; of equal ones one without balancing, if there is one."""
+        return max(
+            range(len(self._names)), key=lambda place: (self._precision[place], place not in self._balanced, -place)
+        )
 
     def choice(self) -> int:
         """The place to run: the best, or the cheapest that is as good as it and that none beats in all."""
         best = self.best()
         for place in sorted(range(len(self._names)), key=lambda place: self._costs[place]):
-            if self._costs[place] > CHEAPER * self._costs[best]:
+            if self._costs[place] > min(CHEAPER * self._costs[best], self._costs[best] - SAVED_S):
                 break
             if not any(self._is_behind(place, best)) and not self._is_beaten(place, range(len(self._names))):
                 return place

@@ -39,15 +39,15 @@ class CalibratorSettings(RoomSettings):
     """How fast the calibration follows, and how firmly it holds to "as the model says"."""
 
     decay: float = Field(default=0.9995, gt=0, lt=1)  # forgetting per example of a tier, of the line that follows
-    # Of the slow line, outcomes of the rarer kind; where that is more than a tenth of all rows, ten rows for each.
-    slow_outcomes: PositiveFloat = 1_000.0
+    # Lengths in outcomes of the rarer kind; where that is more than a tenth of all rows, ten rows count as one.
+    slow_outcomes: float = Field(default=1_000.0, gt=0, le=1e9)  # of the line that remembers
+    shape_outcomes: float = Field(default=1_000.0, gt=0, le=1e9)  # of what a line cannot put right
+    trust_outcomes: float = Field(default=10_000.0, gt=0, le=1e9)  # of the weights of corrections
     block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
-    shape_outcomes: PositiveFloat = 1_000.0  # counted alike: how long is remembered what a line cannot put right
     shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
-    trust_outcomes: PositiveFloat = 10_000.0  # counted alike: how long the weights of corrections are remembered
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
     base_rate: float = Field(default=0.02, gt=0, lt=1)  # of all outcomes together, before any example
     base_weight: PositiveFloat = 50.0  # examples that this first guess is worth

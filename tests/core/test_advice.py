@@ -86,3 +86,9 @@ def test_no_row_that_another_beats_in_both_figures_is_advised() -> None:
         for other in range(5):
             gain = found._verdict.gain(run, other)
             assert any(each["value"] >= -each["error"] for each in gain.values()), (names[run], names[other])  # type: ignore[operator]
+
+
+def test_of_equal_ones_that_cost_next_to_nothing_the_plain_one_is_run() -> None:
+    costs = {"logistic:smote": 0.0, "logistic:none": 0.1}
+    found = advice({"logistic:smote": 1.0, "logistic:none": 1.0}, costs)
+    assert found.words().endswith("Run the best, logistic:none.")
