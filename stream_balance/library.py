@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from river import base, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
-from stream_balance.core.arms.dict_rows import DictRows, present
+from stream_balance.core.arms.dict_rows import DictRows, check_labels, present
 from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
@@ -128,6 +128,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
 
     def learn_one(self, x: dict[Any, Any], y: base.typing.ClfTarget, **kwargs: Any) -> None:
         """Learn one row as often, and with such rows beside it, as the strategy says."""
+        check_labels([y])
         self._rows.meet([x])
         values = self._rows.matrix([x])  # who is refused leaves nothing behind
         x, label = present(x), self._id(y)

@@ -225,3 +225,18 @@ def test_a_text_is_no_list_of_classes() -> None:
 def test_a_wrong_parameter_is_named_as_it_was_given(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises((ValueError, SettingsError), match=says):
         BalancedClassifier(linear_model.LogisticRegression(), **wrong)
+
+
+@pytest.mark.parametrize("seen", [0, 40])
+def test_a_label_that_is_no_number_is_refused_and_leaves_nothing_behind(seen: int) -> None:
+    rng = random.Random(3)
+    models: list[Any] = [AutoClassifier(seed=1), BalancedClassifier(tree.HoeffdingTreeClassifier(), seed=1)]
+    for model in models:
+        for _ in range(seen):
+            x = rng.gauss(0, 1)
+            model.learn_one({"a": x}, x > 0)
+        before = pickle.dumps(model)
+        with pytest.raises(ValueError, match="a label is nan, which names no class"):
+            model.learn_one({"b": 1.0}, math.nan)
+        assert pickle.dumps(model) == before
+        model.learn_one({"a": 0.5}, True)

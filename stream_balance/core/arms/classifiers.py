@@ -22,7 +22,7 @@ import numpy as np
 from river import base
 
 from stream_balance.core.arms import linear, replay_mlp, window_booster
-from stream_balance.core.arms.dict_rows import DictRows
+from stream_balance.core.arms.dict_rows import DictRows, check_labels
 from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.model import Model
 from stream_balance.core.records import Floats, Samples
@@ -73,8 +73,9 @@ class ArmClassifier(base.Classifier):
         """Learn rows in their order, as one matrix."""
         if len(rows) != len(labels):
             raise ValueError(f"{len(rows)} rows came with {len(labels)} labels")
-        if not rows:
+        if not len(rows):
             return
+        check_labels(labels)
         values = self._matrix(rows, new=True)  # who is refused leaves nothing behind
         self._meet(labels)
         n, outcomes = len(rows), self._learner.classes - 1

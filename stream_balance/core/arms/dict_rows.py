@@ -126,6 +126,13 @@ class DictRows:
         ]
 
 
+def check_labels(labels: Sequence[Any]) -> None:
+    """Raise ValueError if one is NaN, which is equal to nothing: each would be a class of its own."""
+    for label in labels:
+        if label != label:  # noqa: PLR0124
+            raise ValueError(f"a label is {label!r}, which names no class: leave such rows out.")
+
+
 def present(row: dict[Any, Any]) -> dict[Any, Any]:
     """The row without what counts as absent, for whoever would take it for a value.
 
