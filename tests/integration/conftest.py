@@ -42,8 +42,10 @@ TopicMaker = Callable[..., KafkaSettings]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The client leaves the sockets of refused connections (no local address) to the garbage collector."""
+    """The client leaves some sockets of its own to the garbage collector: those of refused connections (no local
+    address), and those whose connecting is cut short when it closes (let go of inside its loop)."""
     config.addinivalue_line("filterwarnings", r"ignore:unclosed <socket.*laddr=\('0\.0\.0\.0':ResourceWarning")
+    config.addinivalue_line("filterwarnings", r"ignore:unclosed <socket:ResourceWarning:kafka\.net\.selector")
 
 
 class Broker:
