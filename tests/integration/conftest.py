@@ -17,6 +17,7 @@ Tansu's binary, which its package unpacks into the home folder.
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import shutil
 import signal
@@ -46,6 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     address), and those whose connecting is cut short when it closes (let go of inside its loop)."""
     config.addinivalue_line("filterwarnings", r"ignore:unclosed <socket.*laddr=\('0\.0\.0\.0':ResourceWarning")
     config.addinivalue_line("filterwarnings", r"ignore:unclosed <socket:ResourceWarning:kafka\.net\.selector")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """They are collected while these warnings are let pass: at the end of the session nothing is."""
+    yield
+    gc.collect()
 
 
 class Broker:
