@@ -46,6 +46,7 @@ class CalibratorSettings(RoomSettings):
     block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
+    bend_precision: PositiveFloat = 10.0  # prior around 0 of how much steeper it is below the mean than above it
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
     shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
@@ -116,8 +117,15 @@ def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
     return BaseRate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
 
 
-# By tier: slope and intercept of all together, those of what is bent, the weight of the shape, and what it adds.
-_OfTiers = list[tuple[float, float, float, float, float, Callable[[float], float]]]
+def _numbers(lines: list[list[Line]]) -> Floats:
+    """(4, tiers, maps): slope, intercept, bend and centre of each."""
+    found = np.array([[(o.slope, o.intercept, o.bend, o.moments.mean) for o in each] for each in lines])
+    return found.transpose(2, 0, 1)
+
+
+# By tier: of all together slope, intercept and bend below the centre; the centre; the same three of the line that
+# remembers; the weight of the shape, and what it adds to that.
+_OfTiers = list[tuple[float, float, float, float, float, float, float, float, Callable[[float], float]]]
 
 
 class Calibrator:
@@ -125,8 +133,8 @@ class Calibrator:
 
     Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1 under a factor
     for each class that keeps its mean at its rate. What a map says is the weighted mean of several log odds: as the
-    model says, on a line that follows and on one that remembers, this one straightened, and the rate whatever the row;
-    every map is monotone.
+    model says, on a line that follows and on one with an elbow that remembers, this one straightened, and the rate
+    whatever the row; every map is monotone.
     Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
     where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.
 
@@ -145,8 +153,8 @@ class Calibrator:
         centres = [math.log(r / (1.0 - r)) for r in rates]
         precisions = settings.slope_precision, settings.shift_precision
         self._quick, self._slow = (
-            [[Line(centre, memory(), *precisions) for centre in centres] for _ in TIERS]
-            for memory in (settings.quick_memory, settings.slow_memory)
+            [[Line(centre, memory(), *precisions, bend) for centre in centres] for _ in TIERS]
+            for memory, bend in ((settings.quick_memory, None), (settings.slow_memory, settings.bend_precision))
         )
         # The shape is the model's, whatever the tier; whether it helps is not.
         self._shapes = [Straightener(settings.shape_memory(), settings.shape_prior) for _ in centres]
@@ -182,9 +190,10 @@ class Calibrator:
 
     def _mapped(self, columns: Floats, at: npt.NDArray[np.uint8]) -> Floats:
         """Each map's probability by itself, (n, maps), of its logits, by tier."""
-        slope, intercept, bent_slope, bent_intercept, bent = self._tables()[:, at]
-        served = slope * columns + intercept
-        lined = bent_slope * columns + bent_intercept
+        slope, intercept, bend, centre, slow_slope, slow_intercept, slow_bend, bent = self._tables()[:, at]
+        below = np.minimum(columns - centre, 0.0)
+        served = slope * columns + intercept + bend * below
+        lined = slow_slope * columns + slow_intercept + slow_bend * below
         for i, shape in enumerate(self._shapes):
             served[:, i] += bent[:, i] * shape.shift(lined[:, i])
         return _sigmoid(served)
@@ -201,8 +210,10 @@ class Calibrator:
         if self._floats is None:
             table, curve = self._tables()[:, :, 0].T.tolist(), self._shapes[0].curve()
             self._floats = [(*numbers, curve) for numbers in table]
-        slope, intercept, bent_slope, bent_intercept, bent, curve = self._floats[tier]
-        return probability_of_one(slope * logit + intercept + bent * curve(bent_slope * logit + bent_intercept))
+        slope, intercept, bend, centre, slow_slope, slow_intercept, slow_bend, bent, curve = self._floats[tier]
+        below = min(logit - centre, 0.0)
+        lined = slow_slope * logit + slow_intercept + slow_bend * below
+        return probability_of_one(slope * logit + intercept + bend * below + bent * curve(lined))
 
     def _tables(self) -> Floats:
         if self._table is None:
@@ -210,23 +221,19 @@ class Calibrator:
         return self._table
 
     def _tabulated(self) -> Floats:
-        """(5, tiers, maps): slope and intercept of all versions together, of the bent one, and the weight of its bend.
-
-        The mean of lines is a line.
+        """(8, tiers, maps): slope, intercept and bend of all versions together, the centre below which they bend, the
+        three of the line that remembers, and the weight of the shape. The mean of lines is a line.
         """
         weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
         flat = np.minimum(weights[..., -1], FIRST_TRUST[-1])
         others = weights[..., :-1].sum(axis=-1)
         raw, quick, slow, bent = np.moveaxis(weights[..., :-1] * ((1.0 - flat) / others)[..., None], 2, 0)
-        (quick_slope, slow_slope), (quick_intercept, slow_intercept) = (
-            np.array(
-                [[[getattr(line, name) for line in lines] for lines in each] for each in (self._quick, self._slow)]
-            )
-            for name in ("slope", "intercept")
-        )
-        slope = raw + quick * quick_slope + (slow + bent) * slow_slope
-        intercept = quick * quick_intercept + (slow + bent) * slow_intercept + flat * self._flat
-        return np.stack([slope, intercept, slow_slope, slow_intercept, bent])
+        remembers = slow + bent
+        quick_slope, quick_intercept, *_ = _numbers(self._quick)
+        slow_slope, slow_intercept, slow_bend, centre = _numbers(self._slow)
+        slope = raw + quick * quick_slope + remembers * slow_slope
+        intercept = quick * quick_intercept + remembers * slow_intercept + flat * self._flat
+        return np.stack([slope, intercept, remembers * slow_bend, centre, slow_slope, slow_intercept, slow_bend, bent])
 
     def _logits_of_rates(self) -> Floats:
         """Log odds of each map's class whatever the row, (maps,)."""
@@ -290,8 +297,7 @@ class Calibrator:
         places = [(tier, mine) for tier, mine in places if mine.any()]
         for tier, mine in places:
             for lined, lines in ((quick, self._quick), (slow, self._slow)):
-                line = lines[tier][i]
-                lined[mine] = line.slope * logits[mine] + line.intercept
+                lined[mine] = lines[tier][i].apply(logits[mine])
         bent = slow + self._shapes[i].shift(slow)
         versions = np.stack([logits, quick, slow, bent, np.full(len(logits), self._flat[i])])
         self._shapes[i].learn(slow, outcomes)

@@ -19,9 +19,12 @@ from stream_balance.core.records import Floats
 BINS = 24  # that rows and outcomes are gathered in
 PRIOR_ROWS_MAX = 1_000.0  # a prior of rare outcomes is worth no more rows than this
 TILT = 0.1  # of a difference in log odds is kept where an isotonic regression sees none: plateaus tie rows
-# Beyond the outermost places the shift stays as it is for so far, then log odds rise by this much of theirs: a model
-# whose scale grows is followed, one that swears on 0 or 1 is not believed.
+# Beyond the outermost place on the side of the rarer kind the shift stays as it is for so far, then log odds rise by
+# this much of theirs: a model whose scale grows is followed. On the other side they hardly do, just so that no rows are
+# tied: of a few rows nothing shows that they are still less likely than the least likely, and a model that swears on
+# them may know nothing of them (seen: a tree's leaves that say 0 where the truth is the average rate).
 REACH, STEEPNESS_BEYOND = 0.5, 0.1
+STEEPNESS_BEYOND_ORDINARY = 0.001
 _SAME = 1e-6  # log odds that differ by less are the same place
 _LOGIT_MAX = 15.0  # beyond it log odds are taken for this
 
@@ -59,21 +62,22 @@ class Straightener:
     True
     """
 
-    __slots__ = ("_ends", "_memory", "_outcomes", "_places", "_prior", "_rows", "_turns")
+    __slots__ = ("_beyond", "_ends", "_memory", "_outcomes", "_places", "_prior", "_rows", "_turns")
 
     def __init__(self, memory: Memory, prior: float) -> None:
         self._memory, self._prior = memory, prior
         self._places, self._rows, self._outcomes = np.zeros(0), np.zeros(0), np.zeros(0)
         self._turns = self._ends = np.zeros(0)  # log odds where the map has another slope, and what becomes of them
+        self._beyond = (1.0, 1.0)  # its slopes below the first and above the last
 
     def shift(self, logits: Floats) -> Floats:
         """What to add to each, (n,); NaN stays NaN."""
         if not len(self._rows):
             return logits * 0.0
-        turns = self._turns
+        turns, (below, above) = self._turns, self._beyond
         found: Floats = np.minimum(logits - turns[0], 0.0)
-        found += np.maximum(logits - turns[-1], 0.0)
-        found *= STEEPNESS_BEYOND
+        found *= below
+        found += above * np.maximum(logits - turns[-1], 0.0)
         found += np.interp(logits, turns, self._ends)
         found -= logits
         return found
@@ -86,7 +90,7 @@ class Straightener:
         steepness = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(places), pairwise(values), strict=True)]
         # Below the first place, above the last.
         lefts, heights = [places[0], *places], [values[0], *values]
-        slopes = [STEEPNESS_BEYOND, *steepness, STEEPNESS_BEYOND]
+        slopes = [self._beyond[0], *steepness, self._beyond[1]]
 
         def shift(logit: float) -> float:
             at = bisect_right(places, logit)
@@ -120,8 +124,14 @@ class Straightener:
         # Where tilted pools overlap, half way between what rises to the right and what falls to the left.
         flat = (np.maximum.accumulate(flat) + np.minimum.accumulate(flat[::-1])[::-1]) / 2.0
         ends, places = flat + TILT * self._places, self._places
-        self._turns = np.concatenate(([places[0] - REACH], places, [places[-1] + REACH]))
-        self._ends = np.concatenate(([ends[0] - REACH], ends, [ends[-1] + REACH]))
+        if 2.0 * self._outcomes.sum() <= self._rows.sum():
+            self._turns = np.concatenate((places, [places[-1] + REACH]))
+            self._ends = np.concatenate((ends, [ends[-1] + REACH]))
+            self._beyond = STEEPNESS_BEYOND_ORDINARY, STEEPNESS_BEYOND
+        else:
+            self._turns = np.concatenate(([places[0] - REACH], places))
+            self._ends = np.concatenate(([ends[0] - REACH], ends))
+            self._beyond = STEEPNESS_BEYOND, STEEPNESS_BEYOND_ORDINARY
 
     def state(self) -> list[object]:
         return [self._memory.state(), self._places, self._rows, self._outcomes]

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression, isotonic_regression
 
 from stream_balance.core.memory import Memory
 from stream_balance.core.odds import logits as odds
-from stream_balance.core.straighten import BINS, STEEPNESS_BEYOND, Straightener, isotonic
+from stream_balance.core.straighten import BINS, STEEPNESS_BEYOND, STEEPNESS_BEYOND_ORDINARY, Straightener, isotonic
 
 SEEDS = st.integers(0, 2**31)
 
@@ -59,8 +59,12 @@ def test_what_it_makes_of_scores_rises_and_is_the_same_one_by_one(seed: int) -> 
     asked = np.linspace(-40, 40, 2_001)
     made = asked + straightener.shift(asked)
     assert (np.diff(made) > 0).all()
-    slope = STEEPNESS_BEYOND if len(straightener._rows) else 1.0
-    assert made[-1] - made[-2] == pytest.approx(slope * (asked[-1] - asked[-2]))
+    rarer_above = 2 * straightener._outcomes.sum() <= straightener._rows.sum()
+    below, above = (STEEPNESS_BEYOND_ORDINARY, STEEPNESS_BEYOND)[:: 1 if rarer_above else -1]
+    if not len(straightener._rows):
+        below = above = 1.0
+    assert made[1] - made[0] == pytest.approx(below * (asked[1] - asked[0]))
+    assert made[-1] - made[-2] == pytest.approx(above * (asked[-1] - asked[-2]))
     curve = straightener.curve()
     np.testing.assert_allclose([curve(each) for each in asked.tolist()], made - asked, atol=1e-9)
     assert np.isnan(straightener.shift(np.array([np.nan]))[0])

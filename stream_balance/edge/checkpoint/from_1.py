@@ -240,15 +240,16 @@ def _one_base_rate(panel: Any) -> Any:
 
 
 def _calibrator(calibrator: Any) -> None:
-    """The line that remembers begins as the one there was, and shares its weight; the rate begins without any. All
-    but the quick line's memories are of so many outcomes now, as many as by default.
+    """The line that remembers begins as the one there was, not bent, and shares its weight; the rate begins without
+    any. All but the quick line's memories are of so many outcomes now, as many as by default.
     """
     if not hasattr(calibrator, "_lines"):
         return
     _begin(calibrator, _patience=Patience(calibrator._block_rows))
     calibrator._patience.skip(sum(lines[0].rows for lines in calibrator._lines))
     calibrator._quick = [[_line(each, _by_rows(each)) for each in lines] for lines in calibrator._lines]
-    calibrator._slow = [[_line(each, DEFAULTS.slow_memory()) for each in lines] for lines in calibrator._lines]
+    bend = DEFAULTS.bend_precision
+    calibrator._slow = [[_line(each, DEFAULTS.slow_memory(), bend) for each in lines] for lines in calibrator._lines]
     del calibrator._lines
     calibrator._trusts = [[_trust(each) for each in trusts] for trusts in calibrator._trusts]
     calibrator._shapes = [_straightener(each) for each in calibrator._shapes]
@@ -260,10 +261,11 @@ def _by_rows(former: FormerLine) -> Memory:
     return Memory(rows=-1.0 / math.log(1.0 - former.fade), youth=getattr(former, "youth", DEFAULTS.youth))
 
 
-def _line(former: FormerLine, memory: Memory) -> Line:
-    found = Line(0.0, memory, former.slope_precision, former.shift_precision)
-    for name in ("slope", "shift", "h00", "h01", "h11"):
-        setattr(found, name, getattr(former, name))
+def _line(former: FormerLine, memory: Memory, bend_precision: float | None = None) -> Line:
+    found = Line(0.0, memory, former.slope_precision, former.shift_precision, bend_precision)
+    found.slope, found.shift = former.slope, former.shift
+    corners = np.ix_([0, -1], [0, -1])
+    found._h[corners] = [[former.h00, former.h01], [former.h01, former.h11]]
     found.moments, memory.seen = deepcopy(former.moments), former.rows
     return found
 
