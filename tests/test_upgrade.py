@@ -182,9 +182,8 @@ def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:
         h00=30.0, h01=1.0, h11=40.0, rows=1_000,
     )  # fmt: skip
     line = from_1._line(former, from_1._by_rows(former))
-    slope, shift, h, *rest = line.state()
-    assert [slope, shift, np.asarray(h).tolist()] == [1.5, -0.5, [[30.0, 1.0], [1.0, 40.0]]]
-    assert rest == [1_000, 0.0, 0.0, *moments.state()]
+    bend, h = 0.0, [30.0, 0.0, 1.0, 1.0, 0.0, 40.0]
+    assert line.state() == [1.5, bend, -0.5, *h, 1_000, 0.0, 0.0, *moments.state()]
     assert line.intercept == -0.5 + moments.mean * (1.0 - 1.5)
     assert line.memory.keep(np.zeros(64, dtype=bool)) == pytest.approx(0.99**64)
 

@@ -123,9 +123,19 @@ def _numbers(lines: list[list[Line]]) -> Floats:
     return found.transpose(2, 0, 1)
 
 
-# By tier: of all together slope, intercept and bend below the centre; the centre; the same three of the line that
-# remembers; the weight of the shape, and what it adds to that.
-_OfTiers = list[tuple[float, float, float, float, float, float, float, float, Callable[[float], float]]]
+_Lines = tuple[float, float, float, float]  # slope and intercept of all together, and of the line that remembers
+# By tier: the centre, the lines above and below it, the weight of the shape, and what it adds.
+_OfTier = tuple[float, _Lines, _Lines, float, Callable[[float], float]]
+
+
+def _of_tier(
+    curve: Callable[[float], float], slope: float, intercept: float, bend: float, centre: float, slow_slope: float,
+    slow_intercept: float, slow_bend: float, bent: float,
+) -> _OfTier:  # fmt: skip
+    """A column of a calibrator's tables, for single rows."""
+    above = slope, intercept, slow_slope, slow_intercept
+    below = slope + bend, intercept - bend * centre, slow_slope + slow_bend, slow_intercept - slow_bend * centre
+    return centre, above, below, bent, curve
 
 
 class Calibrator:
@@ -167,7 +177,7 @@ class Calibrator:
         self._waiting: list[tuple[Floats, bytes, Sequence[int]]] = []
         self._patience = Patience(settings.block_rows)
         self._table: Floats | None = None  # of the maps as they are; made when asked for
-        self._floats: _OfTiers | None = None  # the same for single rows
+        self._floats: list[_OfTier] | None = None  # the same for single rows
 
     @overload
     def apply(self, logits: float, tiers: bytes) -> float: ...
@@ -208,12 +218,11 @@ class Calibrator:
         if logit != logit:  # noqa: PLR0124  # the model abstains
             return self._rate.rates[0]
         if self._floats is None:
-            table, curve = self._tables()[:, :, 0].T.tolist(), self._shapes[0].curve()
-            self._floats = [(*numbers, curve) for numbers in table]
-        slope, intercept, bend, centre, slow_slope, slow_intercept, slow_bend, bent, curve = self._floats[tier]
-        below = min(logit - centre, 0.0)
-        lined = slow_slope * logit + slow_intercept + slow_bend * below
-        return probability_of_one(slope * logit + intercept + bend * below + bent * curve(lined))
+            curve = self._shapes[0].curve()
+            self._floats = [_of_tier(curve, *numbers) for numbers in self._tables()[:, :, 0].T.tolist()]
+        centre, above, below, bent, curve = self._floats[tier]
+        slope, intercept, slow_slope, slow_intercept = below if logit < centre else above
+        return probability_of_one(slope * logit + intercept + bent * curve(slow_slope * logit + slow_intercept))
 
     def _tables(self) -> Floats:
         if self._table is None:

@@ -264,8 +264,7 @@ def _by_rows(former: FormerLine) -> Memory:
 def _line(former: FormerLine, memory: Memory, bend_precision: float | None = None) -> Line:
     found = Line(0.0, memory, former.slope_precision, former.shift_precision, bend_precision)
     found.slope, found.shift = former.slope, former.shift
-    corners = np.ix_([0, -1], [0, -1])
-    found._h[corners] = [[former.h00, former.h01], [former.h01, former.h11]]
+    found._h = former.h00, 0.0, former.h01, bend_precision or 1.0, 0.0, former.h11
     found.moments, memory.seen = deepcopy(former.moments), former.rows
     return found
 
