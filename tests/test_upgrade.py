@@ -172,6 +172,9 @@ def test_a_migrated_shape_is_as_old_as_it_was_and_a_mixture_begins_without_the_r
     assert lasts
     for last in lasts:
         assert last._trusts[0][0].weights.tolist() == list(LATER_TRUST)
+    calibrator = loaded.state["pipeline"].panel.members[0].calibrator
+    for lines, precision in ((calibrator._quick, None), (calibrator._slow, DEFAULTS.bend_precision)):
+        assert all(line._precisions[1] == precision for each in lines for line in each)
 
 
 def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:
@@ -186,6 +189,10 @@ def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:
     assert line.state() == [1.5, bend, -0.5, *h, 1_000, 0.0, 0.0, *moments.state()]
     assert line.intercept == -0.5 + moments.mean * (1.0 - 1.5)
     assert line.memory.keep(np.zeros(64, dtype=bool)) == pytest.approx(0.99**64)
+    with_elbow = from_1._line(former, from_1._by_rows(former), 10.0)
+    assert with_elbow.state()[:9] == [1.5, 0.0, -0.5, 30.0, 0.0, 1.0, 10.0, 0.0, 40.0]
+    with_elbow.learn_many(np.linspace(-8.0, 0.0, 64), np.arange(64) > 50)
+    assert with_elbow.bend
 
 
 def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> None:

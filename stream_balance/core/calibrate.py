@@ -46,7 +46,7 @@ class CalibratorSettings(RoomSettings):
     block_rows: PositiveInt = 64  # learned from at once: a Newton step for each row costs more than it brings
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
-    bend_precision: PositiveFloat = 10.0  # prior around 0 of how much steeper it is below the mean than above it
+    bend_precision: PositiveFloat = 10.0  # around 0 of what the remembering line is steeper below its mean than above
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
     shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains

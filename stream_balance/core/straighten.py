@@ -19,12 +19,13 @@ from stream_balance.core.records import Floats
 BINS = 24  # that rows and outcomes are gathered in
 PRIOR_ROWS_MAX = 1_000.0  # a prior of rare outcomes is worth no more rows than this
 TILT = 0.1  # of a difference in log odds is kept where an isotonic regression sees none: plateaus tie rows
-# Beyond the outermost place on the side of the rarer kind the shift stays as it is for so far, then log odds rise by
-# this much of theirs: a model whose scale grows is followed. On the other side they hardly do, just so that no rows are
-# tied: of a few rows nothing shows that they are still less likely than the least likely, and a model that swears on
-# them may know nothing of them (seen: a tree's leaves that say 0 where the truth is the average rate).
+# Beyond the outermost places, means of the outermost bins, the shift stays as it is for so far, then log odds rise by
+# this much of theirs: a model whose scale grows is followed. On the side of the commoner kind by a part of both, which
+# falls with the cube of the rarer kind's share and is never nothing, so that no rows are tied: that few rows are still
+# less likely than the least likely nothing shows, and a model that swears on them may know nothing of them (seen: a
+# tree's leaves that say 0 where the truth is the average rate).
 REACH, STEEPNESS_BEYOND = 0.5, 0.1
-STEEPNESS_BEYOND_ORDINARY = 0.001
+PART_MIN = 0.01
 _SAME = 1e-6  # log odds that differ by less are the same place
 _LOGIT_MAX = 15.0  # beyond it log odds are taken for this
 
@@ -124,14 +125,12 @@ class Straightener:
         # Where tilted pools overlap, half way between what rises to the right and what falls to the left.
         flat = (np.maximum.accumulate(flat) + np.minimum.accumulate(flat[::-1])[::-1]) / 2.0
         ends, places = flat + TILT * self._places, self._places
-        if 2.0 * self._outcomes.sum() <= self._rows.sum():
-            self._turns = np.concatenate((places, [places[-1] + REACH]))
-            self._ends = np.concatenate((ends, [ends[-1] + REACH]))
-            self._beyond = STEEPNESS_BEYOND_ORDINARY, STEEPNESS_BEYOND
-        else:
-            self._turns = np.concatenate(([places[0] - REACH], places))
-            self._ends = np.concatenate(([ends[0] - REACH], ends))
-            self._beyond = STEEPNESS_BEYOND, STEEPNESS_BEYOND_ORDINARY
+        share = float(self._outcomes.sum() / self._rows.sum())
+        below, above = (min(max((2.0 * kind) ** 3, PART_MIN), 1.0) for kind in (share, 1.0 - share))
+        self._beyond = STEEPNESS_BEYOND * below, STEEPNESS_BEYOND * above
+        below, above = REACH * below, REACH * above
+        self._turns = np.concatenate(([places[0] - below], places, [places[-1] + above]))
+        self._ends = np.concatenate(([ends[0] - below], ends, [ends[-1] + above]))
 
     def state(self) -> list[object]:
         return [self._memory.state(), self._places, self._rows, self._outcomes]

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression, isotonic_regression
 
 from stream_balance.core.memory import Memory
 from stream_balance.core.odds import logits as odds
-from stream_balance.core.straighten import BINS, STEEPNESS_BEYOND, STEEPNESS_BEYOND_ORDINARY, Straightener, isotonic
+from stream_balance.core.straighten import BINS, Straightener, isotonic
 
 SEEDS = st.integers(0, 2**31)
 
@@ -59,15 +59,42 @@ def test_what_it_makes_of_scores_rises_and_is_the_same_one_by_one(seed: int) -> 
     asked = np.linspace(-40, 40, 2_001)
     made = asked + straightener.shift(asked)
     assert (np.diff(made) > 0).all()
-    rarer_above = 2 * straightener._outcomes.sum() <= straightener._rows.sum()
-    below, above = (STEEPNESS_BEYOND_ORDINARY, STEEPNESS_BEYOND)[:: 1 if rarer_above else -1]
-    if not len(straightener._rows):
-        below = above = 1.0
-    assert made[1] - made[0] == pytest.approx(below * (asked[1] - asked[0]))
-    assert made[-1] - made[-2] == pytest.approx(above * (asked[-1] - asked[-2]))
+    slopes = np.diff(made)[[0, -1]] / np.diff(asked)[[0, -1]]
+    np.testing.assert_allclose(slopes, straightener._beyond)
+    assert (slopes <= 1e-9 + (0.1 if len(straightener._rows) else 1.0)).all()
     curve = straightener.curve()
     np.testing.assert_allclose([curve(each) for each in asked.tolist()], made - asked, atol=1e-9)
     assert np.isnan(straightener.shift(np.array([np.nan]))[0])
+
+
+@pytest.mark.parametrize(("rate", "below"), [(0.02, 0.01), (0.3, 0.25), (0.5, 0.75), (0.95, 0.75)])
+def test_beyond_the_bins_it_falls_no_further_where_that_kind_is_common(rate: float, below: float) -> None:
+    """So far, at most, are log odds said below the lowest bin's that are 3 below it; above the highest bin the same of
+    the rate of the other kind.
+    """
+    rng = np.random.default_rng(1)
+    for side in (1, -1):
+        straightener = Straightener(Memory(rows=20_000), prior=2.0)
+        said = rng.normal(odds(rate), 1.0, 20_000)
+        for start in range(0, len(said), 500):
+            rows = said[start : start + 500]
+            labels = rng.random(len(rows)) < 1 / (1 + np.exp(-rows))
+            straightener.learn(side * rows, labels if side > 0 else ~labels)
+        outermost = straightener._places[0 if side > 0 else -1]
+        asked = outermost - side * np.array([0.0, 3.0])
+        made = asked + straightener.shift(asked)
+        assert 0.0 < side * (made[0] - made[1]) <= below
+
+
+def test_the_ends_change_little_when_neither_kind_is_rarer_for_long() -> None:
+    """The share of outcomes wanders about a half: no end turns from steep to flat."""
+    rng = np.random.default_rng(3)
+    straightener, ends = Straightener(Memory(rows=2_000, youth=2.0), prior=2.0), []
+    for _ in range(400):
+        said = rng.normal(0.0, 1.0, 64)
+        straightener.learn(said, rng.random(64) < 1 / (1 + np.exp(-said)))
+        ends.append(np.array([-3.5, 3.5]) + straightener.shift(np.array([-3.5, 3.5])))
+    assert np.abs(np.diff(ends[100:], axis=0)).max() < 0.4
 
 
 def test_a_step_is_found_as_an_isotonic_regression_of_all_rows_finds_it() -> None:
