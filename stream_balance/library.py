@@ -84,6 +84,11 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         copies_max: int = 50,
         seed: int | None = None,
     ) -> None:
+        if isinstance(classifier, type) or not hasattr(classifier, "learn_one"):
+            raise TypeError(
+                f"classifier is {str(classifier)[:60]!r}, expected an object with learn_one and predict_proba_one. "
+                "Give a River classifier, as linear_model.LogisticRegression(), or a pipeline that ends in one."
+            )
         self.classifier = classifier
         self.strategy = strategy
         self.target_share = target_share

@@ -240,3 +240,9 @@ def test_a_label_that_is_no_number_is_refused_and_leaves_nothing_behind(seen: in
             model.learn_one({"b": 1.0}, math.nan)
         assert pickle.dumps(model) == before
         model.learn_one({"a": 0.5}, True)
+
+
+@pytest.mark.parametrize("wrong", ["x", linear_model.LogisticRegression, None, 3])
+def test_what_is_no_classifier_is_refused_by_name(wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"classifier is .+, expected an object with learn_one.*Give a River classif"):
+        BalancedClassifier(wrong)  # type: ignore[arg-type]
