@@ -173,7 +173,7 @@ def test_a_migrated_shape_is_as_old_as_it_was_and_a_mixture_begins_without_the_r
     for last in lasts:
         assert last._trusts[0][0].weights.tolist() == list(LATER_TRUST)
     calibrator = loaded.state["pipeline"].panel.members[0].calibrator
-    for lines, precision in ((calibrator._quick, None), (calibrator._slow, DEFAULTS.bend_precision)):
+    for lines, precision in ((calibrator._quick, None), (calibrator._slow, from_1.DEFAULTS.bend_precision)):
         assert all(line._precisions[1] == precision for each in lines for line in each)
 
 
