@@ -19,13 +19,14 @@ from river import base, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
 from stream_balance.core.arms.dict_rows import DictRows, check_labels, present
-from stream_balance.core.balance import BalanceSettings, make_strategy
+from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
 from stream_balance.core.odds import logits, unbend
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Floats, Samples
 from stream_balance.core.window import Window, WindowSettings
+from stream_balance.errors import did_you_mean
 
 V = TypeVar("V", float, Floats)
 ONE_TIER = b"\0"
@@ -84,11 +85,15 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         copies_max: int = 50,
         seed: int | None = None,
     ) -> None:
-        if isinstance(classifier, type) or not hasattr(classifier, "learn_one"):
+        verbs = "learn_one", "predict_proba_one"
+        if isinstance(classifier, type) or not all(hasattr(classifier, verb) for verb in verbs):
             raise TypeError(
                 f"classifier is {str(classifier)[:60]!r}, expected an object with learn_one and predict_proba_one. "
                 "Give a River classifier, as linear_model.LogisticRegression(), or a pipeline that ends in one."
             )
+        if strategy not in STRATEGIES:
+            meant = did_you_mean(str(strategy), STRATEGIES)
+            raise ValueError(f"strategy is {strategy!r}, which is none.{meant} Choose one of {', '.join(STRATEGIES)}.")
         self.classifier = classifier
         self.strategy = strategy
         self.target_share = target_share

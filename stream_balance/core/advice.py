@@ -15,6 +15,7 @@ from stream_balance.core.verdict import SURE, Verdict, sure
 
 CHEAPER = 0.8  # of the CPU time; a smaller saving may be the clock's
 SAVED_S = 0.3  # so may one of less than this, of however little: short logs cost next to nothing
+UNTOLD = 0.5  # the area under the ROC curve of rows that are all said alike
 Gain = dict[str, dict[str, float | None]]
 
 
@@ -29,6 +30,7 @@ class Advice:
         figures = [verdict.figures(place) for place in range(len(names))]
         self._precision = [each["average_precision"]["value"] or 0.0 for each in figures]
         self._is_defined = figures[0]["average_precision"]["value"] is not None
+        self._is_untold = all(each["roc_auc"]["value"] == UNTOLD for each in figures)
         pairs = [Pair.parse(name) if ":" in name else None for name in names]
         plain = [place for place, pair in enumerate(pairs) if pair is not None and pair == pair.plain()]
         # Of those without balancing the best; what mixtures are measured against.
@@ -47,6 +49,8 @@ class Advice:
         """Whether balancing helps, model by model, and which to run."""
         if not self._is_defined:
             return "One class only: nothing can be compared."
+        if len(self._names) > 1 and self._is_untold:
+            return "No arm tells rows apart: nothing had been learned when they were scored. Compare a longer log."
         return f"{self._help()} {self._choice()}"
 
     def _help(self) -> str:

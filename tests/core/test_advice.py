@@ -12,12 +12,16 @@ from stream_balance.core.race import Answers
 from stream_balance.core.verdict import Verdict
 
 
-def advice(noises: Mapping[str, float], costs: Mapping[str, float] | None = None, bias: float = 0.0) -> Advice:
-    """Of answers to 8,000 rows whose log odds carry so much noise; `bias` shifts what `window_booster:none` says."""
+def advice(
+    noises: Mapping[str, float], costs: Mapping[str, float] | None = None, bias: float = 0.0, knows: float = 1.0
+) -> Advice:
+    """Of answers to 8,000 rows whose log odds carry so much noise; `bias` shifts what `window_booster:none` says.
+    All say `knows` times that.
+    """
     rng, n = np.random.default_rng(4), 8_000
     truth, blur = rng.normal(-2.5, 1.5, n), rng.normal(0, 1, n)
     labels = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(np.uint8)
-    odds = [truth + noise * blur + bias * (name == "window_booster:none") for name, noise in noises.items()]
+    odds = [knows * (truth + noise * blur) + bias * (name == "window_booster:none") for name, noise in noises.items()]
     said = Answers((1 / (1 + np.exp(-np.array(odds)))).astype(np.float32), labels, np.zeros(n, np.uint8))
     return Advice(list(noises), [(costs or {}).get(name, 1.0) for name in noises], Verdict(said))
 
@@ -92,3 +96,10 @@ def test_of_equal_ones_that_cost_next_to_nothing_the_plain_one_is_run() -> None:
     costs = {"logistic:smote": 0.0, "logistic:none": 0.1}
     found = advice({"logistic:smote": 1.0, "logistic:none": 1.0}, costs)
     assert found.words().endswith("Run the best, logistic:none.")
+
+
+def test_where_nothing_was_learned_nothing_is_advised() -> None:
+    """As where labels come due only after the last search: every row is said alike."""
+    noises = {"logistic:none": 0.0, "logistic:smote": 0.0, "mixture": 0.0}
+    assert advice(noises, knows=0.0).words().startswith("No arm tells rows apart: nothing had been learned")
+    assert "No arm" not in advice(noises, knows=0.01).words()

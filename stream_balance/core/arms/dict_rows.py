@@ -127,9 +127,11 @@ class DictRows:
 
 
 def check_labels(labels: Sequence[Any]) -> None:
-    """Raise ValueError if one is NaN, which is equal to nothing: each would be a class of its own."""
+    """Raise ValueError if one is None, which is no outcome, or NaN, which is equal to nothing: each would be a class of
+    its own.
+    """
     for label in labels:
-        if label != label:  # noqa: PLR0124
+        if label is None or label != label:  # noqa: PLR0124
             raise ValueError(f"a label is {label!r}, which names no class: leave such rows out.")
 
 
