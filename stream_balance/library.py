@@ -91,7 +91,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
                 f"classifier is {str(classifier)[:60]!r}, expected an object with learn_one and predict_proba_one. "
                 "Give a River classifier, as linear_model.LogisticRegression(), or a pipeline that ends in one."
             )
-        if strategy not in STRATEGIES:
+        if strategy not in list(STRATEGIES):  # one by one, for it may be anything
             meant = did_you_mean(str(strategy), STRATEGIES)
             raise ValueError(f"strategy is {strategy!r}, which is none.{meant} Choose one of {', '.join(STRATEGIES)}.")
         self.classifier = classifier

@@ -219,6 +219,7 @@ def test_a_text_is_no_list_of_classes() -> None:
         ({"target_share": 2}, r"^target_share is 2: .*less than 1\.$"),
         ({"target_share": -1, "copies_max": "many"}, r"^target_share is -1: .*\. copies_max is 'many': .*integer"),
         ({"strategy": "smot"}, r"^strategy is 'smot', which is none\. Did you mean 'smote'\? Choose one of none, "),
+        ({"strategy": ["smote"]}, r"^strategy is \['smote'\], which is none\..* Choose one of none, "),
         ({"strategy": None}, r"^strategy is None, which is none\. Did you mean 'none'\? Choose one of none, "),
     ],
 )
