@@ -12,8 +12,8 @@ and two more letters, which tell chance from a miss of the calibration:
 
     d  some decile whose number of positives chance makes in less than one of a thousand deciles: the normal score of
        the count of independent outcomes with the probabilities served is beyond 3.3
-    T  some decile, of those with 50 positives, not within 25 % of the mean of its *true* probabilities, which the
-       labels are drawn from: what D would find if the labels of the second half were drawn without end
+    T  some decile, of those where 50 positives are *expected*, not within 25 % of the mean of its *true* probabilities,
+       which the labels are drawn from: what D would find if the labels of the second half were drawn without end
 
 A decile with 50 positives has a standard error of 14 %, and all strategies see the same labels, so that D fails under
 many strategies of one seed at once, by chance. `luck` is how likely D fails where every decile's mean probability is
@@ -63,7 +63,7 @@ class Figures:
     decile: float  # largest relative error of a decile with enough positives
     loss: float  # log-loss over the uncalibrated one's, minus 1
     sigmas: float  # of the decile whose positives chance explains least
-    true_decile: float  # as `decile`, against true probabilities
+    true_decile: float  # as `decile`, where so many are expected, against true probabilities
     bias: tuple[float, ...]  # of each decile, against true probabilities, relative
     luck: float  # the probability that `decile` is missed by the true mean of each decile
 
@@ -134,6 +134,7 @@ def figures(said: Floats, word: Floats, labels: Floats, truth: Floats) -> Figure
     )
     deciles = list(zip(*(np.array_split(each, DECILES) for each in (said, labels, truth)), strict=True))
     enough = [each for each in deciles if each[1].sum() >= DECILE_POSITIVES]
+    expected = [each for each in deciles if each[2].sum() >= DECILE_POSITIVES]
     scores = [abs(t.sum() - p.sum()) / np.sqrt((p * (1 - p)).sum()) for p, t, _ in deciles]
     spoke = ~np.isnan(word)
     return Figures(
@@ -142,7 +143,7 @@ def figures(said: Floats, word: Floats, labels: Floats, truth: Floats) -> Figure
         decile=float(max((abs(p.mean() / t.mean() - 1) for p, t, _ in enough), default=0.0)),
         loss=log_loss(said[spoke], labels[spoke]) / log_loss(word[spoke], labels[spoke]) - 1,
         sigmas=float(max(scores)),
-        true_decile=float(max((abs(p.mean() / q.mean() - 1) for p, _, q in enough), default=0.0)),
+        true_decile=float(max((abs(p.mean() / q.mean() - 1) for p, _, q in expected), default=0.0)),
         bias=tuple(float(p.mean() / q.mean() - 1) for p, _, q in deciles),
         luck=luck([float(q.sum()) for _, _, q in deciles]),
     )

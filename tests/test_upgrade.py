@@ -173,8 +173,8 @@ def test_a_migrated_shape_is_as_old_as_it_was_and_a_mixture_begins_without_the_r
     for last in lasts:
         assert last._trusts[0][0].weights.tolist() == list(LATER_TRUST)
     calibrator = loaded.state["pipeline"].panel.members[0].calibrator
-    for lines, precision in ((calibrator._quick, None), (calibrator._slow, from_1.DEFAULTS.bend_precision)):
-        assert all(line._precisions[1] == precision for each in lines for line in each)
+    for lines, elbows in ((calibrator._quick, 0), (calibrator._slow, 2)):
+        assert all(len(line.elbows()) == elbows for each in lines for line in each)
 
 
 def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:
@@ -185,14 +185,19 @@ def test_a_migrated_line_goes_on_and_forgets_as_it_did() -> None:
         h00=30.0, h01=1.0, h11=40.0, rows=1_000,
     )  # fmt: skip
     line = from_1._line(former, from_1._by_rows(former))
-    bend, h = 0.0, [30.0, 0.0, 1.0, 1.0, 0.0, 40.0]
-    assert line.state() == [1.5, bend, -0.5, *h, 1_000, 0.0, 0.0, *moments.state()]
+    assert (line.slopes, line.shift, line._h.tolist()) == ([1.5], -0.5, [[30.0, 1.0], [1.0, 40.0]])
+    assert line.state()[3:] == [1_000, 0.0, 0.0, *moments.state()]
     assert line.intercept == -0.5 + moments.mean * (1.0 - 1.5)
     assert line.memory.keep(np.zeros(64, dtype=bool)) == pytest.approx(0.99**64)
-    with_elbow = from_1._line(former, from_1._by_rows(former), 10.0)
-    assert with_elbow.state()[:9] == [1.5, 0.0, -0.5, 30.0, 0.0, 1.0, 10.0, 0.0, 40.0]
-    with_elbow.learn_many(np.linspace(-8.0, 0.0, 64), np.arange(64) > 50)
-    assert with_elbow.bend
+    with_elbows = from_1._line(former, from_1._by_rows(former), (10.0, 3.0))
+    assert with_elbows.slopes == [1.5, 1.5, 1.5]
+    # All slopes as one are known as the one was, and each other's difference as by its prior.
+    as_one, bent = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0, 0.0])
+    assert as_one @ with_elbows._h @ as_one == 30.0
+    assert bent @ with_elbows._h @ bent == 3.0
+    assert with_elbows._h[:, -1].tolist() == [1.0, 0.0, 0.0, 40.0]
+    with_elbows.learn_many(np.linspace(-8.0, 0.0, 64), np.arange(64) > 50)
+    assert len(set(with_elbows.slopes)) == 3
 
 
 def test_a_default_that_has_changed_since_is_said_to_have(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ right: `RatioCorrection` for models that cannot learn with an offset, `Calibrato
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, overload
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,7 @@ from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.straighten import Straightener, Trust
 
 BaseRate = FadingShares
+Number = TypeVar("Number")
 # How far is trusted, before any outcome: the model's own word, the line that follows, the one that remembers, the same
 # straightened, and the rate whatever the row: what a model says before it knows anything is nearer to a half. Later the
 # rate does not come back: it would hide from the drift watch that the model has become wrong. Nor has it ever more than
@@ -47,6 +50,7 @@ class CalibratorSettings(RoomSettings):
     youth: float = Field(default=2.0, ge=0)  # at first never more than the last 1 / youth of all rows is remembered
     slope_precision: PositiveFloat = 20.0  # prior of the slope around 1, for log odds that spread by 1 or more
     bend_precision: PositiveFloat = 10.0  # around 0 of what the remembering line is steeper below its mean than above
+    far_bend_precision: PositiveFloat = 3.0  # the same, a deviation below its mean
     shift_precision: PositiveFloat = 2.0  # prior of the shift around 0
     shape_prior: float = Field(default=2.0, ge=0.001)  # outcomes in each bin that all is right as it is
     rate_decay: float = Field(default=0.999, gt=0, lt=1)  # of the base rate, served where the model abstains
@@ -60,6 +64,10 @@ class CalibratorSettings(RoomSettings):
     def slow_memory(self) -> Memory:
         """Of the line that remembers."""
         return Memory(outcomes=self.slow_outcomes, youth=self.youth)
+
+    def bend_precisions(self) -> tuple[float, ...]:
+        """Of the line that remembers, one for each of its elbows."""
+        return self.bend_precision, self.far_bend_precision
 
     def shape_memory(self) -> Memory:
         """Of what a line cannot put right."""
@@ -118,24 +126,34 @@ def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
 
 
 def _numbers(lines: list[list[Line]]) -> Floats:
-    """(4, tiers, maps): slope, intercept, bend and centre of each."""
-    found = np.array([[(o.slope, o.intercept, o.bend, o.moments.mean) for o in each] for each in lines])
+    """(rows, tiers, maps): slope, intercept, then place and bend of each elbow."""
+    found = np.array([[(o.slopes[0], o.intercept, *chain(*o.elbows())) for o in each] for each in lines])
     return found.transpose(2, 0, 1)
 
 
-_Lines = tuple[float, float, float, float]  # slope and intercept of all together, and of the line that remembers
-# By tier: the centre, the lines above and below it, the weight of the shape, and what it adds.
-_OfTier = tuple[float, _Lines, _Lines, float, Callable[[float], float]]
+# Slope and intercept of all versions together and of the line that remembers, of one piece between their elbows.
+_Piece = tuple[float, float, float, float]
+# By tier: the elbows from below up and the pieces between them, the weight of the shape, and what it adds.
+_OfTier = tuple[list[float], list[_Piece], float, Callable[[float], float]]
 
 
 def _of_tier(
-    curve: Callable[[float], float], slope: float, intercept: float, bend: float, centre: float, slow_slope: float,
-    slow_intercept: float, slow_bend: float, bent: float,
+    curve: Callable[[float], float], slope: float, intercept: float, slow_slope: float, slow_intercept: float,
+    bent: float, *elbows: float,
 ) -> _OfTier:  # fmt: skip
     """A column of a calibrator's tables, for single rows."""
-    above = slope, intercept, slow_slope, slow_intercept
-    below = slope + bend, intercept - bend * centre, slow_slope + slow_bend, slow_intercept - slow_bend * centre
-    return centre, above, below, bent, curve
+    places, pieces = [], [(slope, intercept, slow_slope, slow_intercept)]
+    for place, bend, slow_bend in _threes(elbows):
+        slope, intercept = slope + bend, intercept - bend * place
+        slow_slope, slow_intercept = slow_slope + slow_bend, slow_intercept - slow_bend * place
+        places.append(place)
+        pieces.append((slope, intercept, slow_slope, slow_intercept))
+    return places[::-1], pieces[::-1], bent, curve
+
+
+def _threes(flat: Sequence[Number]) -> Iterable[tuple[Number, Number, Number]]:
+    """The place of each elbow, how much all versions together bend there, and the line that remembers."""
+    return zip(flat[::3], flat[1::3], flat[2::3], strict=True)
 
 
 class Calibrator:
@@ -163,8 +181,8 @@ class Calibrator:
         centres = [math.log(r / (1.0 - r)) for r in rates]
         precisions = settings.slope_precision, settings.shift_precision
         self._quick, self._slow = (
-            [[Line(centre, memory(), *precisions, bend) for centre in centres] for _ in TIERS]
-            for memory, bend in ((settings.quick_memory, None), (settings.slow_memory, settings.bend_precision))
+            [[Line(centre, memory(), *precisions, bends) for centre in centres] for _ in TIERS]
+            for memory, bends in ((settings.quick_memory, ()), (settings.slow_memory, settings.bend_precisions()))
         )
         # The shape is the model's, whatever the tier; whether it helps is not.
         self._shapes = [Straightener(settings.shape_memory(), settings.shape_prior) for _ in centres]
@@ -200,10 +218,12 @@ class Calibrator:
 
     def _mapped(self, columns: Floats, at: npt.NDArray[np.uint8]) -> Floats:
         """Each map's probability by itself, (n, maps), of its logits, by tier."""
-        slope, intercept, bend, centre, slow_slope, slow_intercept, slow_bend, bent = self._tables()[:, at]
-        below = np.minimum(columns - centre, 0.0)
-        served = slope * columns + intercept + bend * below
-        lined = slow_slope * columns + slow_intercept + slow_bend * below
+        slope, intercept, slow_slope, slow_intercept, bent, *elbows = self._tables()[:, at]
+        served, lined = slope * columns + intercept, slow_slope * columns + slow_intercept
+        for place, bend, slow_bend in _threes(elbows):
+            below = np.minimum(columns - place, 0.0)
+            served += bend * below
+            lined += slow_bend * below
         for i, shape in enumerate(self._shapes):
             served[:, i] += bent[:, i] * shape.shift(lined[:, i])
         return _sigmoid(served)
@@ -220,8 +240,8 @@ class Calibrator:
         if self._floats is None:
             curve = self._shapes[0].curve()
             self._floats = [_of_tier(curve, *numbers) for numbers in self._tables()[:, :, 0].T.tolist()]
-        centre, above, below, bent, curve = self._floats[tier]
-        slope, intercept, slow_slope, slow_intercept = below if logit < centre else above
+        elbows, pieces, bent, curve = self._floats[tier]
+        slope, intercept, slow_slope, slow_intercept = pieces[bisect_right(elbows, logit)]
         return probability_of_one(slope * logit + intercept + bent * curve(slow_slope * logit + slow_intercept))
 
     def _tables(self) -> Floats:
@@ -230,19 +250,22 @@ class Calibrator:
         return self._table
 
     def _tabulated(self) -> Floats:
-        """(8, tiers, maps): slope, intercept and bend of all versions together, the centre below which they bend, the
-        three of the line that remembers, and the weight of the shape. The mean of lines is a line.
+        """(rows, tiers, maps): slope and intercept of all versions together and of the line that remembers, the weight
+        of the shape, then for each elbow its place and both bends. The mean of lines is a line.
         """
         weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
         flat = np.minimum(weights[..., -1], FIRST_TRUST[-1])
         others = weights[..., :-1].sum(axis=-1)
         raw, quick, slow, bent = np.moveaxis(weights[..., :-1] * ((1.0 - flat) / others)[..., None], 2, 0)
         remembers = slow + bent
-        quick_slope, quick_intercept, *_ = _numbers(self._quick)
-        slow_slope, slow_intercept, slow_bend, centre = _numbers(self._slow)
+        quick_slope, quick_intercept = _numbers(self._quick)
+        slow_slope, slow_intercept, *elbows = _numbers(self._slow)
         slope = raw + quick * quick_slope + remembers * slow_slope
         intercept = quick * quick_intercept + remembers * slow_intercept + flat * self._flat
-        return np.stack([slope, intercept, remembers * slow_bend, centre, slow_slope, slow_intercept, slow_bend, bent])
+        rows = [slope, intercept, slow_slope, slow_intercept, bent]
+        for place, bend in zip(elbows[::2], elbows[1::2], strict=True):
+            rows += [place, remembers * bend, bend]
+        return np.array(rows)
 
     def _logits_of_rates(self) -> Floats:
         """Log odds of each map's class whatever the row, (maps,)."""
@@ -317,7 +340,7 @@ class Calibrator:
 
     def parameters(self) -> list[list[tuple[float, float]]]:
         """By tier and map: slope and intercept of the line that follows."""
-        return [[(line.slope, line.intercept) for line in lines] for lines in self._quick]
+        return [[(line.slopes[0], line.intercept) for line in lines] for lines in self._quick]
 
     def base_rates(self) -> list[float]:
         """Decayed share of each class 1..C-1."""

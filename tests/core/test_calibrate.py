@@ -113,13 +113,15 @@ def test_a_margin_that_hardly_varies_is_stretched() -> None:
 
 
 def test_what_no_line_puts_right_is_straightened() -> None:
-    rng = np.random.default_rng(3)
-    said = rng.normal(-3, 1, size=80_000)
-    truth = said + 0.8 * np.sin(2 * said)
-    labels = drawn(rng, truth)
-    assert far_off(taught(said, labels), said, truth) < 0.6 * far_off(
-        taught(said, labels, shape_prior=1e9), said, truth
-    )
+    straightened, lined = 0.0, 0.0
+    for seed in (3, 4, 5):
+        rng = np.random.default_rng(seed)
+        said = rng.normal(-3, 1, size=80_000)
+        truth = said + 0.8 * np.sin(2 * said)
+        labels = drawn(rng, truth)
+        straightened += far_off(taught(said, labels), said, truth)
+        lined += far_off(taught(said, labels, shape_prior=1e9), said, truth)
+    assert straightened < 0.6 * lined
 
 
 def test_a_word_that_is_right_is_hardly_touched() -> None:
@@ -308,7 +310,7 @@ def test_a_shape_is_known_as_well_where_outcomes_are_rare(rate: float) -> None:
         calibrator.learn_many(word[start : start + 64, None], bytes(64), labels[start : start + 64].tolist())
         if start > rows / 2:
             away.append(np.log(calibrator.apply(asked, bytes(3))[:, 0] / rate / [0.28, 0.28, 2.6]))
-    assert (np.std(away, axis=0) < 0.08).all()
+    assert (np.std(away, axis=0) < 0.1).all()  # with memories of 200 outcomes, as by rows at 1 %: .13
     assert (np.abs(np.mean(away, axis=0)) < 0.25).all()
 
 

@@ -26,7 +26,7 @@ from stream_balance.core.balance.informed import Informed
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings, make_last
 from stream_balance.core.drift import Change
 from stream_balance.core.gather import Gather, Patience
-from stream_balance.core.line import Line
+from stream_balance.core.line import Line, of_slopes
 from stream_balance.core.lineup import NONE
 from stream_balance.core.memory import Memory
 from stream_balance.core.mixture import Mixture
@@ -248,8 +248,8 @@ def _calibrator(calibrator: Any) -> None:
     _begin(calibrator, _patience=Patience(calibrator._block_rows))
     calibrator._patience.skip(sum(lines[0].rows for lines in calibrator._lines))
     calibrator._quick = [[_line(each, _by_rows(each)) for each in lines] for lines in calibrator._lines]
-    bend = DEFAULTS.bend_precision
-    calibrator._slow = [[_line(each, DEFAULTS.slow_memory(), bend) for each in lines] for lines in calibrator._lines]
+    bends = DEFAULTS.bend_precisions()
+    calibrator._slow = [[_line(each, DEFAULTS.slow_memory(), bends) for each in lines] for lines in calibrator._lines]
     del calibrator._lines
     calibrator._trusts = [[_trust(each) for each in trusts] for trusts in calibrator._trusts]
     calibrator._shapes = [_straightener(each) for each in calibrator._shapes]
@@ -261,10 +261,12 @@ def _by_rows(former: FormerLine) -> Memory:
     return Memory(rows=-1.0 / math.log(1.0 - former.fade), youth=getattr(former, "youth", DEFAULTS.youth))
 
 
-def _line(former: FormerLine, memory: Memory, bend_precision: float | None = None) -> Line:
-    found = Line(0.0, memory, former.slope_precision, former.shift_precision, bend_precision)
-    found.slope, found.shift = former.slope, former.shift
-    found._h = former.h00, 0.0, former.h01, bend_precision or 1.0, 0.0, former.h11
+def _line(former: FormerLine, memory: Memory, bend_precisions: tuple[float, ...] = ()) -> Line:
+    found = Line(0.0, memory, former.slope_precision, former.shift_precision, bend_precisions)
+    found.slopes, found.shift = [former.slope for _ in found.slopes], former.shift
+    h = np.diag([former.h00, *bend_precisions, former.h11])
+    h[0, -1] = h[-1, 0] = former.h01
+    found._h = of_slopes(h)
     found.moments, memory.seen = deepcopy(former.moments), former.rows
     return found
 
