@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from river import base, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
-from stream_balance.core.arms.dict_rows import DictRows, check_labels, present
+from stream_balance.core.arms.dict_rows import DictRows, check_labels, check_rows, present
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
@@ -138,6 +138,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
 
     def learn_one(self, x: dict[Any, Any], y: base.typing.ClfTarget, **kwargs: Any) -> None:
         """Learn one row as often, and with such rows beside it, as the strategy says."""
+        check_rows([x])
         check_labels([y])
         self._rows.meet([x])
         values = self._rows.matrix([x])  # who is refused leaves nothing behind
@@ -187,10 +188,21 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         answer = self.classifier.predict_proba_one(x) or {}
         known = [answer.get(each, 0.0) for each in self._classes]
         total = sum(known)
+        if len(known) > 1 and (total < 0.999 or len(known) > 2):
+            self._check_answer(answer)
         outcomes = self._rates.classes - 1
         if not total > 0 or len(known) <= outcomes:
             return np.full((1, outcomes), np.nan)
         return np.array([known[1:]]) / total
+
+    def _check_answer(self, answer: dict[base.typing.ClfTarget, float]) -> None:
+        """Raise ValueError where the classifier speaks of True and False, whatever it is taught."""
+        others = [each for each in self._classes if each not in {False, True}]
+        if others and set(map(type, answer)) == {bool}:
+            raise ValueError(
+                f"the labels are {self._classes[0]!r} and {self._classes[1]!r}, but {type(self.classifier).__name__} "
+                f"answers with True and False alone. Give it such labels, as learn_one(x, y == {others[0]!r})."
+            )
 
     def _logits(self, raw: V) -> V:
         return logits(unbend(raw, self._ratio.offset()))
@@ -202,6 +214,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
         """The probability of each class met so far, on the stream as it is; empty before the first."""
+        check_rows([x])
         if len(self._classes) < self._rates.classes:
             return dict.fromkeys(self._classes, 1.0)
         outcomes = self._served(self._raw(present(x)))[0].tolist()
@@ -243,6 +256,11 @@ class AutoClassifier(ArmClassifier):
     ) -> None:  # fmt: skip
         if isinstance(classes, str):
             raise TypeError(f"classes is the text {classes!r}; expected labels, for example classes=[{classes!r}].")
+        if not isinstance(forgets, bool):
+            raise TypeError(
+                f"forgets is of the type {type(forgets).__name__}, expected True or False. The arms are its own; what "
+                "a classifier of yours learns is balanced by BalancedClassifier."
+            )
         self.forgets = forgets
         self.seed = seed
         self.classes = classes

@@ -7,6 +7,7 @@ import math
 import pickle
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -248,3 +249,29 @@ def test_a_label_that_is_no_number_is_refused_and_leaves_nothing_behind(seen: in
 def test_what_is_no_classifier_is_refused_by_name(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"classifier is .+, expected an object with learn_one.*Give a River classif"):
         BalancedClassifier(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", [np.zeros(3), np.zeros((2, 3)), [1.0, 2.0], None, "abc"], ids=str)
+def test_a_row_that_is_no_dict_is_refused(row: Any) -> None:
+    for model in (AutoClassifier(), BalancedClassifier(linear_model.LogisticRegression())):
+        for verb in (model.predict_proba_one, model.predict_one, partial(model.learn_one, y=True)):
+            with pytest.raises(
+                TypeError, match=r"a row is of the type \w+, expected a dict of features, as .*brand.: .acme.}\."
+            ):
+                verb(row)
+
+
+def test_the_default_arms_take_no_classifier() -> None:
+    with pytest.raises(
+        TypeError, match=r"forgets is of the type LogisticRegression, expected True or False.*BalancedClassifier"
+    ):
+        AutoClassifier(linear_model.LogisticRegression())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [(1, 2), (True, 2), (0, 5)])
+def test_labels_that_a_binary_classifier_never_answers_are_refused(labels: tuple[int, int]) -> None:
+    """River's own loop says probabilities of False and True then, and learns that every label but 0 is True."""
+    model = BalancedClassifier(linear_model.LogisticRegression(), seed=1)
+    model.learn_one({"a": 0.5}, labels[0])
+    with pytest.raises(ValueError, match=rf"the labels are .+, but LogisticRegression .*y == {labels[1]}"):
+        model.learn_one({"a": 1.5}, labels[1])

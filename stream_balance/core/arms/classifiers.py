@@ -22,7 +22,7 @@ import numpy as np
 from river import base
 
 from stream_balance.core.arms import linear, replay_mlp, window_booster
-from stream_balance.core.arms.dict_rows import DictRows, check_labels
+from stream_balance.core.arms.dict_rows import DictRows, check_labels, check_rows
 from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.model import Model
 from stream_balance.core.records import Floats, Samples
@@ -75,6 +75,7 @@ class ArmClassifier(base.Classifier):
             raise ValueError(f"{len(rows)} rows came with {len(labels)} labels")
         if not len(rows):
             return
+        check_rows(rows)
         check_labels(labels)
         values = self._matrix(rows, new=True)  # who is refused leaves nothing behind
         self._meet(labels)
@@ -85,6 +86,7 @@ class ArmClassifier(base.Classifier):
 
     def predict_proba_rows(self, rows: Sequence[Mapping[Hashable, Any]]) -> list[dict[base.typing.ClfTarget, float]]:
         """As `predict_proba_one` of each."""
+        check_rows(rows)
         known = len(self._classes)
         if known < 2:
             return [dict.fromkeys(self._classes, 1.0) for _ in rows]

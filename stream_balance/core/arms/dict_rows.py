@@ -126,6 +126,16 @@ class DictRows:
         ]
 
 
+def check_rows(rows: Sequence[Any]) -> None:
+    """Raise TypeError if one is no dict."""
+    for row in rows:
+        if not isinstance(row, dict | Mapping):
+            raise TypeError(
+                f"a row is of the type {type(row).__name__}, expected a dict of features, as {{'price': 2.5, 'brand': "
+                "'acme'}. Of an array make one with dict(enumerate(row.tolist()))."
+            )
+
+
 def check_labels(labels: Sequence[Any]) -> None:
     """Raise ValueError if one is None, which is no outcome, or NaN, which is equal to nothing: each would be a class of
     its own.
