@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -125,10 +124,21 @@ def make_base_rate(settings: CalibratorSettings, classes: int) -> BaseRate:
     return BaseRate(settings.rate_decay, settings.base_rate, settings.base_weight, classes - 1)
 
 
-def _numbers(lines: list[list[Line]]) -> Floats:
-    """(rows, tiers, maps): slope, intercept, then place and bend of each elbow."""
-    found = np.array([[(o.slopes[0], o.intercept, *chain(*o.elbows())) for o in each] for each in lines])
-    return found.transpose(2, 0, 1)
+def _column(trust: Trust, quick: Line, slow: Line, flat_logit: float) -> list[float]:
+    """Slope and intercept of all versions together and of the line that remembers, the weight of the shape, then for
+    each elbow its place and how much the two bend there. The mean of lines is a line.
+    """
+    *others, flat = trust.weights.tolist()
+    flat = min(flat, FIRST_TRUST[-1])
+    share = (1.0 - flat) / sum(others)
+    raw, follows, straight, bent = (share * each for each in others)
+    remembers = straight + bent
+    slope = raw + follows * quick.slopes[0] + remembers * slow.slopes[0]
+    intercept = follows * quick.intercept + remembers * slow.intercept + flat * flat_logit
+    found = [slope, intercept, slow.slopes[0], slow.intercept, bent]
+    for place, bend in slow.elbows():
+        found += place, remembers * bend, bend
+    return found
 
 
 # Slope and intercept of all versions together and of the line that remembers, of one piece between their elbows.
@@ -154,6 +164,13 @@ def _of_tier(
 def _threes(flat: Sequence[Number]) -> Iterable[tuple[Number, Number, Number]]:
     """The place of each elbow, how much all versions together bend there, and the line that remembers."""
     return zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+
+
+def _places(tiers: npt.NDArray[np.uint8]) -> list[tuple[int, npt.NDArray[np.bool_] | slice]]:
+    """The tiers there are and where; all rows are mostly of one, and a slice is quicker than a mask."""
+    masks = [(tier, tiers == tier) for tier in range(len(TIERS))]
+    found = [(tier, mask) for tier, mask in masks if mask.any()]
+    return found if len(found) > 1 else [(tier, slice(None)) for tier, _ in found]
 
 
 class Calibrator:
@@ -250,22 +267,13 @@ class Calibrator:
         return self._table
 
     def _tabulated(self) -> Floats:
-        """(rows, tiers, maps): slope and intercept of all versions together and of the line that remembers, the weight
-        of the shape, then for each elbow its place and both bends. The mean of lines is a line.
-        """
-        weights = np.array([[trust.weights for trust in trusts] for trusts in self._trusts])
-        flat = np.minimum(weights[..., -1], FIRST_TRUST[-1])
-        others = weights[..., :-1].sum(axis=-1)
-        raw, quick, slow, bent = np.moveaxis(weights[..., :-1] * ((1.0 - flat) / others)[..., None], 2, 0)
-        remembers = slow + bent
-        quick_slope, quick_intercept = _numbers(self._quick)
-        slow_slope, slow_intercept, *elbows = _numbers(self._slow)
-        slope = raw + quick * quick_slope + remembers * slow_slope
-        intercept = quick * quick_intercept + remembers * slow_intercept + flat * self._flat
-        rows = [slope, intercept, slow_slope, slow_intercept, bent]
-        for place, bend in zip(elbows[::2], elbows[1::2], strict=True):
-            rows += [place, remembers * bend, bend]
-        return np.array(rows)
+        """(rows, tiers, maps), a column by `_column`."""
+        flat = self._flat.tolist()
+        found = [
+            [_column(*each) for each in zip(trusts, quick, slow, flat, strict=True)]
+            for trusts, quick, slow in zip(self._trusts, self._quick, self._slow, strict=True)
+        ]
+        return np.array(found).transpose(2, 0, 1)
 
     def _logits_of_rates(self) -> Floats:
         """Log odds of each map's class whatever the row, (maps,)."""
@@ -325,8 +333,7 @@ class Calibrator:
     def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
         """The versions are weighed as they are before they learn these rows."""
         quick, slow = np.empty_like(logits), np.empty_like(logits)
-        places = [(tier, tiers == tier) for tier in range(len(TIERS))]
-        places = [(tier, mine) for tier, mine in places if mine.any()]
+        places = _places(tiers)
         for tier, mine in places:
             for lined, lines in ((quick, self._quick), (slow, self._slow)):
                 lined[mine] = lines[tier][i].apply(logits[mine])
