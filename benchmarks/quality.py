@@ -12,6 +12,7 @@ fits, which run here. Thresholds follow the rule `prior`: the decayed rate befor
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=list(learners(0)), choices=list(learners(0)))
     options = parser.parse_args()
     print(f"{'':28}" + "".join(f"{name:>11}" for name in FIGURES))
+    gc.freeze()  # as in the service: modules are no rows
     found: dict[str, dict[int, list[list[float]]]] = {name: {} for name in options.learners}
     for seed in options.seeds:
         for which in options.streams:

@@ -140,6 +140,8 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """Learn one row as often, and with such rows beside it, as the strategy says."""
         check_rows([x])
         check_labels([y])
+        x = x if isinstance(x, dict) else dict(x)  # River takes no other mappings
+        self._check_answers_with(y, x)
         self._rows.meet([x])
         values = self._rows.matrix([x])  # who is refused leaves nothing behind
         x, label = present(x), self._id(y)
@@ -157,6 +159,19 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         self._ratio.observe(examples, learned)
         self._labels.append(label)
         self._seen += 1
+
+    def _check_answers_with(self, y: base.typing.ClfTarget, x: dict[Any, Any]) -> None:
+        """Raise ValueError for a label that a classifier of two classes never answers: it would take it for True, or
+        end with an error of its own.
+        """
+        if y in self._classes or y in {False, True} or getattr(self.classifier, "_multiclass", True):
+            return
+        answer = self.classifier.predict_proba_one(present(x)) or {}
+        if answer and all(isinstance(each, bool) for each in answer):
+            raise ValueError(
+                f"the label is {y!r}, but {type(self.classifier).__name__} answers with True and False alone. Give it "
+                "those, True for the outcome that is looked for, or wrap it in multiclass.OneVsRestClassifier."
+            )
 
     def _id(self, y: base.typing.ClfTarget) -> int:
         """The class's number, in the order in which they come; False is 0 even where True comes first."""
@@ -188,21 +203,10 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         answer = self.classifier.predict_proba_one(x) or {}
         known = [answer.get(each, 0.0) for each in self._classes]
         total = sum(known)
-        if len(known) > 1 and (total < 0.999 or len(known) > 2):
-            self._check_answer(answer)
         outcomes = self._rates.classes - 1
         if not total > 0 or len(known) <= outcomes:
             return np.full((1, outcomes), np.nan)
         return np.array([known[1:]]) / total
-
-    def _check_answer(self, answer: dict[base.typing.ClfTarget, float]) -> None:
-        """Raise ValueError where the classifier speaks of True and False, whatever it is taught."""
-        others = [each for each in self._classes if each not in {False, True}]
-        if others and set(map(type, answer)) == {bool}:
-            raise ValueError(
-                f"the labels are {self._classes[0]!r} and {self._classes[1]!r}, but {type(self.classifier).__name__} "
-                f"answers with True and False alone. Give it such labels, as learn_one(x, y == {others[0]!r})."
-            )
 
     def _logits(self, raw: V) -> V:
         return logits(unbend(raw, self._ratio.offset()))
@@ -215,6 +219,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
         """The probability of each class met so far, on the stream as it is; empty before the first."""
         check_rows([x])
+        x = x if isinstance(x, dict) else dict(x)
         if len(self._classes) < self._rates.classes:
             return dict.fromkeys(self._classes, 1.0)
         outcomes = self._served(self._raw(present(x)))[0].tolist()
@@ -256,7 +261,7 @@ class AutoClassifier(ArmClassifier):
     ) -> None:  # fmt: skip
         if isinstance(classes, str):
             raise TypeError(f"classes is the text {classes!r}; expected labels, for example classes=[{classes!r}].")
-        if not isinstance(forgets, bool):
+        if not isinstance(forgets, bool | np.bool_ | int):
             raise TypeError(
                 f"forgets is of the type {type(forgets).__name__}, expected True or False. The arms are its own; what "
                 "a classifier of yours learns is balanced by BalancedClassifier."

@@ -178,7 +178,7 @@ class Calibrator:
 
     Two classes: one map per tier. More: one per class (class 0 included) and tier, normalised to sum 1 under a factor
     for each class that keeps its mean at its rate. What a map says is the weighted mean of several log odds: as the
-    model says, on a line that follows and on one with an elbow that remembers, this one straightened, and the rate
+    model says, on a line that follows and on one with elbows that remembers, this one straightened, and the rate
     whatever the row; every map is monotone.
     Where the model abstained (NaN) the decayed base rate is served, and nothing is learned but that rate; not even that
     where `base_rate` is handed in: who has several calibrators of the same rows keeps it for all.

@@ -66,7 +66,7 @@ class Line:
     side.
     """
 
-    __slots__ = ("_as_it_is", "_h", "_prior", "_shift_precision", "memory", "moments", "shift", "slopes")
+    __slots__ = ("_as_it_is", "_elbows", "_h", "_prior", "_shift_precision", "memory", "moments", "shift", "slopes")
 
     def __init__(
         self, centre: float, memory: Memory, slope_precision: float, shift_precision: float,
@@ -74,6 +74,7 @@ class Line:
     ) -> None:  # fmt: skip
         self.moments = Moments(centre)
         self.memory = memory
+        self._elbows = [ELBOWS[i] for i in range(len(bend_precisions))]
         pieces = 1 + len(bend_precisions)
         self.slopes = [1.0] * pieces
         self.shift = 0.0
@@ -95,7 +96,7 @@ class Line:
     def _away(self) -> list[float]:
         """The elbows, from the centre."""
         deviation = math.sqrt(max(self.moments.variance, _VARIANCE_MIN))
-        return [elbow * deviation for elbow in ELBOWS[: len(self.slopes) - 1]]
+        return [elbow * deviation for elbow in self._elbows]
 
     def apply(self, logits: Floats) -> Floats:
         """The map, of (n,)."""
@@ -131,8 +132,9 @@ class Line:
         return found
 
     def _move(self, logits: Floats, keep: float) -> None:
-        """To a new centre. Above it the line stays where it is; elbows go with the centre, so that what is below moves
-        by bend times as much.
+        """To a new centre. Above it the line stays where it is; elbows go with the centre and the deviation, so that
+        what is below moves by bend times as much. What is known of bends is not turned with them: it soon is of rows
+        around the new ones.
         """
         before = self.moments.mean
         self.moments.observe(logits, keep)

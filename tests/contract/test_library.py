@@ -8,11 +8,12 @@ import pickle
 import random
 from collections.abc import Callable
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
-from river import checks, datasets, ensemble, linear_model, naive_bayes, preprocessing, tree
+from river import checks, datasets, ensemble, linear_model, multiclass, naive_bayes, preprocessing, tree
 from river.datasets import synth
 
 from stream_balance import AutoClassifier, BalancedClassifier
@@ -268,10 +269,45 @@ def test_the_default_arms_take_no_classifier() -> None:
         AutoClassifier(linear_model.LogisticRegression())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("labels", [(1, 2), (True, 2), (0, 5)])
-def test_labels_that_a_binary_classifier_never_answers_are_refused(labels: tuple[int, int]) -> None:
+@pytest.mark.parametrize("labels", [(1, 2), (True, 2), (0, 5), (-1, 1), ("no", "yes")])
+def test_a_label_that_a_binary_classifier_never_answers_is_refused_and_leaves_nothing_behind(
+    labels: tuple[Any, Any],
+) -> None:
     """River's own loop says probabilities of False and True then, and learns that every label but 0 is True."""
-    model = BalancedClassifier(linear_model.LogisticRegression(), seed=1)
-    model.learn_one({"a": 0.5}, labels[0])
-    with pytest.raises(ValueError, match=rf"the labels are .+, but LogisticRegression .*y == {labels[1]}"):
-        model.learn_one({"a": 1.5}, labels[1])
+    model = BalancedClassifier(logistic(), seed=1)
+    for i in range(40):
+        x, label = {"a": float(i % 7)}, labels[i % 2]
+        if label in {False, True}:
+            model.learn_one(x, label)
+            continue
+        before = model.predict_proba_one(x)
+        with pytest.raises(ValueError, match=rf"^the label is {label!r}, but Pipeline answers with True and False al"):
+            model.learn_one(x, label)
+        assert model.predict_proba_one(x) == before
+
+
+@pytest.mark.parametrize("late", ["unknown", 2])
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        naive_bayes.GaussianNB(),
+        multiclass.OneVsRestClassifier(linear_model.LogisticRegression()),
+        linear_model.SoftmaxRegression(),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_label_that_comes_after_false_and_true_is_learned(classifier: Any, late: Any) -> None:
+    rng, model = random.Random(5), BalancedClassifier(classifier.clone(), "none", seed=1)
+    for i in range(300):
+        label = late if i > 60 and i % 3 == 0 else rng.random() < 0.5
+        model.learn_one({"a": rng.gauss(3.0 * (label == late), 1.0)}, label)
+    answer = model.predict_proba_one({"a": 5.0})
+    assert set(answer) == {False, True, late}
+    assert answer[late] > 0.5
+
+
+def test_rows_may_be_mappings_that_are_no_dicts() -> None:
+    for model in (BalancedClassifier(logistic(), seed=1), AutoClassifier(seed=1)):
+        for i in range(20):
+            model.learn_one(MappingProxyType({"a": float(i)}), i > 9)  # type: ignore[arg-type]
+        assert set(model.predict_proba_one(MappingProxyType({"a": 3.0}))) == {False, True}  # type: ignore[arg-type]

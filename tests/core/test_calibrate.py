@@ -124,6 +124,22 @@ def test_what_no_line_puts_right_is_straightened() -> None:
     assert straightened < 0.6 * lined
 
 
+def test_what_is_served_is_the_weighted_mean_of_its_versions() -> None:
+    rng = np.random.default_rng(4)
+    said = rng.normal(-3, 1, size=8_000)
+    calibrator = taught(said, drawn(rng, said + 0.6 * np.minimum(said + 3, 0)))
+    weights = np.array([0.3, 0.1, 0.2, 0.25, 0.15])
+    calibrator._trusts[0][0].weights = weights
+    calibrator._table = calibrator._floats = None
+    asked = np.linspace(-8, 1, 50)
+    quick, slow = calibrator._quick[0][0].apply(asked), calibrator._slow[0][0].apply(asked)
+    bent = slow + calibrator._shapes[0].shift(slow)
+    mean = weights @ np.stack([asked, quick, slow, bent, np.full(50, calibrator._flat[0])])
+    np.testing.assert_allclose(logits(calibrator.apply(asked[:, None], bytes(50))[:, 0]), mean, rtol=1e-9)
+    singles = [calibrator.apply(each, bytes(1)) for each in asked.tolist()]
+    np.testing.assert_allclose(logits(np.array(singles)), mean, rtol=1e-9)
+
+
 def test_a_word_that_is_right_is_hardly_touched() -> None:
     distances = []
     for seed in range(8):

@@ -52,6 +52,9 @@ def test_it_is_the_logistic_regression_of_all_rows(elbows: int) -> None:
     whole = LogisticRegression(C=np.inf).fit(columns, labels).decision_function(columns)
     asked = np.argsort(said)[:: ROWS // 50]
     np.testing.assert_allclose(line.apply(said[asked]), whole[asked], atol=0.08)
+    assert [place for place, _ in line.elbows()] == pytest.approx(
+        [said.mean(), said.mean() - said.std()][:elbows], abs=0.01
+    )
     told = line.slopes[0] * said[asked] + line.intercept
     for place, bend in line.elbows():
         told += bend * np.minimum(said[asked] - place, 0.0)
@@ -62,6 +65,25 @@ def test_a_prior_of_bends_is_one_of_slopes() -> None:
     h, away = np.diag([20.0, 10.0, 3.0, 2.0]), np.array([0.3, -0.2, 0.5, 0.7])
     bends = np.array([0.3, -0.2 - 0.3, 0.5 + 0.2, 0.7])
     assert away @ of_slopes(h) @ away == pytest.approx(bends @ h @ bends)
+
+
+@pytest.mark.parametrize(("spread", "worth"), [(3.0, 1.0), (0.5, 0.25), (0.0, 1e-12)])
+def test_the_prior_of_slopes_is_worth_less_where_log_odds_hardly_differ(spread: float, worth: float) -> None:
+    """Seen where rows tell nothing, so that the prior alone is left."""
+    line = alone(2, Memory(rows=100.0), centre=-40.0)
+    said = -40.0 + spread * np.tile([-1.0, 1.0], 32)
+    for _ in range(100):
+        line.learn_many(said, np.zeros(64, dtype=np.bool_))
+    expected = worth * of_slopes(np.diag([20.0, *PRIORS, 0.0]))
+    expected[-1, -1] = 2.0
+    np.testing.assert_allclose(line._h, expected, rtol=1e-2, atol=1e-2 * worth)
+
+
+def test_a_shift_is_bounded() -> None:
+    line = alone(2, Memory(rows=100.0), centre=-40.0)
+    for _ in range(100):
+        line.learn_many(np.linspace(-41.0, -39.0, 64), np.ones(64, dtype=np.bool_))
+    assert line.shift == 20.0
 
 
 @given(st.integers(0, 2**31), st.integers(0, len(ELBOWS)))

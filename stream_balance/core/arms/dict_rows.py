@@ -127,9 +127,9 @@ class DictRows:
 
 
 def check_rows(rows: Sequence[Any]) -> None:
-    """Raise TypeError if one is no dict."""
+    """Raise TypeError if one is no dict, nor any other mapping."""
     for row in rows:
-        if not isinstance(row, dict | Mapping):
+        if not isinstance(row, (dict, Mapping)):  # a union would be made anew each time
             raise TypeError(
                 f"a row is of the type {type(row).__name__}, expected a dict of features, as {{'price': 2.5, 'brand': "
                 "'acme'}. Of an array make one with dict(enumerate(row.tolist()))."
