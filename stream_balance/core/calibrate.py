@@ -315,12 +315,14 @@ class Calibrator:
         at = np.frombuffer(tiers, dtype=np.uint8)
         outcomes = np.array([label for each in self._waiting for label in each[2]])
         known = ~np.isnan(columns[:, 0])
-        if self._marginals and known.any():
-            self._learn_marginals(columns[known], at[known], outcomes[known])
+        if not known.all():
+            columns, at, outcomes = columns[known], at[known], outcomes[known]
+        if self._marginals and len(outcomes):
+            self._learn_marginals(columns, at, outcomes)
         self._waiting, self._table, self._floats = [], None, None
-        if known.any():
+        if len(outcomes):
             for i in range(columns.shape[1]):
-                self._learn_map(i, columns[known, i], at[known], outcomes[known] == (i if self.classes > 2 else 1))
+                self._learn_map(i, columns[:, i], at, outcomes == (i if self.classes > 2 else 1))
         self._flat = self._logits_of_rates()
 
     def _learn_marginals(self, columns: Floats, at: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.intp]) -> None:
@@ -332,13 +334,14 @@ class Calibrator:
 
     def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
         """The versions are weighed as they are before they learn these rows."""
-        quick, slow = np.empty_like(logits), np.empty_like(logits)
-        places = _places(tiers)
+        places, versions = _places(tiers), np.empty((len(FIRST_TRUST), len(logits)))
+        versions[0] = logits
         for tier, mine in places:
-            for lined, lines in ((quick, self._quick), (slow, self._slow)):
-                lined[mine] = lines[tier][i].apply(logits[mine])
-        bent = slow + self._shapes[i].shift(slow)
-        versions = np.stack([logits, quick, slow, bent, np.full(len(logits), self._flat[i])])
+            versions[1, mine] = self._quick[tier][i].apply(logits[mine])
+            versions[2, mine] = self._slow[tier][i].apply(logits[mine])
+        slow = versions[2]
+        np.add(slow, self._shapes[i].shift(slow), out=versions[3])
+        versions[4] = self._flat[i]
         self._shapes[i].learn(slow, outcomes)
         for tier, mine in places:
             self._trusts[tier][i].learn(versions[:, mine], outcomes[mine])
