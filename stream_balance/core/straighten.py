@@ -41,12 +41,12 @@ def isotonic(rates: Floats, weights: Floats) -> Floats:
     means: list[float] = []
     masses: list[float] = []
     counts: list[int] = []
-    for mean, mass in zip(rates.tolist(), weights.tolist(), strict=True):
-        count = 1
+    for rate, weight in zip(rates.tolist(), weights.tolist(), strict=True):
+        mean, mass, count = rate, weight, 1
         while means and means[-1] >= mean:
             before = masses.pop()
-            mean = (mean * mass + means.pop() * before) / (mass + before)  # noqa: PLW2901
-            mass += before  # noqa: PLW2901
+            mean = (mean * mass + means.pop() * before) / (mass + before)
+            mass += before
             count += counts.pop()
         means.append(mean)
         masses.append(mass)
