@@ -140,7 +140,6 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """Learn one row as often, and with such rows beside it, as the strategy says."""
         check_rows([x])
         check_labels([y])
-        x = x if isinstance(x, dict) else dict(x)  # River takes no other mappings
         self._check_answers_with(y, x)
         self._rows.meet([x])
         values = self._rows.matrix([x])  # who is refused leaves nothing behind
@@ -219,7 +218,6 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
         """The probability of each class met so far, on the stream as it is; empty before the first."""
         check_rows([x])
-        x = x if isinstance(x, dict) else dict(x)
         if len(self._classes) < self._rates.classes:
             return dict.fromkeys(self._classes, 1.0)
         outcomes = self._served(self._raw(present(x)))[0].tolist()
@@ -261,7 +259,7 @@ class AutoClassifier(ArmClassifier):
     ) -> None:  # fmt: skip
         if isinstance(classes, str):
             raise TypeError(f"classes is the text {classes!r}; expected labels, for example classes=[{classes!r}].")
-        if not isinstance(forgets, bool | np.bool_ | int):
+        if not isinstance(forgets, int | np.bool_):
             raise TypeError(
                 f"forgets is of the type {type(forgets).__name__}, expected True or False. The arms are its own; what "
                 "a classifier of yours learns is balanced by BalancedClassifier."

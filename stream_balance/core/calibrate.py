@@ -166,7 +166,10 @@ def _threes(flat: Sequence[Number]) -> Iterable[tuple[Number, Number, Number]]:
     return zip(flat[::3], flat[1::3], flat[2::3], strict=True)
 
 
-def _places(tiers: npt.NDArray[np.uint8]) -> list[tuple[int, npt.NDArray[np.bool_] | slice]]:
+_Places = list[tuple[int, npt.NDArray[np.bool_] | slice]]
+
+
+def _places_of(tiers: npt.NDArray[np.uint8]) -> _Places:
     """The tiers there are and where; all rows are mostly of one, and a slice is quicker than a mask."""
     masks = [(tier, tiers == tier) for tier in range(len(TIERS))]
     found = [(tier, mask) for tier, mask in masks if mask.any()]
@@ -317,24 +320,25 @@ class Calibrator:
         known = ~np.isnan(columns[:, 0])
         if not known.all():
             columns, at, outcomes = columns[known], at[known], outcomes[known]
+        places = _places_of(at)
         if self._marginals and len(outcomes):
-            self._learn_marginals(columns, at, outcomes)
+            self._learn_marginals(columns, at, places, outcomes)
         self._waiting, self._table, self._floats = [], None, None
         if len(outcomes):
             for i in range(columns.shape[1]):
-                self._learn_map(i, columns[:, i], at, outcomes == (i if self.classes > 2 else 1))
+                self._learn_map(i, columns[:, i], places, outcomes == (i if self.classes > 2 else 1))
         self._flat = self._logits_of_rates()
 
-    def _learn_marginals(self, columns: Floats, at: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.intp]) -> None:
+    def _learn_marginals(
+        self, columns: Floats, at: npt.NDArray[np.uint8], places: _Places, outcomes: npt.NDArray[np.intp]
+    ) -> None:
         said = self._together(self._mapped(columns, at), at)
-        for tier, marginals in enumerate(self._marginals):
-            mine = at == tier
-            if mine.any():
-                marginals.learn(said[mine], outcomes[mine])
+        for tier, mine in places:
+            self._marginals[tier].learn(said[mine], outcomes[mine])
 
-    def _learn_map(self, i: int, logits: Floats, tiers: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.bool_]) -> None:
+    def _learn_map(self, i: int, logits: Floats, places: _Places, outcomes: npt.NDArray[np.bool_]) -> None:
         """The versions are weighed as they are before they learn these rows."""
-        places, versions = _places(tiers), np.empty((len(FIRST_TRUST), len(logits)))
+        versions = np.empty((len(FIRST_TRUST), len(logits)))
         versions[0] = logits
         for tier, mine in places:
             versions[1, mine] = self._quick[tier][i].apply(logits[mine])

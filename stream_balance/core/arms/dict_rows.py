@@ -145,14 +145,16 @@ def check_labels(labels: Sequence[Any]) -> None:
             raise ValueError(f"a label is {label!r}, which names no class: leave such rows out.")
 
 
-def present(row: dict[Any, Any]) -> dict[Any, Any]:
-    """The row without what counts as absent, for whoever would take it for a value.
+def present(row: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The row without what counts as absent, for whoever would take it for a value, or takes dicts alone.
 
     >>> present({"a": 1.0, "b": None, "c": float("nan"), "d": "x", "e": float("inf")})
     {'a': 1.0, 'd': 'x'}
     """
     absent = [key for key, value in row.items() if value is None or _is_beyond(value)]
-    return {key: value for key, value in row.items() if key not in absent} if absent else row
+    if isinstance(row, dict) and not absent:
+        return row
+    return {key: value for key, value in row.items() if key not in absent}
 
 
 def _is_beyond(value: Any) -> bool:
