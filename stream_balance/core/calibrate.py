@@ -226,7 +226,14 @@ class Calibrator:
         only row of two classes, it is a float.
         """
         if isinstance(logits, float):
-            return self._apply_to_one(logits, tiers[0])
+            if logits != logits:  # noqa: PLR0124  # the model abstains
+                return self._rate.rates[0]
+            if self._floats is None:
+                curve = self._shapes[0].curve()
+                self._floats = [_of_tier(curve, *numbers) for numbers in self._tables()[:, :, 0].T.tolist()]
+            elbows, pieces, bent, curve = self._floats[tiers[0]]
+            slope, intercept, slow_slope, slow_intercept = pieces[bisect_right(elbows, logits)]
+            return probability_of_one(slope * logits + intercept + bent * curve(slow_slope * logits + slow_intercept))
         at = np.frombuffer(tiers, dtype=np.uint8)
         found = self._mapped(self._columns(logits), at)
         if self.classes > 2:
@@ -253,16 +260,6 @@ class Calibrator:
         found: Floats = mapped * np.array([each.factors for each in self._marginals])[at]
         found /= found.sum(axis=1, keepdims=True)
         return found
-
-    def _apply_to_one(self, logit: float, tier: int) -> float:
-        if logit != logit:  # noqa: PLR0124  # the model abstains
-            return self._rate.rates[0]
-        if self._floats is None:
-            curve = self._shapes[0].curve()
-            self._floats = [_of_tier(curve, *numbers) for numbers in self._tables()[:, :, 0].T.tolist()]
-        elbows, pieces, bent, curve = self._floats[tier]
-        slope, intercept, slow_slope, slow_intercept = pieces[bisect_right(elbows, logit)]
-        return probability_of_one(slope * logit + intercept + bent * curve(slow_slope * logit + slow_intercept))
 
     def _tables(self) -> Floats:
         if self._table is None:

@@ -49,7 +49,9 @@ class Change:
 
 
 class _Watch:
-    """One detector, fed in runs: it can only raise an alarm at every `check_rows`-th of its rows."""
+    """One detector. It can only raise an alarm at every `check_rows`-th of its rows; those before it wait until then,
+    or until it is asked what it holds.
+    """
 
     def __init__(self, settings: DriftSettings) -> None:
         # River loads its data sets, scikit-learn and SciPy along with it: only where rows are watched.
@@ -59,27 +61,35 @@ class _Watch:
         self.detector = detector(delta=settings.delta, clock=settings.check_rows)
         self._check_rows = settings.check_rows
         self._until_check = settings.check_rows
+        self._waiting: list[float] = []
 
-    def alarms(self, values: list[float]) -> list[tuple[int, int, bool]]:
+    def current(self) -> Any:
+        """The detector, with every row so far."""
+        for value in self._waiting:
+            self.detector.update(value)
+        self._waiting = []
+        return self.detector
+
+    def alarms(self, values: Sequence[float]) -> list[tuple[int, int, bool]]:
         """Watch values. Of each alarm: how many had been seen, how many it kept, whether their mean is higher."""
-        found = []
-        update, start, n = self.detector.update, 0, len(values)
-        while start < n:
-            stop = min(n, start + self._until_check)
-            mean = self.detector.estimation
-            for value in values[start:stop]:
-                update(value)
-            self._until_check -= stop - start
-            start = stop
-            if not self._until_check:
-                self._until_check = self._check_rows
-                if self.detector.drift_detected:
-                    found.append((stop, int(self.detector.width), self.detector.estimation > mean))
+        found: list[tuple[int, int, bool]] = []
+        start = 0
+        while len(values) - start >= self._until_check:
+            detector = self.current()
+            mean = detector.estimation
+            for value in values[start : start + self._until_check]:
+                detector.update(value)
+            start += self._until_check
+            self._until_check = self._check_rows
+            if detector.drift_detected:
+                found.append((start, int(detector.width), detector.estimation > mean))
+        self._waiting += values[start:]
+        self._until_check -= len(values) - start
         return found
 
     def held(self) -> list[float]:
         """What the digest says of it."""
-        one = self.detector
+        one = self.current()
         return [float(one.width), one.total, one.variance, one.n_detections, self._until_check]
 
 
@@ -135,7 +145,7 @@ class DriftWatch:
 
     def metrics(self) -> Drift:
         """Counts, the means the detectors hold for current, and the latest alarms."""
-        loss, rate = self._loss.detector, self._rate.detector
+        loss, rate = self._loss.current(), self._rate.current()
         return Drift(
             counts=DriftCounts(**self._counts),
             log_loss_mean=loss.estimation * self._loss_max if loss.width else math.nan,

@@ -102,7 +102,8 @@ class Ensemble:
 
     def _words(self, values: Floats, columns: Columns) -> list[Any]:
         """Own log odds of the arms, (n, C-1) each; of an only row of two classes, floats."""
-        found, single = list[Any](), len(values) == 1 and self.classes == 2
+        found: list[Any] = []
+        single = len(values) == 1 and self.classes == 2
         for model, runs in zip(self.models, self.mixture.running, strict=True):
             if runs:
                 probability = model.predict(values, columns).probability

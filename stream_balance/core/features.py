@@ -56,7 +56,7 @@ class _Misfit(Exception):  # noqa: N818  # not an error: this search goes the sl
 class _Plan:
     """How items with one set of keys are read, columns at a time. Derived from the table: never saved."""
 
-    __slots__ = ("code_columns", "getter", "keys", "lists", "nominal", "number_columns", "numeric")
+    __slots__ = ("code_columns", "getter", "keys", "lists", "nominal", "number_columns", "numeric", "only_numbers")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
@@ -66,6 +66,7 @@ class _Plan:
         self.nominal: list[tuple[int, int]] = []  # (place, column)
         self.number_columns: list[int] = []  # of numbers, then of lists
         self.code_columns: list[int] = []
+        self.only_numbers = False
 
 
 class Featurizer:
@@ -117,10 +118,11 @@ class Featurizer:
                 self._read_event(search, log_prices, item_cells, search_cells)
             if settings.state:
                 self._history.read(search, log_prices, item_cells, search_cells)
-        blocks: list[_Block] = [
-            (self._item_columns, struct.pack(f"{len(item_cells)}d", *item_cells)),
-            (self._search_columns, _repeated(search_cells, n)),
-        ]
+        blocks: list[_Block] = []
+        if item_cells:
+            blocks.append((self._item_columns, struct.pack(f"{len(item_cells)}d", *item_cells)))
+        if search_cells:
+            blocks.append((self._search_columns, _repeated(search_cells, n)))
         hashed: list[_Hashed] = []
         try:
             blocks += self._fast(search.item_features)
@@ -204,6 +206,9 @@ class Featurizer:
         plan = self._plans[tuple(features[0])]
         if set(map(len, features)) != {len(plan.keys)}:
             raise _Misfit
+        if plan.only_numbers and len(features) == 1:  # a row of a table
+            values = features[0].values()  # in the order of the plan's keys
+            return [(plan.number_columns, struct.pack(f"{len(values)}d", *values))]
         if plan.getter is None:
             read: list[tuple[FeatureValue, ...]] = [tuple([item[plan.keys[0]] for item in features])]
         else:
@@ -240,6 +245,8 @@ class Featurizer:
     def _assembled(self, blocks: Sequence[_Block], n: int) -> Floats:
         """The matrix (n, columns) of blocks of columns; what no block has is absent."""
         step, width = 8 * n, len(self.columns)
+        if len(blocks) == 1 and step and list(blocks[0][0]) == list(range(width)):  # as they come
+            return np.frombuffer(blocks[0][1]).reshape(width, n).T.copy()
         table = [_NAN_BYTES * n] * width
         for columns, block in blocks:
             for i, column in enumerate(columns):
@@ -273,6 +280,7 @@ class Featurizer:
             return  # one is hashed, or two share a column
         plan.number_columns = used[: len(used) - len(codes)]
         plan.code_columns = used[len(used) - len(codes) :]
+        plan.only_numbers = len(plan.numeric) == len(keys)
         if len(self._plans) >= self._settings.plans_max:
             self._plans_forgotten += len(self._plans)
             self._plans.clear()

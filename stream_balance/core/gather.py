@@ -11,7 +11,7 @@ import numpy as np
 
 from stream_balance.core.records import HEAD, Samples, fitted
 
-TAUGHT_ROWS = 8  # rows that models learn together
+TAUGHT_ROWS = 16  # rows that models learn together
 YOUNG = 64  # but of n learned rows never more than n / 64 wait
 FIRST_OUTCOMES, FIRST_SHARE = 4, 8  # as few outcomes, or an eighth of all rows there have been, if that is more
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from struct import Struct
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -48,14 +49,29 @@ class Fits(Protocol):
         ...
 
 
+_FIGURES = Struct("ddd")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Of n rows: the learners' own word, the served probabilities, and thresholds, side by side, (n, 2 (C-1) + 1), as
-    they stand in `Scored.block`; and `Scored.said`.
+    they stand in `Scored.block`, of an only row of two classes three floats; and `Scored.said`.
     """
 
-    figures: Floats
+    figures: Floats | tuple[float, float, float]
     said: bytes
+
+    def abstained(self) -> int:
+        """Rows of which nothing was said."""
+        if isinstance(self.figures, tuple):
+            return int(math.isnan(self.figures[0]))
+        return int(np.count_nonzero(np.isnan(self.figures[:, 0])))
+
+    def beside(self, values: Floats) -> bytes:
+        """Features, (n, d), and the figures beside them, row after row."""
+        if isinstance(self.figures, tuple):
+            return values.tobytes() + _FIGURES.pack(*self.figures)
+        return np.concatenate((values, self.figures), axis=1).tobytes()
 
 
 class Panel:
@@ -127,7 +143,7 @@ class Panel:
         """What is said of n rows now, by all; abstentions count."""
         raw, own = self._ask(len(self.members), values, tiers, columns)
         answer = self._answer(raw, own, tiers)
-        self.abstentions += int(np.count_nonzero(np.isnan(answer.figures[:, 0])))
+        self.abstentions += answer.abstained()
         return answer
 
     def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Floats, Floats]:
@@ -143,22 +159,28 @@ class Panel:
         single = len(tiers) == 1 and self.classes == 2
         nothing = math.nan if single else np.full((len(tiers), self.classes - 1), np.nan)
         said = [
-            member.look(values, tiers, columns) if self._runs(place) else (nothing, nothing)
-            for place, member in enumerate(self.members[:members])
+            member.look(values, tiers, columns) if runs else (nothing, nothing)
+            for member, runs in zip(self.members[:members], self._running(), strict=False)
         ]
         return [raw for raw, _ in said], [own for _, own in said]
 
-    def _runs(self, place: int) -> bool:
-        """Whether a member is asked and taught: one of the mixtures that it is in wants it."""
-        standings = self.standings
-        if place in self._always or (place < self.arms and standings.mixture.running[place]):
-            return True
-        if place not in self._unbalanced:
-            return False
-        return standings.none_mixture is None or standings.none_mixture.running[self._unbalanced.index(place)]
+    def _running(self) -> list[bool]:
+        """Which members are asked and taught: whom one of the mixtures that they are in wants."""
+        standings, places = self.standings, self._unbalanced
+        if not places:  # no references
+            return standings.mixture.running if self.arms > 1 else [True]
+        found = [*standings.mixture.running, *[False] * (len(self.members) - self.arms)]
+        none = standings.none_mixture
+        for place, runs in zip(places, [True] * len(places) if none is None else none.running, strict=True):
+            found[place] |= runs
+        for always in self._always:
+            if always is not None:
+                found[always] = True
+        return found
 
     def _answer(self, raw: list[V], own: list[V], tiers: bytes) -> Answer:
-        said, word, probability, none = b"", raw[0], own[0], list[V]()
+        said, word, probability = b"", raw[0], own[0]
+        none: list[V] = []
         if len(self.members) > 1:
             words, odds = [logits(each) for each in raw], calibrated_odds(raw, own)
             if self.standings.none_mixture is not None:
@@ -170,7 +192,7 @@ class Panel:
                 probability = self._last[0].apply(self._mixed(odds, tiers), tiers)
             said = self._layout.kept(words, odds, none)
         if isinstance(word, float):
-            return Answer(np.array([[word, probability, self.threshold.value(tiers[0])]]), said)
+            return Answer((word, probability, self.threshold.value(tiers[0])), said)
         return Answer(np.concatenate((word, probability, self._thresholds(tiers)[:, None]), axis=1), said)
 
     def _mixed(self, odds: list[V], tiers: bytes) -> V:
@@ -214,10 +236,11 @@ class Panel:
             self._untaught.add(arrivals)
             if self.arms == 1 or worth_learning(len(self._untaught), self.examples):
                 self.catch_up(columns, trail, between)
-        for place, member in enumerate(self.members):
-            if member.balances and self._runs(place):
-                self._train(place, arrivals, columns, trail)
-                between()
+        if len(self._plain) < len(self.members):
+            for place, runs in enumerate(self._running()):
+                if runs and self.members[place].balances:
+                    self._train(place, arrivals, columns, trail)
+                    between()
         self.recent.observe(arrivals, scored.ts_us)
         return losses_at(arrivals.probability, labels)
 
@@ -230,8 +253,8 @@ class Panel:
             self._encoder.learn(arrivals.values, columns)
         drawn = Drawn.as_they_came(arrivals, self.classes)
         trail.add_bytes(drawn.seal())
-        for place, member in enumerate(self.members):
-            if not member.balances and self._runs(place):
+        for place, runs in enumerate(self._running()):
+            if runs and not self.members[place].balances:
                 self._train(place, arrivals, columns, trail, drawn)
                 between()
 

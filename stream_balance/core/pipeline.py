@@ -11,8 +11,6 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from stream_balance.core.balance.generated import Generated
 from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.delay import DelayedLabels
@@ -186,8 +184,7 @@ class Pipeline:
 
     def _score(self, search: Search, values: Floats, tiers: bytes) -> Scored:
         said = self.panel.score(values, tiers, self.featurizer.columns)
-        matrix = np.concatenate((values, said.figures), axis=1).tobytes()
-        block = Scored.sealed(matrix, search.ts_us, self.panel.version)
+        block = Scored.sealed(said.beside(values), search.ts_us, self.panel.version)
         self._trail.add_bytes(block + said.said)
         # What is held by the million is held once.
         positions = self._share.of(search.positions)

@@ -195,6 +195,11 @@ class Scored:
         count = (len(self.block) - _STAMP.size) // 8
         return np.frombuffer(self.block, np.float64, count).reshape(len(self.item_ids), -1)
 
+    def figures_of_one(self) -> Floats:
+        """What stands behind the features, (2(C-1) + 1,), of a search of one item."""
+        first = 8 * self.width
+        return np.frombuffer(self.block, np.float64, (len(self.block) - _STAMP.size - first) // 8, first)
+
     @property
     def values(self) -> Floats:
         """Features, (n, width)."""

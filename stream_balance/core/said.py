@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from struct import pack
 from typing import TypeVar, overload
 
 import numpy as np
@@ -142,6 +143,8 @@ class Layout:
         mixes. All are floats, or all are arrays.
         """
         parts = [*words[self.first :], *odds[self.first :], *none]
+        if parts and isinstance(parts[0], float):
+            return pack(f"{len(parts)}f", *parts)
         return np.array(parts, dtype=np.float32).tobytes() if parts else b""
 
     def read(self, several: Sequence[Scored]) -> Said:

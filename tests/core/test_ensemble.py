@@ -63,7 +63,7 @@ def test_a_copy_goes_on_alike() -> None:
 
 def test_each_arm_learns_what_it_would_learn_alone() -> None:
     """Of the same rows, as many of them together."""
-    rows, labels = rows_of(600, 4)
+    rows, labels = rows_of(1_200, 4)
     ensemble, columns = Ensemble(seed=5), columns_of()
     blocks: list[Samples] = []
     learn = ensemble.models[0].learn
@@ -77,7 +77,7 @@ def test_each_arm_learns_what_it_would_learn_alone() -> None:
     assert all(ensemble.mixture.running)
     assert [len(each) for each in (blocks[0], blocks[-1])] == [1, TAUGHT_ROWS]
     learned = np.concatenate([each.rows for each in blocks])
-    assert 600 - TAUGHT_ROWS < len(learned) <= 600
+    assert 1_200 - TAUGHT_ROWS < len(learned) <= 1_200
     np.testing.assert_array_equal(learned, rows[: len(learned)])
     assert [label for each in blocks for label in each.labels] == labels[: len(learned)]
     alone = [make_model(pair.model, 2, 5, one_vs_rest=True) for pair in DEFAULT_ARMS]

@@ -43,12 +43,17 @@ class FlatTrees:
         rows = arrays["row_starts"].tolist()
         self._rows: list[int] = rows[:-1]
         self._absent: list[int] = [end - 1 for end in rows[1:]]
+        self._width = max(self._columns) + 1  # of rows that have all of them
+        self._numeric = [] if any(self._nominal) else list(zip(self._columns, self._edges, self._rows, strict=True))
         self._masks: npt.NDArray[np.uint16] = arrays["masks"]
         trees = self._masks.shape[1]
-        self._leaves: Floats = np.ascontiguousarray(arrays["leaves"]).reshape(-1)
+        leaves = np.array(arrays["leaves"])
         self._leaf_starts: Ints = np.arange(trees) * LEAVES_MAX
-        self._baseline: Floats = arrays["baseline"]
-        self._outputs = [np.flatnonzero(arrays["output"] == k) for k in range(len(self._baseline))]
+        baseline: Floats = arrays["baseline"]
+        self._outputs = [np.flatnonzero(arrays["output"] == k) for k in range(len(baseline))]
+        for k, mine in enumerate(self._outputs):
+            leaves[mine[0]] += baseline[k]  # a sum begins with it
+        self._leaves: Floats = leaves.reshape(-1)
 
     def __getstate__(self) -> dict[str, npt.NDArray[Any]]:
         return self.arrays
@@ -64,20 +69,21 @@ class FlatTrees:
         else:
             remaining = np.bitwise_and.reduce(self._masks[self._all_places(rows)], axis=1)
         values: Floats = self._leaves.take(self._leaf_starts + FIRST_BIT.take(remaining))
+        # In the trees' order, as sklearn adds them, not pairwise: equal to the last bit.
         if len(self._outputs) == 1:
-            values[:, 0] += self._baseline[0]
-            # In the trees' order, as sklearn adds them, not pairwise: equal to the last bit.
-            total: Floats = values.cumsum(axis=1)[:, -1:]
+            total: Floats = np.add.accumulate(values, axis=1)[:, -1:]
             return total
         found = np.empty((len(rows), len(self._outputs)))
         for k, trees in enumerate(self._outputs):
-            mine = values[:, trees]
-            mine[:, 0] += self._baseline[k]
-            found[:, k] = mine.cumsum(axis=1)[:, -1]
+            found[:, k] = np.add.accumulate(values[:, trees], axis=1)[:, -1]
         return found
 
     def _places(self, row: list[float]) -> list[int]:
         """By column looked at: the row of the table that the row's value leads to."""
+        if self._numeric and len(row) >= self._width:
+            present = sum([row[column] for column in self._columns])
+            if present == present:  # noqa: PLR0124  # nothing is absent
+                return [first + bisect_left(edges, row[column]) for column, edges, first in self._numeric]
         found = []
         for column, nominal, edges, first, absent in zip(
             self._columns, self._nominal, self._edges, self._rows, self._absent, strict=True

@@ -54,8 +54,11 @@ class Linear(Learner):
 
     def logits(self, values: Floats) -> Floats:
         """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
-        found: Floats = self.encoder.encode(values)[:, : len(self.weights)] @ self.weights
-        found += self.intercepts
+        encoded, weights = self.encoder.encode(values), self.weights
+        if encoded.shape[1] > len(weights):  # columns that it has not learned yet
+            encoded = encoded[:, : len(weights)]
+        found: Floats = encoded @ weights
+        found += self.intercepts[0] if self.classes == 2 else self.intercepts
         return found
 
     def learn_rows(self, samples: Samples, columns: Columns) -> None:

@@ -118,7 +118,7 @@ class Networks:
         back *= second > 0.0
         np.matmul(first.transpose(0, 2, 1), back, out=g2)
         np.matmul(ones, back, out=c2)
-        back = back @ np.ascontiguousarray(self._flipped[2])
+        back = back @ self._flipped[2]
         back *= first > 0.0
         np.matmul(rows.transpose(0, 2, 1), back, out=g1)
         np.matmul(ones, back, out=c1)

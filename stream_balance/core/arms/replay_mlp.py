@@ -72,13 +72,17 @@ class ReplayMLP(Learner):
 
     def logits(self, values: Floats) -> Floats:
         """Log odds of classes 1..C-1 against class 0, (n, C-1)."""
-        encoded = self.encoder.encode(values)[:, : self.networks.width].astype(np.float32)
+        encoded = self.encoder.encode(values).astype(np.float32)
+        if encoded.shape[1] > self.networks.width:  # columns that they have not learned yet
+            encoded = encoded[:, : self.networks.width]
         said = np.add.reduce(self.networks.logits(encoded), axis=0)
+        first, *rest = self.shares.values()
+        now = [math.log(share / first) for share in rest]
+        if said.size == 1:  # floats are several times as fast as arrays of one
+            return np.array([[said.item() / self.networks.k + now[0]]])
         found: Floats = said.astype(np.float64)
         found /= self.networks.k
-        shares = self.shares.values()
-        for c in range(1, self.classes):
-            found[:, c - 1] += math.log(shares[c] / shares[0])
+        found += now
         return found
 
     # -- learning

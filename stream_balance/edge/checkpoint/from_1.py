@@ -201,6 +201,8 @@ def _pipeline(pipeline: Any) -> None:
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
     _begin(panel, _last=[make_last(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
     _begin(drift, _settings=pipeline.settings.drift)
+    for watch in (drift._loss, drift._rate):
+        _begin(watch, _waiting=[])
     drift._alarms = deque(
         (
             each if isinstance(each, Change) else Change(each[0], each[1], each[2], kept_rows=0, rose=False)
