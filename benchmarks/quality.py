@@ -1,5 +1,5 @@
 """Quality: `auto` and each of its arms, as the service runs them and as a River classifier (`AutoClassifier`), against
-River's ensembles and imblearn wrappers.
+the arms without their balancing, River's ensembles and imblearn wrappers.
 
 Drifting streams, row by row, each label learned before the next row is scored (prequential), the same settings on all.
 Six streams (Agrawal, Hyperplane, RandomRBF at 1 % and 5 %, an abrupt drift in the middle) make the mean; `jump`, whose
@@ -32,6 +32,7 @@ from stream_balance.core.settings import CoreSettings
 FIGURES = ("auc", "ap", "ap_windows", "g_half", "g_tuned", "ece", "p/rate", "us/row")
 TABLE: dict[str, Any] = {"features": {"builtin": False, "state": False}}
 WINDOWS = 10
+UNBALANCED = "plain_linear", "plain_replay_mlp"  # `linear` and `replay_mlp` without what balances them within
 
 
 class Scorer(Protocol):
@@ -77,6 +78,7 @@ def learners(seed: int) -> dict[str, Scorer]:
         "auto": of_service({"balance": {"strategy": "auto"}, "arms": {"references": False}}, seed),
         "AutoClassifier": of_river(lambda: AutoClassifier(seed=seed)),
         **{arm.model: of_service({"arms": {"pairs": (arm.name,), "references": False}}, seed) for arm in DEFAULT_ARMS},
+        **{name: of_service({"arms": {"pairs": (f"{name}:none",), "references": False}}, seed) for name in UNBALANCED},
         "River logistic": of_river(logistic),
         "logistic over": of_river(lambda: imblearn.RandomOverSampler(logistic(), aim, seed=seed)),
         "logistic under": of_river(lambda: imblearn.RandomUnderSampler(logistic(), aim, seed=seed)),

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from river import base, linear_model, preprocessing
+from river import base, compose, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
 from stream_balance.core.arms.dict_rows import DictRows, check_labels, check_rows, present
+from stream_balance.core.arms.parameters import check_seed
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
@@ -86,13 +87,15 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         seed: int | None = None,
     ) -> None:
         verbs = "learn_one", "predict_proba_one"
-        if isinstance(classifier, type) or not all(hasattr(classifier, verb) for verb in verbs):
+        last = list(classifier.steps.values())[-1:] if isinstance(classifier, compose.Pipeline) else [classifier]
+        if isinstance(classifier, type) or not all(hasattr(each, verb) for each in last or [None] for verb in verbs):
             raise TypeError(
                 f"classifier is {str(classifier)[:60]!r}, expected an object with learn_one and predict_proba_one. "
                 "Give a River classifier, as linear_model.LogisticRegression(), or a pipeline that ends in one."
             )
         if strategy not in list(STRATEGIES):  # one by one, for it may be anything
-            meant = did_you_mean(str(strategy), STRATEGIES)
+            auto = " What `auto` serves is AutoClassifier." if strategy == "auto" else ""
+            meant = auto or did_you_mean(str(strategy), STRATEGIES)
             raise ValueError(f"strategy is {strategy!r}, which is none.{meant} Choose one of {', '.join(STRATEGIES)}.")
         self.classifier = classifier
         self.strategy = strategy
@@ -128,7 +131,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
 
     @property
     def _multiclass(self) -> bool:
-        return bool(self.classifier._multiclass)
+        return bool(getattr(self.classifier, "_multiclass", True))
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
@@ -173,10 +176,12 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             )
 
     def _id(self, y: base.typing.ClfTarget) -> int:
-        """The class's number, in the order in which they come; False is 0 even where True comes first."""
+        """The class's number, in the order in which they come; False is 0 even where True comes first, and of a
+        classifier of two classes 0 even where 1 does.
+        """
         if y in self._classes:
             return self._classes.index(y)
-        if not self._classes and isinstance(y, bool | np.bool_) and y:
+        if not self._classes and y in {True} and (isinstance(y, bool | np.bool_) or not self._multiclass):
             self._classes.append(False)
         self._classes.append(y)
         if len(self._classes) > self._rates.classes:
@@ -216,10 +221,15 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         return self._calibrator.apply(self._logits(raw), ONE_TIER)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[base.typing.ClfTarget, float]:
-        """The probability of each class met so far, on the stream as it is; empty before the first."""
+        """The probability of each class met so far, on the stream as it is; empty before the first. A classifier that
+        answers with False and True knows of both from the start.
+        """
         check_rows([x])
         if len(self._classes) < self._rates.classes:
-            return dict.fromkeys(self._classes, 1.0)
+            if self._multiclass or set(self.classifier.predict_proba_one(present(x)) or ()) != {False, True}:
+                return dict.fromkeys(self._classes, 1.0)
+            (rate,) = self._calibrator.base_rates()
+            return {False: 1.0 - rate, True: rate}
         outcomes = self._served(self._raw(present(x)))[0].tolist()
         return dict(zip(self._classes, [max(1.0 - sum(outcomes), 0.0), *outcomes], strict=True))
 
@@ -264,6 +274,10 @@ class AutoClassifier(ArmClassifier):
                 f"forgets is of the type {type(forgets).__name__}, expected True or False. The arms are its own; what "
                 "a classifier of yours learns is balanced by BalancedClassifier."
             )
+        check_seed(seed)
+        if classes is not None and not isinstance(classes, Iterable):
+            raise TypeError(f"classes is {classes!r:.60}; expected labels, for example classes=[False, True].")
+        check_labels(list(classes or ()))
         self.forgets = forgets
         self.seed = seed
         self.classes = classes

@@ -17,6 +17,7 @@ from river import checks, datasets, ensemble, linear_model, multiclass, naive_ba
 from river.datasets import synth
 
 from stream_balance import AutoClassifier, BalancedClassifier
+from stream_balance.core.arms.classifiers import LinearClassifier, ReplayMLPClassifier, WindowBoosterClassifier
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.metrics_math import grouped, roc_auc
 
@@ -57,7 +58,7 @@ def test_it_passes_rivers_checks(params: dict[str, Any]) -> None:
     model = BalancedClassifier(**params)
     for check in checks.yield_checks(model):
         if check.__name__ not in model._unit_test_skips():
-            check(model)
+            check(model.clone())
 
 
 AREA_MIN = 0.65  # the best there is: .86
@@ -223,6 +224,7 @@ def test_a_text_is_no_list_of_classes() -> None:
         ({"strategy": "smot"}, r"^strategy is 'smot', which is none\. Did you mean 'smote'\? Choose one of none, "),
         ({"strategy": ["smote"]}, r"^strategy is \['smote'\], which is none\..* Choose one of none, "),
         ({"strategy": None}, r"^strategy is None, which is none\. Did you mean 'none'\? Choose one of none, "),
+        ({"strategy": "auto"}, r"^strategy is 'auto', which is none\. What `auto` serves is AutoClassifier\. Choose "),
     ],
 )
 def test_a_wrong_parameter_is_named_as_it_was_given(wrong: dict[str, Any], says: str) -> None:
@@ -246,7 +248,14 @@ def test_a_label_that_is_no_number_is_refused_and_leaves_nothing_behind(seen: in
         model.learn_one({"a": 0.5}, True)
 
 
-@pytest.mark.parametrize("wrong", ["x", linear_model.LogisticRegression, None, 3, preprocessing.StandardScaler()])
+SCALER = preprocessing.StandardScaler()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["x", linear_model.LogisticRegression, None, 3, SCALER, SCALER | linear_model.LinearRegression(), SCALER | SCALER],
+    ids=str,
+)
 def test_what_is_no_classifier_is_refused_by_name(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"classifier is .+, expected an object with learn_one.*Give a River classif"):
         BalancedClassifier(wrong)  # type: ignore[arg-type]
@@ -260,6 +269,63 @@ def test_a_row_that_is_no_dict_is_refused(row: Any) -> None:
                 TypeError, match=r"a row is of the type \w+, expected a dict of features, as .*brand.: .acme.}\."
             ):
                 verb(row)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "says"),
+    [
+        (AutoClassifier, {"seed": None}, r"^seed is None, expected a whole number of at least 0\.$"),
+        (AutoClassifier, {"seed": "a"}, r"^seed is 'a', expected a whole number"),
+        (AutoClassifier, {"seed": 1.5}, r"^seed is 1\.5, expected a whole number"),
+        (AutoClassifier, {"seed": -1}, r"^seed is -1, expected a whole number from 0 to 4294967295\.$"),
+        (AutoClassifier, {"classes": 3}, r"^classes is 3; expected labels, for example"),
+        (AutoClassifier, {"classes": ["a", None]}, r"^a label is None, which names no class"),
+        (AutoClassifier, {"classes": [["a"]]}, r"^a label is of the type list, expected False or True"),
+        (LinearClassifier, {"target_share": 1}, r"^target_share is 1, expected a number above 0 and below 1\.$"),
+        (LinearClassifier, {"rate": "x"}, r"^rate is 'x', expected a number above 0\.$"),
+        (LinearClassifier, {"weight_max": 0.5}, r"^weight_max is 0\.5, expected a number from 1\.$"),
+        (ReplayMLPClassifier, {"networks": 0}, r"^networks is 0, expected a whole number of at least 1\.$"),
+        (ReplayMLPClassifier, {"common_rows": 0}, r"^common_rows is 0, expected a whole number of at least 1\.$"),
+        (ReplayMLPClassifier, {"rare_rows": 2.5}, r"^rare_rows is 2\.5, expected a whole number of at least 1\.$"),
+        (ReplayMLPClassifier, {"rare_share": 2}, r"^rare_share is 2, expected a number from 0 and below 1\.$"),
+        (WindowBoosterClassifier, {"window_rows": 0}, r"^window_rows is 0, expected a whole number of at least 1\.$"),
+        (WindowBoosterClassifier, {"every": 10}, r"^enter_after is 500; a result enters before the next request"),
+    ],
+)
+def test_a_wrong_parameter_of_an_arm_is_named(make: Any, wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        make(**wrong)
+
+
+@pytest.mark.parametrize("label", [[1], {"a": 1}, np.zeros(2)], ids=str)
+def test_a_label_that_can_be_no_key_is_refused(label: Any) -> None:
+    for model in (AutoClassifier(), BalancedClassifier(linear_model.LogisticRegression())):
+        with pytest.raises(TypeError, match=r"^a label is of the type \w+, expected False or True, a text or a whole"):
+            model.learn_one({"a": 1.0}, label)
+
+
+def test_rows_and_labels_are_lists() -> None:
+    for rows, labels in (({"a": 1.0}, True), ([{"a": 1.0}], True), ({"a": 1.0}, [True])):
+        with pytest.raises(TypeError, match=r"^learn_rows takes rows and labels of types .*One row goes to learn_one"):
+            AutoClassifier().learn_rows(rows, labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [(False, True), (0, 1)])
+def test_around_a_binary_classifier_both_classes_are_there_from_the_first_row_on(labels: tuple[Any, Any]) -> None:
+    """As River's own classifiers and wrappers have them: p[True] is no KeyError."""
+    for first in labels:
+        model = BalancedClassifier(linear_model.LogisticRegression(), seed=1)
+        said = model.predict_proba_one({"a": 1.0})
+        assert said == {False: 0.98, True: 0.02}
+        model.learn_one({"a": 1.0}, first)
+        said = model.predict_proba_one({"a": 1.0})
+        assert set(said) == {False, True}
+        assert sum(said.values()) == pytest.approx(1.0)
+        assert (said[True] > 0.02) == bool(first)
+        model.learn_one({"a": 2.0}, labels[1 - labels.index(first)])
+        assert set(model.predict_proba_one({"a": 1.0})) == {False, True}
+    # a tree may come to know others: it answers with those met so far
+    assert BalancedClassifier(tree.HoeffdingTreeClassifier()).predict_proba_one({"a": 1.0}) == {}
 
 
 def test_the_default_arms_take_no_classifier() -> None:

@@ -15,7 +15,7 @@ any time. `learn_rows` and `predict_proba_rows` take many rows as one matrix.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from stream_balance.core.arms import linear, replay_mlp, window_booster
 from stream_balance.core.arms.dict_rows import DictRows, check_labels, check_rows
 from stream_balance.core.arms.learner import Learner
 from stream_balance.core.arms.model import Model
+from stream_balance.core.arms.parameters import check_between, check_seed, check_whole
 from stream_balance.core.records import Floats, Samples
 
 
@@ -71,6 +72,11 @@ class ArmClassifier(base.Classifier):
 
     def learn_rows(self, rows: Sequence[Mapping[Hashable, Any]], labels: Sequence[base.typing.ClfTarget]) -> None:
         """Learn rows in their order, as one matrix."""
+        if isinstance(rows, Mapping) or not isinstance(labels, Sized):
+            raise TypeError(
+                f"learn_rows takes rows and labels of types {type(rows).__name__} and {type(labels).__name__}, "
+                "expected a list of dicts and a list of labels. One row goes to learn_one."
+            )
         if len(rows) != len(labels):
             raise ValueError(f"{len(rows)} rows came with {len(labels)} labels")
         if not len(rows):
@@ -138,6 +144,9 @@ class LinearClassifier(ArmClassifier):
         target_share: float = linear.TARGET_SHARE,
         weight_max: float = linear.WEIGHT_MAX,
     ) -> None:
+        check_between("rate", rate, 0.0)
+        check_between("target_share", target_share, 0.0, 1.0)
+        check_between("weight_max", weight_max, 1.0, with_low=True)
         self.rate = rate
         self.target_share = target_share
         self.weight_max = weight_max
@@ -172,6 +181,11 @@ class ReplayMLPClassifier(ArmClassifier):
         common_rows: int = replay_mlp.COMMON_ROWS,
         seed: int = 0,
     ) -> None:
+        check_whole("networks", networks, 1)
+        check_between("rare_share", rare_share, 0.0, 1.0, with_low=True)
+        check_whole("rare_rows", rare_rows, 1)
+        check_whole("common_rows", common_rows, 1)
+        check_seed(seed)
         self.networks = networks
         self.rare_share = rare_share
         self.rare_rows = rare_rows
@@ -208,6 +222,9 @@ class WindowBoosterClassifier(ArmClassifier):
         enter_after: int = window_booster.ENTER_AFTER,
         seed: int = 0,
     ) -> None:
+        for name, value in (("window_rows", window_rows), ("every", every), ("enter_after", enter_after)):
+            check_whole(name, value, 1)
+        check_seed(seed)
         self.window_rows = window_rows
         self.every = every
         self.enter_after = enter_after

@@ -138,9 +138,14 @@ def check_rows(rows: Sequence[Any]) -> None:
 
 def check_labels(labels: Sequence[Any]) -> None:
     """Raise ValueError if one is None, which is no outcome, or NaN, which is equal to nothing: each would be a class of
-    its own.
+    its own. Raise TypeError for one that names no class, as a list or an array.
     """
     for label in labels:
+        if not isinstance(label, Hashable):
+            raise TypeError(
+                f"a label is of the type {type(label).__name__}, expected False or True, a text or a whole number: "
+                "what can be a key of a dict."
+            )
         if label is None or label != label:  # noqa: PLR0124
             raise ValueError(f"a label is {label!r}, which names no class: leave such rows out.")
 
