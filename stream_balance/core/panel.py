@@ -49,7 +49,7 @@ class Fits(Protocol):
         ...
 
 
-_FIGURES = Struct("ddd")
+_FIGURES = Struct("ddd")  # of a row in `Scored.block`, behind its features
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Panel:
         nothing = math.nan if single else np.full((len(tiers), self.classes - 1), np.nan)
         said = [
             member.look(values, tiers, columns) if runs else (nothing, nothing)
-            for member, runs in zip(self.members[:members], self._running(), strict=False)
+            for member, runs in zip(self.members[:members], self._running()[:members], strict=True)
         ]
         return [raw for raw, _ in said], [own for _, own in said]
 
@@ -221,7 +221,7 @@ class Panel:
         `between` is called after each member has been calibrated, and after each has learned: each can be asked then,
         and `version` tells how far they are.
         Searches of few rows wait, in a panel of several arms, until some have come together, for the members that
-        nothing balances: a matrix of eight rows costs them little more than one of a row. The encoder that some share
+        nothing balances: a matrix of sixteen rows costs them little more than one of a row. The encoder that some share
         has seen those before all of them: who has not learned them yet reads a row by moments newer than its weights.
         """
         scored, labels = examples.scored, examples.labels
@@ -236,7 +236,7 @@ class Panel:
             self._untaught.add(arrivals)
             if self.arms == 1 or worth_learning(len(self._untaught), self.examples):
                 self.catch_up(columns, trail, between)
-        if len(self._plain) < len(self.members):
+        if len(self._plain) < len(self.members):  # some balance
             for place, runs in enumerate(self._running()):
                 if runs and self.members[place].balances:
                     self._train(place, arrivals, columns, trail)

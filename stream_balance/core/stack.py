@@ -63,7 +63,7 @@ class Sum:
         missing = (labels[:, None] == np.arange(1, p.shape[1] + 1)) - p
         pull = (1.0 - keep) * self._precision
         self._h = self._h * keep + weighed @ flat.T - whole @ whole.T
-        self._h.ravel()[:: len(self._h) + 1] += pull  # its diagonal
+        np.einsum("ii->i", self._h)[...] += pull  # a view of its diagonal
         gradient = flat @ missing.ravel() - pull * self.theta
         self.theta = np.minimum(np.maximum(self.theta + np.linalg.solve(self._h, gradient), -_MAX), _MAX)
 

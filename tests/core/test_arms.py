@@ -283,3 +283,18 @@ def test_a_window_that_enters_after_the_next_request_is_refused() -> None:
 def test_probabilities_of_three_classes_sum_to_less_than_one() -> None:
     found = probabilities(np.array([[0.0, 0.0], [900.0, -900.0]]))
     np.testing.assert_allclose(found, [[1 / 3, 1 / 3], [1.0, 0.0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [Linear, ReplayMLP])
+def test_columns_that_others_have_learned_say_nothing_to_who_rested_meanwhile(make: Any) -> None:
+    """The encoder that it shares has become wider."""
+    rows, labels = circle(400, seed=1, rate=0.3)
+    model, width = make(2), rows.shape[1]
+    model.learn(samples_of(rows, labels), columns_of(width))
+    narrow = model.logits(rows[:5])
+    wider = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+    mean, scale = model.encoder._mean.copy(), model.encoder._scale.copy()
+    model.encoder.learn(wider, columns_of(width + 1))
+    model.encoder._mean[:width], model.encoder._scale[:width] = mean, scale  # the new column alone is to tell
+    np.testing.assert_allclose(model.logits(wider[:5]), narrow, rtol=1e-5)
+    np.testing.assert_allclose(model.logits(wider[:1]), narrow[:1], rtol=1e-5)

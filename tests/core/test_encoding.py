@@ -86,3 +86,11 @@ def test_a_shared_encoder_is_each_models_own() -> None:
             assert shared.encode(rows).tolist() == own.encode(rows).tolist()
         shared = pickle.loads(pickle.dumps(shared))
         assert shared.digest_state()[1].tolist() == own.digest_state()[1].tolist()  # type: ignore[index]
+
+
+def test_the_first_absent_value_of_a_whole_table_is_its_mean() -> None:
+    encoder = Encoder()
+    encoder.learn(np.random.default_rng(1).normal(size=(50, 3)), columns_of(False, False, False))
+    for rows in (np.array([[0.5, np.nan, 0.5]]), np.array([[0.5, np.nan, 0.5], [np.nan, 0.5, 0.5]])):
+        encoded = encoder.encode(rows)
+        assert np.array_equal(encoded == 0.0, np.isnan(rows))

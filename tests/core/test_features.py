@@ -317,3 +317,18 @@ def test_nothing_depends_on_the_hash_seed() -> None:
         for seed in ("1", "2")
     }
     assert len(answers) == 1
+
+
+def test_columns_are_where_they_are_whatever_the_order_of_the_keys() -> None:
+    made = table()
+    for features in ({"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0}, {"a": 1.0, "b": 2.0}):
+        for _ in range(2):  # cell by cell, then by a plan
+            search = make_search(items=["i1"], item_features=[features])
+            assert named(made, search) == [{"a": 1.0, "b": 2.0}]
+
+
+def test_a_number_where_there_were_words_is_no_number_of_that_column() -> None:
+    made = table()
+    for value in ("x", "y", 3.0, 4.0, "x"):
+        (row,) = named(made, make_search(items=["i1"], item_features=[{"a": value}]))
+        assert sum(not math.isnan(each) for each in row.values()) == 1

@@ -12,7 +12,7 @@ from river import base
 
 from stream_balance.core.arms.encoding import DECAY
 from stream_balance.core.gather import TAUGHT_ROWS, Patience
-from stream_balance.core.lineup import Pair
+from stream_balance.core.lineup import RIVER_LOGISTIC, Pair
 from stream_balance.core.odds import unbend
 from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline
@@ -312,3 +312,23 @@ def test_a_drift_alarm_of_the_stream_reaches_the_mixture() -> None:
     pushed_rows(pipeline, [(features, 1 - label) for features, label in rows])
     assert pipeline.drift.counts["log_loss"] > 0
     assert pipeline.panel.standings.mixture.running == [True, True, True]
+
+
+def test_rivers_logistic_regression_is_asked_and_taught_whoever_rests() -> None:
+    for arms in (["linear:none"], ["linear:none", "naive_bayes:smote"]):
+        pipeline = made(EVENTS, arms={"pairs": arms})
+        pipeline.run_out()
+        by_name = {each.name: each for each in pipeline.report(digest=False).arms}
+        logistic = by_name[RIVER_LOGISTIC.name]
+        assert logistic.samples == pipeline.panel.examples
+        assert logistic.window.log_loss is not None
+
+
+@pytest.mark.parametrize("arms", [["naive_bayes:none"], ["naive_bayes:none", "window_booster:none"]])
+def test_rows_of_which_nothing_is_said_are_counted(arms: list[str]) -> None:
+    """Rows of a table come singly."""
+    pipeline = Pipeline(core(**TABLE, arms={"pairs": arms}), 7, ("none", "bought"), delay_rows=5)
+    answers = pushed_rows(pipeline, table_rows(40))
+    silent = sum(math.isnan(each.raw[0, 0]) for each in answers)
+    assert silent >= 5
+    assert pipeline.panel.abstentions == silent

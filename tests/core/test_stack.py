@@ -284,3 +284,15 @@ def test_an_arm_that_the_stack_owes_much_is_not_paused_and_one_of_noise_is() -> 
     assert paused[0] == 0.0
     assert paused[1] < 0.2 * rows / 50  # before its coefficient was known
     assert paused[2] > 0.3 * rows / 50
+
+
+def test_no_coefficient_is_beyond_its_bound() -> None:
+    rng = np.random.default_rng(4)
+    for sign in (1.0, -1.0):
+        each = Sum(2, decay=0.999, precision=1e-3)
+        for _ in range(60):
+            labels = rng.integers(0, 2, 64)
+            away = np.stack([sign * 0.05 * (2.0 * labels - 1.0), rng.normal(size=64)])[:, :, None]
+            each.learn(np.zeros((64, 1)), away, np.ones((2, 64), dtype=bool), labels)
+            assert np.abs(each.theta).max() <= 5.0
+        assert each.theta[0] == sign * 5.0

@@ -77,12 +77,12 @@ class ReplayMLP(Learner):
             encoded = encoded[:, : self.networks.width]
         said = np.add.reduce(self.networks.logits(encoded), axis=0)
         first, *rest = self.shares.values()
-        now = [math.log(share / first) for share in rest]
+        prior = [math.log(share / first) for share in rest]
         if said.size == 1:  # floats are several times as fast as arrays of one
-            return np.array([[said.item() / self.networks.k + now[0]]])
+            return np.array([[said.item() / self.networks.k + prior[0]]])
         found: Floats = said.astype(np.float64)
         found /= self.networks.k
-        found += now
+        found += prior
         return found
 
     # -- learning
