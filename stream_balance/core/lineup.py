@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from stream_balance.core.records import RoomSettings
@@ -15,6 +16,7 @@ PLAIN_MODELS = {
     "tail_replay_mlp": "plain_replay_mlp",
 }  # fmt: skip
 NONE = "none"
+_NO_COMMA = r"[;|\s]+"  # what people put between arms in its place
 
 
 class LineupSettings(RoomSettings):
@@ -43,6 +45,9 @@ class Pair:
     @staticmethod
     def parse(text: str) -> Pair:
         """From `model:strategy`. Raises SettingsError."""
+        if re.search(_NO_COMMA, text.strip()):
+            listed = ",".join(part for part in re.split(_NO_COMMA, text) if part)
+            raise SettingsError(f"arms.pairs: {text!r} is no arm. Arms are separated by commas: --arms {listed}.")
         model, _, strategy = text.strip().rpartition(":")
         if not model or not strategy:
             raise SettingsError(

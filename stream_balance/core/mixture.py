@@ -21,6 +21,7 @@ from stream_balance.core.records import TIERS, Floats, RoomSettings
 from stream_balance.core.said import losses_of
 from stream_balance.core.stack import Stack, corrected
 from stream_balance.core.weights import Weights, mean_of
+from stream_balance.errors import SettingsError
 
 Bools = npt.NDArray[np.bool_]
 _REVIEW_PART = 0.1  # of a review in what is ordinary
@@ -84,7 +85,10 @@ class Mixture:
         if arms < 1:
             raise ValueError("a mixture needs at least one arm")
         if settings.floor * arms >= 1.0:
-            raise ValueError(f"{arms} arms cannot each keep a share of {settings.floor}")
+            raise SettingsError(
+                f"mixture.floor: {settings.floor} is what each arm keeps, and {arms} arms (references are not counted) "
+                f"cannot keep that much each. Set it below 1/{arms}, or name fewer arms."
+            )
         self.arms = arms
         self.running = [True] * arms
         self.champion = 0

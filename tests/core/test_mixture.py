@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stream_balance.core.mixture import Mixture, MixtureSettings
+from stream_balance.errors import SettingsError
 
 
 def losses_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -170,5 +171,5 @@ def test_a_saved_mixture_goes_on_the_same() -> None:
 def test_a_mixture_of_nobody_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one arm"):
         Mixture(MixtureSettings(), 0)
-    with pytest.raises(ValueError, match="20 arms cannot each keep"):
+    with pytest.raises(SettingsError, match=r"mixture.floor: 0.06 .* 20 arms .* below 1/20"):
         Mixture(MixtureSettings(floor=0.06), 20)
