@@ -111,7 +111,7 @@ def race_rows(
             if stop.is_set():
                 break
     if not stop.is_set():
-        check_rows(race, path.name)
+        check_rows(race, reader)
     if mature_all:
         race.run_out()
     return race

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from stream_balance.commands.output import dead_letter_file
+from stream_balance.commands.unread import check_rows
 from stream_balance.core.pipeline import Pipeline, row_as_search
 from stream_balance.edge.table import ColumnType, LabelledRow, TableReader, TableSettings
 from stream_balance.errors import SettingsError
@@ -83,6 +84,8 @@ def replay_table(
                 on_turn(count)
             if stop.is_set():
                 break
+        if not stop.is_set():
+            check_rows(pipeline, reader)
         if reading is not None:
             reading.finish()
         if mature_all:

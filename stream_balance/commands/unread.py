@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.logfile import LogReader
+from stream_balance.edge.table import TableReader
 from stream_balance.errors import SettingsError
 
 
@@ -16,11 +17,14 @@ def check_events(pipeline: Pipeline, reader: LogReader) -> None:
         )
 
 
-def check_rows(pipeline: Pipeline, name: str) -> None:
+def check_rows(pipeline: Pipeline, reader: TableReader) -> None:
     """Raises SettingsError if a table held bad rows alone."""
-    if reasons := _reasons(pipeline):
+    first = reader.first_bad
+    if (reasons := _reasons(pipeline)) and first is not None:
+        flags = "--label, --positive, --classes" + (", --time" if reader.settings.time else "")
         raise SettingsError(
-            f"{name} has no row that could be used in {reasons}. Look at --label, --positive, --classes and --type."
+            f"{str(reader.path)!r} has no row that could be used in {reasons}. The first, line {first.line_number}: "
+            f"{first.bad}. Look at {flags} and --type."
         )
 
 

@@ -92,14 +92,17 @@ def read_rows(path: Path, settings: TableSettings) -> TableReader:
 
 
 class TableReader:
-    """Iterates over LabelledRow once. `class_names`, `columns` (features) and `bytes_total` are there after birth.
+    """Iterates over LabelledRow once. `class_names`, `columns` (features) and `bytes_total` are there after birth;
+    `first_bad` is the first bad row met.
 
-    Raises SettingsError at birth, or at the end if only others than the positive value came; WorldError where the file
-    is damaged.
+    Raises SettingsError at birth, or at the end if there were good rows, and only others than the positive value among
+    them; WorldError where the file is damaged.
     """
 
     def __init__(self, path: Path, settings: TableSettings) -> None:
         self.path = path
+        self.settings = settings
+        self.first_bad: LabelledRow | None = None
         self._source = TableSource(path, settings.delimiter)
         self.bytes_total = self._source.bytes_total
         header = self._source.header
@@ -137,26 +140,38 @@ class TableReader:
 
     def _read(self, rows: Iterator[RawRow]) -> Iterator[LabelledRow]:
         seen = self._positive is None
+        good, unseen = False, ""  # why a positive row was not seen
         for index, raw in enumerate(rows):
             bad = raw.bad
             if bad is None:
                 try:
                     features, label = self._to_features(raw.cells), self._to_label(raw.cells[self._label_at])
-                    seen = seen or label == 1
                     ts_us = ROW_TIME_START_US + index * 1_000_000
                     if self._time_at is not None:
                         ts_us = _time_us(raw.cells[self._time_at])
+                    good, seen = True, seen or label == 1
                     yield LabelledRow(index, features, label, ts_us, self.path, raw.line_number)
                     continue
                 except BadRecord as caught:
                     bad = caught.to_keep()
-            yield LabelledRow(index, {}, 0, 0, self.path, raw.line_number, bad, self._source.encode(raw.cells))
-        if not seen and len(self._values) > 1:  # else a table of one class, which the report will say
-            column = self._source.header[self._label_at]
-            raise SettingsError(
-                f"{str(self.path)!r}, label column {column!r} has {self._positive!r} in no row; its first rows have "
-                f"{_listed(self._values)}. Say the positive value with --positive."
-            )
+                    if not unseen and _label_text(raw.cells[self._label_at]) == self._positive:
+                        unseen = f"line {raw.line_number}: {bad}"
+            row = LabelledRow(index, {}, 0, 0, self.path, raw.line_number, bad, self._source.encode(raw.cells))
+            self.first_bad = self.first_bad or row
+            yield row
+        # A table of one class is no mistake (the report will say so), nor is it said here that there is no good row.
+        if good and not seen and len(self._values) > 1:
+            self._refuse(unseen)
+
+    def _refuse(self, unseen: str) -> None:
+        """No good row is positive: none is, or those that are cannot be read, the first because of `unseen`."""
+        told = f"{str(self.path)!r}, label column {self.settings.label!r} has {self._positive!r} in no row"
+        if unseen:
+            flags = "--type and --time" if self.settings.time else "--type"
+            raise SettingsError(f"{told} that can be read; the first one that has it is {unseen}. Look at {flags}.")
+        raise SettingsError(
+            f"{told}; its first rows have {_listed(self._values)}. Say the positive value with --positive."
+        )
 
     def _to_features(self, cells: Sequence[Cell]) -> dict[str, FeatureValue]:
         features: dict[str, FeatureValue] = {}

@@ -176,6 +176,40 @@ def test_times_are_read_in_every_usual_way(tmp_path: Path, value: str, expected_
         assert (row.ts_us, row.features) == (expected_us, {"x": 1.0})
 
 
+@pytest.mark.parametrize(
+    ("rows", "given", "told"),
+    [
+        # positive rows are there, and bad
+        ("a,no\n1,no\nb,yes\n2,no\n", {}, "'yes' in no row that can be read; the first one that has it is line 4: x"),
+        ("3,yes\n", {"time": "x"}, None),
+        ("3,no\nsoon,yes\n", {"time": "x"}, "is line 3: .*'soon'.*Look at --type and --time"),
+        # all are bad: what is to be said of that is not said of the positive value
+        ("a,no\nb,yes\n", {}, None),
+        # and one of them is no reason to be silent about a value that is nowhere
+        ("a,no\n1,maybe\n", {}, "'yes' in no row; its first rows have 'maybe', 'no'"),
+    ],
+)
+def test_positive_rows_that_are_bad_are_not_said_to_be_missing(
+    tmp_path: Path, rows: str, given: dict[str, Any], told: str | None
+) -> None:
+    types = {} if given else {"x": "numeric"}
+    path = write(tmp_path / "t", f"x,y\n{rows}")
+    reader = read_rows(path, TableSettings.model_validate({"label": "y", "positive": "yes", "types": types, **given}))
+    if told is None:
+        assert len(list(reader)) == rows.count("\n")
+    else:
+        with pytest.raises(SettingsError, match=told):
+            list(reader)
+
+
+def test_the_first_bad_row_is_known(tmp_path: Path) -> None:
+    reader = read_rows(write(tmp_path / "t", "x,y\n1,no\n2\n3,\n4,yes\n"), TableSettings(label="y"))
+    assert reader.first_bad is None
+    assert sum(row.bad is not None for row in reader) == 2
+    assert reader.first_bad is not None
+    assert reader.first_bad.line_number == 3
+
+
 def test_a_truncated_gzip_gives_its_whole_rows_and_then_says_so(tmp_path: Path) -> None:
     rng = random.Random(2)
     packed = gzip.compress(("x,y\n" + "".join(f"{rng.random()},{i % 2}\n" for i in range(5000))).encode())
