@@ -17,9 +17,14 @@ import pytest
 import zstandard
 
 from stream_balance.cli import main
+from stream_balance.core.balance import STRATEGIES
 from tests.conftest import ROOT
 
 TOY = ROOT / "tests" / "data" / "toy.csv"
+OF_TABLE = ("toy.csv", "--rows", "--label", "bought", "--positive", "yes")
+MIXED = ("--rows", "--label", "label", "--positive", "yes")
+NO_BROKER = ("--bootstrap", "127.0.0.1:1", "--set", "kafka.connect_max_s=0.2", "--port", "0")
+TWELVE_ARMS = ",".join(f"logistic:{name}" for name in list(STRATEGIES)[:12])
 
 
 def run(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -129,6 +134,12 @@ def test_after_freezing_nothing_is_learned(log: Path) -> None:
         (["replay", "log.jsonl", "-c", "missing.toml"], 2, "missing.toml"),
         (["replay", "log.jsonl", "--report", "no/such/folder.json"], 2, "'no/such' is no folder"),
         (["replay", "log.jsonl", "--report", "."], 2, "is a folder"),
+        (["replay", "missing.jsonl", "--dead-letters", "no/such.jsonl"], 2, "no/such.jsonl"),
+        (["compare", "missing.jsonl", "--html", "."], 2, "--html '.' is a folder"),
+        (["compare", "missing.jsonl", "--json", "no/such.json"], 2, "--json 'no/such.json': 'no' is no folder"),
+        (["compare", "missing.jsonl", "--html", ""], 2, "--html '': expected a file, or -"),
+        (["gan", "inspect", "missing.jsonl", "--html", "."], 2, "--html '.' is a folder"),
+        (["generate", "-o", "no/such.jsonl"], 2, "--output 'no/such.jsonl': 'no' is no folder"),
         (["replay", "noise.jsonl.gz"], 2, "is named .gz and is neither gzip nor zstd"),
         (["replay", "toy.csv"], 2, "add --rows"),
         (["replay", "toy.csv", "--label", "bought", "--drop", "x"], 2, "--label, --drop go with --rows"),
@@ -151,6 +162,23 @@ def test_after_freezing_nothing_is_learned(log: Path) -> None:
         (["replay", "toy.csv", "--rows", "--label", "bougt", "--positive", "yes"], 2, "bought"),
         (["replay", "toy.csv", "--rows"], 2, "--label"),
         (["replay", "toy.csv", "--rows", "--label", "bought", "--delimiter", ";"], 2, "delimiter"),
+        (
+            ["replay", "mixed.csv", *MIXED, "--type", "shop=numeric"],
+            2,
+            "has no row that could be used in 3 records: 3 wrong_type. The first, line 2: shop is 'corner', expected a "
+            "number. Look at --label, --positive, --classes and --type.",
+        ),
+        (["compare", "mixed.csv", *MIXED, "--type", "shop=numeric"], 2, "The first, line 2: shop is 'corner'"),
+        (["replay", "mixed.csv", *MIXED, "--time", "shop"], 2, "Look at --label, --positive, --classes, --time and"),
+        (["compare", "mixed.csv", *MIXED, "--time", "shop"], 2, "Look at --label, --positive, --classes, --time and"),
+        (["replay", "mixed.csv", "--rows", "--label", "label", "--classes", "q,p"], 2, "3 unknown_label. The first"),
+        (["replay", "log.jsonl", "--arms", "a:b;c:d"], 2, "Arms are separated by commas: --arms a:b,c:d."),
+        (["compare", "log.jsonl", "--arms", "a:b | c:d"], 2, "Arms are separated by commas: --arms a:b,c:d."),
+        (
+            ["replay", "log.jsonl", "--set", "mixture.floor=0.09", "--arms", TWELVE_ARMS],
+            2,
+            "mixture.floor: 0.09 is what each arm keeps, and 12 arms (references are not counted)",
+        ),
         (["config", "check", "--set", "kafka.bootstap=x"], 2, "bootstrap"),
         (["run", "--bootstrap", "127.0.0.1:1", "--set", "kafka.connect_max_s=0.2", "--port", "0"], 1, "127.0.0.1:1"),
         (["produce", "log.jsonl", "--bootstrap", "127.0.0.1:1", "--set", "kafka.connect_max_s=0.2"], 1, "127.0.0.1:1"),
@@ -166,14 +194,83 @@ def test_wrong_input_has_a_message_and_the_right_exit_code(
     (tmp_path / "noise.jsonl.gz").write_bytes(random.Random(0).randbytes(5_000))
     (tmp_path / "log.jsonl").write_bytes(b"\n".join(log.read_bytes().splitlines()[:50]))
     (tmp_path / "toy.csv").write_bytes(TOY.read_bytes())
+    (tmp_path / "mixed.csv").write_text("shop,label\ncorner,none\nmarket,meh\nmarket,yes\n")
     monkeypatch.chdir(tmp_path)
+    found, told = ended(arguments, monkeypatch, capfd)
+    assert found == code, told
+    assert message in told
+
+
+def ended(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> tuple[str | int | None, str]:
+    """The exit code of a command in this process, and what it said of that."""
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(sys, "argv", ["stream-balance", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
-    told = capfd.readouterr().err
-    assert left.value.code == code, told
+    return left.value.code, capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "log.jsonl", "--html", "log.jsonl"], "--html 'log.jsonl' would change 'log.jsonl', which is read"),
+        (["compare", "log.jsonl", "--json", "./log.jsonl"], "--json './log.jsonl' would change 'log.jsonl'"),
+        (["compare", *OF_TABLE, "--html", "toy.csv"], "--html 'toy.csv' would change 'toy.csv'"),
+        (["compare", "log.jsonl", "--dead-letters", "link"], "--dead-letters 'link' would change 'log.jsonl'"),
+        (["replay", "log.jsonl", "--report", "hard"], "--report 'hard' would change 'log.jsonl'"),
+        (["replay", "link", "--report", "log.jsonl"], "--report 'log.jsonl' would change 'link'"),
+        (["replay", *OF_TABLE, "--report", "toy.csv"], "--report 'toy.csv' would change 'toy.csv'"),
+        (["replay", "log.jsonl", "more.jsonl", "--dead-letters", "more.jsonl"], "would change 'more.jsonl'"),
+        (["replay", "log.jsonl", "-c", "s.toml", "--report", "s.toml"], "--report 's.toml' would change 's.toml'"),
+        (["replay", "night", "--report", "night/events-000001.jsonl.zst"], "would change 'night/events-000001"),
+        (["generate", "-c", "s.toml", "-o", "s.toml"], "--output 's.toml' would change 's.toml'"),
+        (["gan", "inspect", "log.jsonl", "--html", "log.jsonl"], "--html 'log.jsonl' would change 'log.jsonl'"),
+        (
+            ["demo", "-c", "s.toml", "--dead-letters", "s.toml", "--max-events", "9", "--port", "0"],
+            "--dead-letters 's.toml' would change 's.toml'",
+        ),
+        (["run", "-c", "s.toml", "--report", "s.toml", *NO_BROKER], "--report 's.toml' would change 's.toml'"),
+        (["compare", "log.jsonl", "--html", "x", "--json", "./x"], "--html 'x' and --json './x' are one and the same"),
+        (["compare", "log.jsonl", "--html", "-", "--json", "-"], "--html '-' and --json '-' are one and the same"),
+        (["replay", "log.jsonl", "--report", "x", "--dead-letters", "x"], "--report 'x' and --dead-letters 'x' are"),
+    ],
+)
+def test_what_is_read_is_not_written_over(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    lines = log.read_bytes().splitlines(keepends=True)[:50]
+    (tmp_path / "log.jsonl").write_bytes(b"".join([*lines, b"not an event\n"]))
+    (tmp_path / "more.jsonl").write_bytes(b"neither\n")
+    (tmp_path / "link").symlink_to("log.jsonl")
+    (tmp_path / "hard").hardlink_to(tmp_path / "log.jsonl")
+    (tmp_path / "toy.csv").write_bytes(TOY.read_bytes())
+    (tmp_path / "s.toml").write_text("seed = 1\n")
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "events-000001.jsonl.zst").write_bytes(zstandard.compress(b"".join(lines)))
+    manifest = {"version": 1, "segments": [{"name": "events-000001.jsonl.zst"}]}
+    (tmp_path / "night" / "recording.json").write_text(json.dumps(manifest))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    code, told = ended(arguments, monkeypatch, capfd)
+    assert code == 2, told
     assert message in told
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_report_goes_into_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reading:
+        try:
+            done = run("replay", TOY, *OF_TABLE[1:], "--arms", "linear:none", "--report", pipe)
+            assert done.returncode == 0, done.stderr
+            assert pipe.is_fifo()
+            assert json.loads(reading.communicate(timeout=30)[0])["examples"]["matured"] > 0
+        finally:
+            reading.kill()
 
 
 def test_a_wrong_command_line_ends_the_process_with_its_code() -> None:

@@ -86,6 +86,14 @@ def test_arms_that_balance_by_themselves_are_measured_each_against_its_own_plain
     assert_sentence_is_right(found)
 
 
+def test_the_document_goes_to_standard_output_alone(tmp_path: Path) -> None:
+    done = run("compare", TOY, *TABLE, "-q", "--arms", "linear:none", "--json", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runners"][0]["name"] == "plain_linear:none"
+    assert "against none" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_that_is_stopped_says_so_everywhere_and_leaves_as_replay_does(tmp_path: Path) -> None:
     page, document = tmp_path / "c.html", tmp_path / "c.json"
     arms = ("-q", "--drop", "colour", "--arms", "tests.stopping_model:make:none")

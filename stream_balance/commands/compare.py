@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 
 from stream_balance.commands.compared import document, ranked, render
 from stream_balance.commands.options import Config, Model, Seed, Set, TargetShare, gather, listed
-from stream_balance.commands.output import dead_letter_file, tell
+from stream_balance.commands.output import as_json, dead_letter_file, tell, write
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags
+from stream_balance.commands.targets import STANDARD_OUTPUT, check_apart, file_or_stdout
 from stream_balance.commands.unread import bad_records, check_events, check_rows
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.lineup import AUTO, DEFAULT_MODEL, NONE, RIVER_LOGISTIC, Pair
@@ -26,7 +26,7 @@ from stream_balance.edge.compare_page import page
 from stream_balance.edge.console import one_class_warning
 from stream_balance.edge.logfile import read_events
 from stream_balance.edge.table import read_rows
-from stream_balance.errors import SettingsError, WorldError
+from stream_balance.errors import SettingsError
 from stream_balance.service import Session, drive, make_codec
 from stream_balance.settings import Settings
 
@@ -117,13 +117,6 @@ def race_rows(
     return race
 
 
-def _write(target: Path, content: bytes) -> None:
-    try:
-        target.write_bytes(content)
-    except OSError as error:
-        raise WorldError(f"{str(target)!r} cannot be written: {error.strerror}. Name a folder that exists.") from error
-
-
 def compare(
     log: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Event log(s), or one table with --rows.")],
     config: Config = None,
@@ -138,9 +131,15 @@ def compare(
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write one page with plots.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="FILE|-", callback=file_or_stdout, help="Write one page with plots; - is standard output."
+        ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all figures.", show_default=False)] = None,
+    json: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", callback=file_or_stdout, help="Write all figures; - is standard output."),
+    ] = None,
     mature_all: Annotated[
         bool, typer.Option("--mature-all", help="At the end let event time run on until nothing is held.")
     ] = False,
@@ -182,12 +181,8 @@ def compare(
     stream-balance compare table.csv --rows --label bought --json compare.json
     """
     settings = gather(config, assignments, seed=seed, model__name=model, balance__target_share=target_share)
+    check_apart([*log, config], {"--html": html, "--json": json, "--dead-letters": dead_letters})
     entered = runners(settings, listed(arms))
-    for target in (html, json):
-        if target is not None and not target.parent.is_dir():
-            raise SettingsError(
-                f"{str(target.parent)!r} is no folder. Create it, or name another one for {target.name!r}."
-            )
     with stop_on_signals() as stop:
         if rows:
             if label is None or len(log) != 1:
@@ -204,9 +199,10 @@ def compare(
             )
         stopped = stop.is_set()
     found = document(race, settings, ", ".join(str(path) for path in log), stopped=stopped)
-    console = Console()
+    in_the_way = STANDARD_OUTPUT in (html, json)
+    console = Console(stderr=in_the_way)
     if not console.is_terminal:
-        console = Console(width=TABLE_WIDTH)
+        console = Console(width=TABLE_WIDTH, stderr=in_the_way)
     console.print(render(found))
     if stopped:
         tell("stopped before the end: the figures are over what was read until then.")
@@ -215,6 +211,6 @@ def compare(
     if warning := one_class_warning({"metrics": found["runners"][0]["metrics"]}):
         tell(warning)
     if json is not None:
-        _write(json, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        write("--json", json, as_json(found))
     if html is not None:
-        _write(html, page(found, ranked(found)).encode())
+        write("--html", html, page(found, ranked(found)).encode())

@@ -27,6 +27,7 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, dead_letter_file, write_report
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.commands.targets import check_apart
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Search
 from stream_balance.edge.board import Board
@@ -86,6 +87,7 @@ def demo(
         arms__pairs=listed(arms),
         model__name=model, http__host=host, http__port=port,
     )  # fmt: skip
+    check_apart([config], {"--report": report_to, "--dead-letters": dead_letters})
     if settings.wire.shape() is not None:
         raise SettingsError(
             "the simulated shop writes its records in our own shape: leave the section 'wire' as it is."

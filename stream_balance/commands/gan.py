@@ -12,6 +12,7 @@ from stream_balance.commands.options import Arms, Config, Seed, Set, gather, lis
 from stream_balance.commands.output import tell
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
+from stream_balance.commands.targets import check_apart, check_file
 from stream_balance.core.gan_report import Gan
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.store import file_name
@@ -53,10 +54,10 @@ def inspect(
 
     stream-balance gan inspect shop.jsonl.gz --html gan.html --set gan.swap_after_events=2000
     """
-    if not html.parent.is_dir():
-        raise SettingsError(f"--html {str(html)!r}: {str(html.parent)!r} is no folder. Create it, or name another one.")
+    check_file("--html", html)
     if not source.exists():
         raise SettingsError(f"{str(source)!r} does not exist. Name a folder of checkpoints or an event log.")
+    check_apart([source, config], {"--html": html})
     settings = gather(
         config, assignments, seed=seed, balance__strategy=None if arms else "gan", arms__pairs=listed(arms)
     )

@@ -12,6 +12,7 @@ import typer
 import zstandard
 
 from stream_balance.commands.options import Config, Seed, Set, gather
+from stream_balance.commands.targets import check_apart, check_file
 from stream_balance.errors import WorldError
 from stream_balance.simulation.shop import generate as shop_events
 
@@ -49,6 +50,8 @@ def generate(
     Example: stream-balance generate --events 100000 --seed 7 -o shop.jsonl.zst
     """
     settings = gather(config, assignments, seed=seed)
+    check_file("--output", output)
+    check_apart([config], {"--output": output})
     count = 0
     with open_log(output) as log:
         for line in shop_events(events, settings.seed, settings.shop):

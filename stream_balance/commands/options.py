@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from stream_balance.commands.targets import file_or_stdout
 from stream_balance.core.arms import MODELS
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.lineup import DEFAULT_ARMS, NONE, chosen
@@ -47,26 +47,10 @@ Port = Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.",
 Host = Annotated[str | None, typer.Option(help="HTTP address.", show_default="127.0.0.1")]
 
 
-def _report_target(target: str | None) -> str | None:
-    """Checked before the work, which may take hours."""
-    path = Path(target or "-")
-    if target == "":
-        raise SettingsError("--report '': expected a file, or - for standard output.")
-    if path.is_dir():
-        raise SettingsError(f"--report {target!r} is a folder. Name a file in it.")
-    if not path.parent.is_dir():
-        raise SettingsError(f"--report {target!r}: {str(path.parent)!r} is no folder. Create it, or name another one.")
-    if target != "-" and not os.access(path.parent, os.W_OK):
-        raise SettingsError(
-            f"--report {target!r}: nothing may be written to {str(path.parent)!r}. Name another folder."
-        )
-    return target
-
-
 ReportTo = Annotated[
     str | None,
     typer.Option(
-        "--report", metavar="FILE|-", callback=_report_target, help="Write the report as JSON; - is standard output."
+        "--report", metavar="FILE|-", callback=file_or_stdout, help="Write the report as JSON; - is standard output."
     ),
 ]
 CheckpointDir = Annotated[

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from rich.console import Console
 
+from stream_balance.commands.targets import STANDARD_OUTPUT, is_special
 from stream_balance.edge.console import one_class_warning, render_report
 from stream_balance.edge.deadletter_file import DeadLetterFile
 from stream_balance.errors import WorldError
@@ -26,25 +27,36 @@ def tell(words: str, **fields: object) -> None:
 
 def write_report(report: dict[str, Any], target: str | None, title: str) -> None:
     """Print the table (to standard error if standard output gets the JSON) and write the JSON if asked."""
-    Console(stderr=target == "-").print(render_report(report, title))
+    Console(stderr=target == STANDARD_OUTPUT).print(render_report(report, title))
     warning = one_class_warning(report)
     if warning is not None:
         tell(warning)
-    if target is None:
-        return
-    document = orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    if target == "-":
-        sys.stdout.buffer.write(document)
+    if target is not None:
+        write("--report", target, as_json(report))
+
+
+def as_json(document: dict[str, Any]) -> bytes:
+    """As people and machines can read it."""
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def write(option: str, target: str, content: bytes) -> None:
+    """To a file, or to standard output. A file is written beside and renamed: half of one is never left behind."""
+    if target == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
     path = Path(target)
-    temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_bytes(document)
+        if is_special(path):
+            path.write_bytes(content)
+            return
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         raise WorldError(
-            f"report {target!r} cannot be written: {error.strerror}. Name a folder that exists."
+            f"{option} {target!r} cannot be written: {error.strerror}. Name a folder that exists."
         ) from error
 
 

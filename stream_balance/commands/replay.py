@@ -26,6 +26,7 @@ from stream_balance.commands.output import dead_letter_file, tell, write_report
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
 from stream_balance.commands.table import TableFlags, replay_table
+from stream_balance.commands.targets import check_apart
 from stream_balance.commands.unread import check_events
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.carried import followed
@@ -172,6 +173,7 @@ def replay(
         arms__pairs=listed(arms),
         model__name=model, model__one_vs_rest=one_vs_rest or None, freeze_after_events=freeze_after,
     )  # fmt: skip
+    check_apart([*log, config, journal, checkpoint_dir], {"--report": report_to, "--dead-letters": dead_letters})
     if to_kafka:
         if rows:
             raise SettingsError("--to-kafka takes a log of events; --rows is a table.")

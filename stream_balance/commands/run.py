@@ -29,6 +29,7 @@ from stream_balance.commands.options import (
 )
 from stream_balance.commands.output import STDERR, write_report
 from stream_balance.commands.signals import Stopped, sleep_until, stop_on_signals
+from stream_balance.commands.targets import check_apart
 from stream_balance.edge.bad_share import BadShare
 from stream_balance.edge.board import Board
 from stream_balance.edge.checkpoint.disk import LocalDisk
@@ -150,6 +151,7 @@ def run(
         kafka__accept_data_loss=accept_data_loss or None,
         checkpoint__dir=checkpoint_dir,
     )  # fmt: skip
+    check_apart([config, settings.checkpoint.dir], {"--report": report_to})
     if settings.workers.early and settings.checkpoint.dir is None:
         raise SettingsError(
             "workers.early is on without a checkpoint folder: where an answer enters is journaled there. Set "
