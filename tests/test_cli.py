@@ -171,6 +171,11 @@ def test_after_freezing_nothing_is_learned(log: Path) -> None:
         (["compare", "mixed.csv", *MIXED, "--type", "shop=numeric"], 2, "The first, line 2: shop is 'corner'"),
         (["replay", "mixed.csv", *MIXED, "--time", "shop"], 2, "Look at --label, --positive, --classes, --time and"),
         (["compare", "mixed.csv", *MIXED, "--time", "shop"], 2, "Look at --label, --positive, --classes, --time and"),
+        (
+            ["replay", "mixed.csv", *MIXED, "--time", "shop"],
+            2,
+            "The first, line 2: shop is 'corner', expected ISO 8601",
+        ),
         (["replay", "mixed.csv", "--rows", "--label", "label", "--classes", "q,p"], 2, "3 unknown_label. The first"),
         (["replay", "log.jsonl", "--arms", "a:b;c:d"], 2, "Arms are separated by commas: --arms a:b,c:d."),
         (["compare", "log.jsonl", "--arms", "a:b | c:d"], 2, "Arms are separated by commas: --arms a:b,c:d."),

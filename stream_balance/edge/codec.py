@@ -238,7 +238,7 @@ class Codec:
             raise blame_field(again) from None
 
 
-def parse_time_us(value: object) -> int:
+def parse_time_us(value: object, name: str = "ts") -> int:
     """ISO 8601 with an offset, or epoch milliseconds, as microseconds since the epoch. Raises BadRecord.
 
     >>> parse_time_us("2000-01-01T01:00:00.000001+01:00"), parse_time_us(946684800000)
@@ -248,18 +248,20 @@ def parse_time_us(value: object) -> int:
         try:
             when = datetime.fromisoformat(value)
         except ValueError:
-            raise BadRecord("bad_time", f"ts is {found(value)}, expected ISO 8601 or milliseconds since 1970") from None
+            raise BadRecord(
+                "bad_time", f"{name} is {found(value)}, expected ISO 8601 or milliseconds since 1970"
+            ) from None
         if when.tzinfo is None:
-            raise BadRecord("bad_time", f"ts is {found(value)}, which has no offset; write Z for UTC")
+            raise BadRecord("bad_time", f"{name} is {found(value)}, which has no offset; write Z for UTC")
         since = when - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRecord("wrong_type", f"ts is {found(value)}, expected ISO 8601 or milliseconds since 1970")
+        raise BadRecord("wrong_type", f"{name} is {found(value)}, expected ISO 8601 or milliseconds since 1970")
     if not math.isfinite(value):
-        raise BadRecord("not_finite", f"ts is {found(value)}, expected a finite number")
+        raise BadRecord("not_finite", f"{name} is {found(value)}, expected a finite number")
     if abs(value) > _TIME_MAX_US / 1000:
         raise BadRecord(
-            "bad_time", f"ts is {found(value)}, beyond the year 9999; numbers are read as milliseconds since 1970"
+            "bad_time", f"{name} is {found(value)}, beyond the year 9999; numbers are read as milliseconds since 1970"
         )
     return round(value * 1000)
 

@@ -148,7 +148,7 @@ class TableReader:
                     features, label = self._to_features(raw.cells), self._to_label(raw.cells[self._label_at])
                     ts_us = ROW_TIME_START_US + index * 1_000_000
                     if self._time_at is not None:
-                        ts_us = _time_us(raw.cells[self._time_at])
+                        ts_us = _time_us(raw.cells[self._time_at], self._source.header[self._time_at])
                     good, seen = True, seen or label == 1
                     yield LabelledRow(index, features, label, ts_us, self.path, raw.line_number)
                     continue
@@ -292,7 +292,7 @@ def _label_text(cell: Cell) -> str:
     return whole if whole.lstrip("-").isdigit() else text
 
 
-def _time_us(cell: Cell) -> int:
+def _time_us(cell: Cell, name: str) -> int:
     if isinstance(cell, datetime):
         cell = (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).isoformat()
     elif isinstance(cell, date):
@@ -301,10 +301,10 @@ def _time_us(cell: Cell) -> int:
         try:
             cell = float(cell) if "." in cell else int(cell)
         except ValueError:
-            return parse_time_us(_with_offset(cell))
+            return parse_time_us(_with_offset(cell), name)
     if isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) < _SECONDS_BELOW:
         return round(cell * 1_000_000)
-    return parse_time_us(cell)
+    return parse_time_us(cell, name)
 
 
 def _with_offset(text: str) -> str:
