@@ -12,7 +12,7 @@ import pytest
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, Strategy, make_strategy
 from stream_balance.core.balance.informed import Informed
 from stream_balance.core.rates import Rates, RateSettings
-from stream_balance.core.records import Columns, Plan
+from stream_balance.core.records import Arrivals, Columns, Plan
 from stream_balance.core.window import Window, WindowSettings
 from stream_balance.errors import SettingsError
 from stream_balance.testing import Sample, each_of, make_arrivals
@@ -99,6 +99,51 @@ def test_a_class_counts_as_often_as_its_multiplier_says_in_the_mean(name: str) -
         offset = samples.offsets[0][0] if samples is not None else math.nan
         if name != "hard_mining":  # where each row has its own
             assert offset == pytest.approx(math.log(settled[1] / settled[0] * shares[0] / shares[1]), abs=0.15)
+
+
+def learned_and_asked(name: str, shares: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By tier and class, of a stream with these shares (tiers, classes): samples, the sum of multipliers, rows."""
+    tiers, classes = shares.shape
+    numbers, rng = np.random.default_rng(seed), Random(seed)
+    rates, *each_tiers = (Rates(RateSettings(), classes) for _ in range(1 + tiers))
+    strategy = make_strategy(BalanceSettings(strategy=name), rates, each_tiers if tiers > 1 else ())
+    window, centres = Window(WindowSettings()), 1.2 * np.eye(classes, 3, k=-1)
+    samples_of, asked, came = np.zeros((3, *shares.shape))
+    for turn in range(rows // 20):
+        at = numbers.integers(0, tiers, 20)
+        labels = (numbers.random(20)[:, None] > shares[at].cumsum(axis=1)[:, :-1]).sum(axis=1)
+        values = numbers.normal(size=(20, 3)) + centres[labels]
+        odds = shares[at] * np.exp(-((values[:, None] - centres) ** 2).sum(axis=2) / 2)
+        probability = (odds / odds.sum(axis=1, keepdims=True))[:, 1:]
+        arrivals = Arrivals(values, labels.tolist(), bytes(at.tolist()), probability)
+        multipliers = np.array([part.multipliers() for part in strategy.parts()] * tiers)
+        np.add.at(asked, (at, labels), multipliers[at, labels])
+        np.add.at(came, (at, labels), 1)
+        samples = strategy.draw(arrivals, window, table(nominal=False), rng)
+        if samples is not None:
+            np.add.at(samples_of, (list(samples.tiers), samples.labels), samples.times)
+        window.add_many(values, labels.tolist(), arrivals.tiers, turn)
+        rates.observe_many(labels.tolist())
+        for tier, each in enumerate(each_tiers):
+            each.observe_many(labels[at == tier].tolist())
+    return samples_of, asked, came
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        pytest.param([[0.95, 0.027, 0.023]], id="two rare"),
+        pytest.param([[0.88, 0.1, 0.02]], id="a rare and a rarer"),
+        pytest.param([[0.7, 0.26, 0.04]], id="one between"),  # above the target itself
+        pytest.param([[0.8, 0.12, 0.08], [0.94, 0.03, 0.03]], id="by tier"),
+    ],
+)
+def test_each_of_three_classes_is_learned_as_often_as_asked(name: str, shares: list[list[float]]) -> None:
+    found, asked, came = learned_and_asked(name, np.array(shares), rows=3_000 * len(shares), seed=0)
+    off = 4 * np.sqrt(asked) + 0.15 * asked  # chance, and decayed means that begin with a guess
+    least = np.minimum(asked, came) if name.startswith("borderline") else asked  # few are in danger
+    assert (found >= least - off).all(), f"{found} of {asked}"
+    assert (found <= asked + off).all(), f"{found} of {asked}"
 
 
 def test_multipliers_are_what_plans_come_to(name: str) -> None:

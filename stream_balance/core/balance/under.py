@@ -31,6 +31,10 @@ class Cleaning(Lowered, Informed):
 
     With a target at or below the share there is, only the cleaning is left. Chance comes first, so that few rows need
     their neighbours looked up; the rate of survival, a decayed mean, keeps the target.
+
+    With several classes, one that is to be raised against the commonest is thinned by chance alone, and of one between
+    those and the commonest cleaning removes no more than is to be removed: a rare class lies amid others, so hardly
+    any of it would survive.
     """
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
@@ -41,10 +45,24 @@ class Cleaning(Lowered, Informed):
         """Of each row of a class: whether it stays, (n,)."""
         raise NotImplementedError
 
+    def _is_rare(self, label: int) -> bool:
+        """Whether the class is to be raised against the commonest, be it learned less than once."""
+        return self._needed(self._rates.shares())[label] > 1.0
+
+    def _spared(self, label: int) -> float:
+        """The chance that a row stays that does not survive, which keeps a class between to its multiplier."""
+        multiplier, shares, survival = self._multipliers[label], self._rates.shares(), self._survival[label].value
+        wanted = max(multiplier, _SURVIVAL_MIN)  # of the rows that are tested
+        if multiplier >= 1.0 or shares[label] == max(shares) or survival >= wanted:
+            return 0.0
+        return (wanted - survival) / (1.0 - survival)
+
     def _lowered(
         self, label: int, places: list[int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
     ) -> list[int]:
-        survival = self._survival[label]
+        if self._is_rare(label):
+            return self._by_chance(label, len(places), rng)
+        survival, spared = self._survival[label], self._spared(label)
         chance = self._multipliers[label] / max(survival.value, _SURVIVAL_MIN)
         tested = places if chance >= 1.0 else [i for i in places if rng.random() < chance]
         kept: set[int] = set(tested)
@@ -53,7 +71,11 @@ class Cleaning(Lowered, Informed):
             for reference, mine in asked or ():
                 stays = self.survives(split(arrivals.values, mine), label, reference)
                 survival.observe(stays.astype(float).tolist())
-                kept.difference_update(i for i, each in zip(mine, stays.tolist(), strict=True) if not each)
+                kept.difference_update(
+                    i
+                    for i, each in zip(mine, stays.tolist(), strict=True)
+                    if not each and not (spared and rng.random() < spared)
+                )
         return [int(i in kept) for i in places]
 
     def digest_state(self) -> object:
