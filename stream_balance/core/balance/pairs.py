@@ -10,13 +10,13 @@ from stream_balance.core.balance.under import NeighbourUnder, Tomek
 
 
 class BorderlineUnder(Shared, BorderlineSmote):
-    """Borderline-SMOTE 1 beside rare rows in danger; the majority thinned by chance."""
+    """Borderline-SMOTE 1 (Han et al. 2005) beside rare rows in danger; the majority thinned by chance."""
 
     name: ClassVar[str] = "borderline_under"
 
 
 class AdasynUnder(Shared, Adasyn):
-    """ADASYN beside hard rare rows; the majority thinned by chance."""
+    """ADASYN (He et al. 2008) beside hard rare rows; the majority thinned by chance."""
 
     name: ClassVar[str] = "adasyn_under"
 

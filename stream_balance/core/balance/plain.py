@@ -27,7 +27,9 @@ class NoBalancing(Strategy):
 
 
 class RandomOver(Strategy):
-    """Rare examples are learned repeatedly, the majority once."""
+    """Rare examples are learned repeatedly, the majority once (He and Garcia, "Learning from imbalanced data", TKDE
+    2009, section 3.1.1).
+    """
 
     name: ClassVar[str] = "random_over"
 
@@ -41,7 +43,7 @@ class Lowered(Strategy):
 
 
 class RandomUnder(Lowered):
-    """Majority examples are kept by chance, those of the rarest class all."""
+    """Majority examples are kept by chance, those of the rarest class all (He and Garcia 2009, section 3.1.1)."""
 
     name: ClassVar[str] = "random_under"
 
@@ -62,8 +64,9 @@ class Shared(Strategy):
 class NeighbourOver(Strategy):
     """Beside each rare example its nearest rows of the class are learned again, the majority once.
 
-    What SMOTE finds, without interpolating: the copies fall on a neighbourhood and not on one row, and every row that
-    is learned was seen. `neighbours` at most; where more are needed, all of them more often, the nearest first.
+    What SMOTE (Chawla et al. 2002) finds, without interpolating: the copies fall on a neighbourhood and not on one
+    row, and every row that is learned was seen. `neighbours` at most; where more are needed, all of them more often,
+    the nearest first.
     """
 
     name: ClassVar[str] = "neighbour_over"
@@ -94,7 +97,7 @@ class Smote(Strategy):
 
 
 class SmoteUnder(Shared, Smote):
-    """SMOTE with random under-sampling, each of which does half of the work (see `Shared`)."""
+    """SMOTE with random under-sampling (both: Chawla et al. 2002), each doing half of the work, see `Shared`."""
 
     name: ClassVar[str] = "smote_under"
 
