@@ -166,7 +166,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """Raise ValueError for a label that a classifier of two classes never answers: it would take it for True, or
         end with an error of its own.
         """
-        if y in self._classes or y in {False, True} or getattr(self.classifier, "_multiclass", True):
+        if y in self._classes or y in {False, True} or self._multiclass:
             return
         answer = self.classifier.predict_proba_one(present(x)) or {}
         if answer and all(isinstance(each, bool) for each in answer):
@@ -225,12 +225,13 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         answers with False and True knows of both from the start.
         """
         check_rows([x])
+        x = present(x)
         if len(self._classes) < self._rates.classes:
-            if self._multiclass or set(self.classifier.predict_proba_one(present(x)) or ()) != {False, True}:
+            if self._multiclass or set(self.classifier.predict_proba_one(x) or ()) != {False, True}:
                 return dict.fromkeys(self._classes, 1.0)
             (rate,) = self._calibrator.base_rates()
             return {False: 1.0 - rate, True: rate}
-        outcomes = self._served(self._raw(present(x)))[0].tolist()
+        outcomes = self._served(self._raw(x))[0].tolist()
         return dict(zip(self._classes, [max(1.0 - sum(outcomes), 0.0), *outcomes], strict=True))
 
 
@@ -277,12 +278,13 @@ class AutoClassifier(ArmClassifier):
         check_seed(seed)
         if classes is not None and not isinstance(classes, Iterable):
             raise TypeError(f"classes is {classes!r:.60}; expected labels, for example classes=[False, True].")
-        check_labels(list(classes or ()))
+        named = list(classes or ())  # once: it may be an iterator
+        check_labels(named)
         self.forgets = forgets
         self.seed = seed
         self.classes = classes
         super().__init__()
-        self._meet(classes or ())
+        self._meet(named)
 
     def _make(self, classes: int) -> Ensemble:
         return Ensemble(classes, self.seed, forgets=self.forgets)

@@ -95,7 +95,8 @@ class Panel:
             unbalanced = sorted({self._place(pair.plain()) for pair in self.pairs[: self.arms]})
             logistic = self._place(RIVER_LOGISTIC)
         self._unbalanced = unbalanced
-        self._always = {logistic, 0} if self.arms == 1 else {logistic}
+        # Whom no mixture asks for: an only arm, and the reference that is none of ours.
+        self._always = [] if logistic is None else [0, logistic] if self.arms == 1 else [logistic]
         wrapped = settings.model.one_vs_rest or self.pairs[: self.arms] == list(DEFAULT_ARMS)
         self.members = [
             Arm(
@@ -173,9 +174,8 @@ class Panel:
         none = standings.none_mixture
         for place, runs in zip(places, [True] * len(places) if none is None else none.running, strict=True):
             found[place] |= runs
-        for always in self._always:
-            if always is not None:
-                found[always] = True
+        for place in self._always:
+            found[place] = True
         return found
 
     def _answer(self, raw: list[V], own: list[V], tiers: bytes) -> Answer:

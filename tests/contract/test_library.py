@@ -208,6 +208,7 @@ def test_classes_named_beforehand_lose_nothing_when_one_of_them_comes_late() -> 
     assert losses["a", "b", "c"] < 0.9 * losses[()]
     assert model.clone().classes == ("a", "b", "c")
     assert set(AutoClassifier(classes=[1, 2]).predict_proba_one({})) == {1, 2}
+    assert set(AutoClassifier(classes=iter([1, 2])).predict_proba_one({})) == {1, 2}  # type: ignore[arg-type]
 
 
 def test_a_text_is_no_list_of_classes() -> None:
