@@ -4,10 +4,11 @@ A stream keeps a window; whoever has only a batch library must fit it to the win
 look at the arrival alone. Both see the same rows: 20 normal columns, one class in ten, minority means moved by .5.
 `refit`: one fit of imbalanced-learn an arrival, divided by the synthetic rows that an arrival gets (or the one majority
 row that is judged). `shared`: the fit divided by all rows that it makes or judges, which a stream could have only by
-waiting until a whole window is new. Ours search the whole window here; by default it is its newest 200 or 1,000 rows.
+waiting until a whole window is new. Ours search the same window: all its rows, or all its rare ones; by default the
+newest 1,000 or 200. `at once`: so many rows of the class arrive in one search, whose neighbours are sought together.
 With one thread, for idle threads of a pool count as CPU time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.sampling [--windows 1000 10000] [--arrivals 2000] [--fits 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.sampling [--windows 1000 10000] [--at-once 20 1] [--arrivals 2000] [--fits 5]
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from stream_balance.core.window import Window, WindowSettings
 
 COLUMNS = 20
 RATE = 0.1
-SEARCH = 20  # rows that arrive together
 OVER: dict[str, Callable[[], Any]] = {
     "smote": lambda: SMOTE(random_state=1),
     "borderline_smote": lambda: BorderlineSMOTE(random_state=1),
@@ -49,34 +49,34 @@ def rows_of(n: int, rng: np.random.Generator, rate: float = RATE) -> tuple[Float
     return rng.normal(size=(n, COLUMNS)) + 0.5 * labels[:, None], labels.tolist()
 
 
-def ours(strategy: str, window_rows: int, arrivals: int, only: int) -> tuple[float, float]:
+def ours(strategy: str, window_rows: int, at_once: int, arrivals: int, only: int) -> tuple[float, float]:
     """Microseconds a synthetic row (only = 1) or a decision about a majority row (only = 0); those an arrival."""
     rng, chance = np.random.default_rng(1), Random(1)
     columns = Columns()
     for i in range(COLUMNS):
         columns.add(f"x{i}")
-    # Neighbours are sought in the whole window, as the batch library does, not in the newest rows of it alone.
+    # Neighbours are sought in the whole window, as the batch library does: all its rows, or all its rare ones.
     settings = BalanceSettings(
-        strategy=strategy, target_share=0.5, neighbour_rows_max=window_rows, mixed_rows_max=window_rows
+        strategy=strategy, target_share=0.5, neighbour_rows_max=round(window_rows * RATE), mixed_rows_max=window_rows
     )
     rates, window = Rates(RateSettings()), Window(WindowSettings(size_max=window_rows))
     chosen = make_strategy(settings, rates)
     values, labels = rows_of(window_rows, rng)
     rates.observe_many(labels)
     window.add_many(values, labels, bytes(len(labels)), 0)
-    spent, counted = 0.0, 0
-    for start in range(arrivals // SEARCH):
-        values, labels = rng.normal(size=(SEARCH, COLUMNS)) + 0.5 * only, [only] * SEARCH
-        arrived = Arrivals(values, labels, bytes(SEARCH), np.full((SEARCH, 1), RATE))
+    spent, counted, searches = 0.0, 0, arrivals // at_once
+    for start in range(searches):
+        values, labels = rng.normal(size=(at_once, COLUMNS)) + 0.5 * only, [only] * at_once
+        arrived = Arrivals(values, labels, bytes(at_once), np.full((at_once, 1), RATE))
         began = time.process_time()
         samples = chosen.draw(arrived, window, columns, chance)
         if start:  # the first fills what is remembered between searches
             spent += time.process_time() - began
-            counted += sum(samples.times) - SEARCH if only and samples is not None else SEARCH
+            counted += sum(samples.times) - at_once if only and samples is not None else at_once
         # The window moves as the stream would move it.
-        values, labels = rows_of(SEARCH, rng)
-        window.add_many(values, labels, bytes(SEARCH), start + 1)
-    return spent / max(counted, 1) * 1e6, counted / (arrivals // SEARCH - 1) / SEARCH
+        values, labels = rows_of(at_once, rng)
+        window.add_many(values, labels, bytes(at_once), start + 1)
+    return spent / max(counted, 1) * 1e6, counted / (searches - 1) / at_once
 
 
 def theirs(make: Callable[[], Any], window_rows: int, fits: int, only: int) -> tuple[float, float]:
@@ -97,19 +97,26 @@ def theirs(make: Callable[[], Any], window_rows: int, fits: int, only: int) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--at-once", type=int, nargs="+", default=[20, 1])
     parser.add_argument("--arrivals", type=int, default=2_000)
     parser.add_argument("--fits", type=int, default=5)
     options = parser.parse_args()
     print("CPU microseconds a synthetic row or a majority decision; ratios of imbalanced-learn's to ours")
-    print(f"{'window':>7}  {'':18}{'ours':>9}{'refit':>11}{'shared':>9}{'refit/ours':>12}{'shared/ours':>13}")
+    print(
+        f"{'window':>7}{'at once':>9}  {'':18}{'ours':>9}{'refit':>11}{'shared':>9}"
+        f"{'refit/ours':>12}{'shared/ours':>13}"
+    )
     for window_rows in options.windows:
         for only, makers, what in ((1, OVER, "synthetic row"), (0, UNDER, "majority decision")):
-            print(f"{window_rows:>7}  {what}")
+            print(f"{window_rows:>7}{'':9}  {what}")
             for name, make in makers.items():
-                mine, each = ours(name, window_rows, options.arrivals, only)
                 fit, shared = theirs(make, window_rows, options.fits, only)
-                figures = f"{mine:9.1f}{fit / each:11.0f}{shared:9.1f}{fit / each / mine:12.0f}{shared / mine:13.2f}"
-                print(f"{'':9}{name:18}{figures}", flush=True)
+                for at_once in options.at_once:
+                    mine, each = ours(name, window_rows, at_once, options.arrivals, only)
+                    figures = (
+                        f"{mine:9.1f}{fit / each:11.0f}{shared:9.1f}{fit / each / mine:12.0f}{shared / mine:13.2f}"
+                    )
+                    print(f"{'':7}{at_once:>9}  {name:18}{figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from stream_balance.core.records import Floats
 
 Places = npt.NDArray[np.intp]
 
+_SINGLE = 6  # so few rows are searched one by one
 _SORTED = 100  # so many numbers are sorted as quickly as they are searched
 
 
@@ -24,8 +25,8 @@ def smallest_of_each(values: Floats, k: int) -> tuple[Places, Floats]:
     [[[1, 3]], [[1.0, 1.0]]]
     """
     m, n = values.shape
-    folds = _folds(n, k)
-    if folds == 1 or not m:
+    folds = _folds(n, k) if m > _SINGLE else 1
+    if folds == 1:
         return _one_by_one(values, k)
     width = n // folds
     low = _folded(values[:, : folds * width], folds)
@@ -61,20 +62,25 @@ def _folded(values: Floats, folds: int) -> Floats:
 
 
 def _one_by_one(values: Floats, k: int) -> tuple[Places, Floats]:
-    places = np.empty((len(values), k), dtype=np.intp)
-    for row, numbers in enumerate(values):
-        places[row] = smallest(numbers, k)
-    return places, np.take_along_axis(values, places, axis=1)
+    m, n = values.shape
+    if m == 1:
+        only = smallest(values[0], k)[None, :]
+        return only, values.take(only)
+    places = np.empty((m, k), dtype=np.intp)
+    for row in range(m):
+        places[row] = smallest(values[row], k)
+    return places, values.ravel().take(places + np.arange(m)[:, None] * n)
 
 
 def _among(values: Floats, k: int, groups: Places, width: int) -> tuple[Places, Floats]:
     """The same among the columns of these groups, (m, k), and those that are in none."""
     m, n = values.shape
     folds = n // width
-    candidates = (groups[:, None, :] + (np.arange(folds) * width)[:, None]).reshape(m, folds * k)
-    if n > folds * width:
-        left = np.broadcast_to(np.arange(folds * width, n), (m, n - folds * width))
-        candidates = np.concatenate([candidates, left], axis=1)
+    grouped = folds * width
+    candidates = np.empty((m, folds * k + n - grouped), dtype=np.intp)
+    for fold in range(folds):
+        np.add(groups, fold * width, out=candidates[:, fold * k : fold * k + k])
+    candidates[:, folds * k :] = np.arange(grouped, n)
     candidates.sort(axis=1)
     firsts = np.arange(m)[:, None]
     numbers = values.ravel()

@@ -12,9 +12,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.balance.distances import EQUAL
 from stream_balance.core.balance.informed import FadingMean, Informed, split
 from stream_balance.core.balance.plain import Lowered
-from stream_balance.core.balance.reference import EQUAL, Reference
+from stream_balance.core.balance.reference import Reference
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import Arrivals, Columns, Floats

@@ -23,6 +23,7 @@ from stream_balance.core.arms.replay_mlp import ReplayMLP
 from stream_balance.core.arms.tail import TailLinear
 from stream_balance.core.arms.window_booster import WindowBooster
 from stream_balance.core.balance.informed import Informed
+from stream_balance.core.balance.neighbours import Interpolator
 from stream_balance.core.calibrate import FIRST_TRUST, LATER_TRUST, Calibrator, CalibratorSettings, make_last
 from stream_balance.core.drift import Change
 from stream_balance.core.gather import Gather, Patience
@@ -309,7 +310,9 @@ _CHANGES: dict[type, Callable[[Any], None]] = {
     WindowBooster: _window_booster,
     Linear: _linear,
     TailLinear: _tail_linear,
-    Informed: lambda strategy: strategy._references.clear(),  # gathered anew from the window, when next asked for
+    # Gathered and worked out anew from the window, when next asked for.
+    Informed: lambda strategy: strategy._references.clear(),
+    Interpolator: lambda interpolator: interpolator._scales.clear(),
     Mixture: _mixture,
     Standings: _standings,
     TargetControl: _target,
