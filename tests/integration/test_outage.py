@@ -98,7 +98,8 @@ class Trouble(threading.Thread):
         began, polls, connections = time.monotonic(), self._source.figures()["client_polls"], proxy.connections
         turn_bad(self._fault, node, proxy)
         if self._fault != "slow":
-            self.until(lambda: self._board.trouble is not None)
+            # By the way in, whose outages are counted: the way out may have noticed first.
+            self.until(lambda: self._source.is_away and self._board.trouble is not None)
             self.told = str(self._board.trouble)
         self.until(lambda: self.over.is_set() or time.monotonic() - began >= self._away_s)
         self.polls = int(self._source.figures()["client_polls"] - polls)
