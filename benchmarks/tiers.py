@@ -2,7 +2,7 @@
 
 The head holds 82 % of the exposure (tiers.head_share), which buys nine of ten; the tail is all other items.
 Figures are those of the report, by tier: whole life, probabilities as served, every impression. `exposure` is the
-tail's share of the top slots under our order, over its share under the shop's.
+tier's share of the top slots under our order, over its share under the shop's.
 
     python -m benchmarks.tiers [--purchases 10000] [--seeds 0 1 2] [--strategies none smote random_under auto]
 
@@ -37,7 +37,7 @@ def of_tier(scope: Scope) -> list[float]:
 
 
 def measure(strategy: str, seed: int, purchases: int) -> list[float]:
-    """Tail's share of the purchases, FIGURES of the head, of the tail, and the tail's exposure over the shop's."""
+    """Tail's share of the purchases, FIGURES of the head, of the tail, and the exposure of both over the shop's."""
     name, _, apart = strategy.partition("/")
     balance = {"strategy": name, "by_tier": apart == "by_tier"}
     rooms = {"tiers": {"head_share": HEAD_SHARE}, "balance": balance, "arms": {"references": False}}
@@ -46,10 +46,11 @@ def measure(strategy: str, seed: int, purchases: int) -> list[float]:
     push_shop(pipeline, settings, lambda each: each.joiner.counts.positive >= purchases)
     report = pipeline.report(digest=False)
     head, tail, exposure = report.metrics.tiers.head, report.metrics.tiers.tail, report.exposure
-    assert exposure.tail_share is not None
-    assert exposure.logged_tail_share is not None
+    ours, shops = exposure.tail_share, exposure.logged_tail_share
+    assert ours is not None
+    assert shops is not None
     share = tail.positives / (head.positives + tail.positives)
-    return [share, *of_tier(head), *of_tier(tail), exposure.tail_share / exposure.logged_tail_share]
+    return [share, *of_tier(head), *of_tier(tail), (1 - ours) / (1 - shops), ours / shops]
 
 
 def show(name: str, runs: Sequence[Sequence[float]]) -> None:
@@ -57,9 +58,9 @@ def show(name: str, runs: Sequence[Sequence[float]]) -> None:
     mean = np.mean(runs, axis=0)
     spread = np.std(runs, axis=0, ddof=min(1, len(runs) - 1))
     n = len(FIGURES)
-    for tier, at in (("head", 1), ("tail", 1 + n)):
+    for tier, at, exposure in (("head", 1, -2), ("tail", 1 + n, -1)):
         cells = "".join(f"{mean[i]:8.4f} +-{spread[i]:6.4f}" for i in range(at, at + n))
-        more = f"{mean[-1]:8.3f} +-{spread[-1]:6.3f}" if tier == "tail" else ""
+        more = f"{mean[exposure]:8.3f} +-{spread[exposure]:6.3f}"
         share = mean[0] if tier == "tail" else 1.0 - mean[0]
         print(f"{name if tier == 'head' else '':22}{tier:5}{share:9.3f}{cells}{more}", flush=True)
 

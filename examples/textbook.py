@@ -116,10 +116,10 @@ def main() -> None:
         for name, said in {'always "no"': np.zeros(test), **answers}.items():
             found.setdefault(name, []).append(figures(said, judged, rate))
     print(f"{options.rows:,} rows, the last {options.rows // 5:,} judged; seeds {options.seeds}, mean and spread")
-    print(f"{'':34}" + "".join(f"{name:>17}" for name in FIGURES))
+    print(f"{'':38}" + "".join(f"{name:>17}" for name in FIGURES))
     for name, runs in found.items():
         mean, spread = np.mean(runs, axis=0), np.std(runs, axis=0, ddof=min(1, len(runs) - 1))
-        print(f"{name:34}" + "".join(f"{m:9.3f} +-{s:5.3f}" for m, s in zip(mean, spread, strict=True)))
+        print(f"{name:38}" + "".join(f"{m:9.3f} +-{s:5.3f}" for m, s in zip(mean, spread, strict=True)))
 
 
 if __name__ == "__main__":
