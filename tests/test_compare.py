@@ -127,6 +127,11 @@ def test_every_strategy_of_a_table_in_one_pass_with_its_page_and_document(tmp_pa
         assert each["cpu_s"] > 0
         value, life = each["figures"]["roc_auc"]["value"], each["metrics"]["lifetime"]["roc_auc"]
         assert value == pytest.approx(life, abs=0.005)
+        life, figures = each["metrics"]["lifetime"], each["figures"]
+        assert figures["gmean"]["value"] == pytest.approx(life["at_tuned"]["gmean"])
+        assert figures["ece"]["value"] == pytest.approx(life["ece"], abs=1e-6)
+        for low, high in (figure["interval"] for figure in figures.values()):
+            assert low < high
     text = page.read_text()
     parser = Page()
     parser.feed(text)

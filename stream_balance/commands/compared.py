@@ -19,7 +19,10 @@ HEAD = ("AP", "against none", "AUC", "log-loss", "p/rate", "G tuned", "tail AP",
 
 def document(race: Race, settings: Settings, source: str, *, stopped: bool = False) -> dict[str, Any]:
     """The comparison as one document; what `--json` writes. `stopped`: before the end of what was to be compared."""
-    verdict, reports = Verdict(race.answers()), [report.document() for report in race.reports()]
+    verdict, reports = (
+        Verdict(race.answers(), settings.metrics.ece_bins),
+        [report.document() for report in race.reports()],
+    )
     advice = Advice(race.names, race.costs, verdict)
     found = []
     for place, (name, report) in enumerate(zip(race.names, reports, strict=True)):
@@ -67,7 +70,7 @@ def render(found: dict[str, Any]) -> Table:
         ratio, tuned = figures["mean_probability_over_rate"]["value"], life["at_tuned"] or {}
         cells = [
             number(figures["average_precision"]["value"]),
-            with_error(gain["average_precision"], "+", " ±") if gain else "",
+            with_error(gain["average_precision"]) if gain else "",
             *(number(figures[name]["value"]) for name in ("roc_auc", "log_loss")),
             number(ratio, 2),
             *(number(value) for value in (tuned.get("gmean"), tail["average_precision"])),

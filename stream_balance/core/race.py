@@ -33,6 +33,7 @@ class Answers:
     """The rows measured, n, in the order in which they matured, and what k runners served for them."""
 
     probability: npt.NDArray[np.float32]  # (k, n), of any outcome
+    decided: npt.NDArray[np.bool_]  # (k, n): for an outcome, at the threshold of then; of several the likeliest class
     labels: npt.NDArray[np.uint8]  # (n,)
     tiers: npt.NDArray[np.uint8]  # (n,)
 
@@ -57,7 +58,7 @@ class Race(Pipeline):
         for each in self._others:
             each.reorder, each.featurizer, each.tiers = self.reorder, self.featurizer, self.tiers
             each.joiner, each.delay, each.events, each.bad = self.joiner, self.delay, self.events, self.bad
-        self._kept: deque[tuple[npt.NDArray[np.float32], Sequence[int], bytes]] = deque()
+        self._kept: deque[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], Sequence[int], bytes]] = deque()
         self._kept_rows = 0
 
     def attach(self, fits: object) -> None:
@@ -107,11 +108,18 @@ class Race(Pipeline):
 
     def _keep(self, examples: Examples, first: _Said) -> None:
         new = [i for i, known in enumerate(examples.known) if not known]
-        said = np.array([each.probability.sum(axis=1)[new] for each in (first, *first.others)], dtype=np.float32)
-        self._kept.append((said, [examples.labels[i] for i in new], bytes(examples.scored.tiers[i] for i in new)))
+        served, decided = [], []
+        for each in (first, *first.others):
+            outcomes = each.probability[new]
+            any_outcome = outcomes.sum(axis=1)
+            served.append(any_outcome)
+            several = outcomes.shape[1] > 1
+            decided.append(outcomes.max(axis=1) > 1.0 - any_outcome if several else any_outcome >= each.threshold[new])
+        labels, tiers = [examples.labels[i] for i in new], bytes(examples.scored.tiers[i] for i in new)
+        self._kept.append((np.array(served, dtype=np.float32), np.array(decided), labels, tiers))
         self._kept_rows += len(new)
         while self._kept_rows > ROWS_MAX:
-            gone = len(self._kept.popleft()[1])
+            gone = len(self._kept.popleft()[2])
             self._kept_rows -= gone
             self.rows_left_out += gone
 
@@ -122,10 +130,12 @@ class Race(Pipeline):
     def answers(self) -> Answers:
         """What was served for the rows measured so far, the latest `ROWS_MAX` of them."""
         if not self._kept:
-            none = np.zeros(0, dtype=np.uint8)
-            return Answers(np.zeros((len(self.names), 0), dtype=np.float32), none, none)
+            none, k = np.zeros(0, dtype=np.uint8), len(self.names)
+            return Answers(np.zeros((k, 0), dtype=np.float32), np.zeros((k, 0), dtype=np.bool_), none, none)
+        said, decided, labels, tiers = zip(*self._kept, strict=True)
         return Answers(
-            np.concatenate([each[0] for each in self._kept], axis=1),
-            np.array([label for each in self._kept for label in each[1]], dtype=np.uint8),
-            np.frombuffer(b"".join(each[2] for each in self._kept), dtype=np.uint8),
+            np.concatenate(said, axis=1),
+            np.concatenate(decided, axis=1),
+            np.array([label for each in labels for label in each], dtype=np.uint8),
+            np.frombuffer(b"".join(tiers), dtype=np.uint8),
         )

@@ -1,82 +1,115 @@
 """Verdict: what the answers of a race are worth, with errors. In: `Answers`. Out: figures, gains, curves, plots.
 
 Errors are the jackknife's over `BLOCKS` stretches of equal length (Künsch 1989): rows near each other in time may
-depend on each other. A gain is paired: both answers are to the same rows.
+depend on each other. An interval is that of 95 % confidence: Student's t with a degree of freedom less than stretches
+(Tukey 1958), cut where a figure ends. A gain is paired: both answers are to the same rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from stream_balance.core.comparison import jackknife_error
-from stream_balance.core.metrics_math import average_precision, grouped, roc_auc, score_bins
+from stream_balance.core.metrics_math import average_precision, calibration_error, grouped, roc_auc, score_bins
 from stream_balance.core.race import Answers
 from stream_balance.core.reliability import reliability
 
-BINS = 4_096  # of scores: areas to .005
 BLOCKS = 40
 SURE = 3.0  # errors: with twenty strategies one in three comparisons would show two by chance
 STRETCHES = 30  # points of a curve over time
 CURVE_POINTS = 60  # of a precision-recall curve
+CONFIDENCE = 0.95
 
-Counts = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+class Sums(NamedTuple):
+    """What figures are made of. Of parts of the rows with one axis more in front."""
+
+    counts: Array  # rows by outcome or not and bin of the score, of those that have any, (2, bins)
+    mass: Array  # sum of probability by bin, (bins,)
+    decisions: Array  # rows by outcome or not and decided or not at the threshold of then, (2, 2)
+    loss: Array  # sum of log-loss, ()
+
+    def total(self) -> Sums:
+        """Of all parts together."""
+        return Sums(*(each.sum(axis=0) for each in self))
+
+    def of(self, part: int) -> Sums:
+        """Of one part."""
+        return Sums(*(each[part] for each in self))
+
+    def less(self, other: Sums) -> Sums:
+        """Without the rows of another."""
+        return Sums(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class Verdict:
     """Figures of k answers; None where they are undefined."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, answers: Answers, ece_bins: int = 15) -> None:
         self._said = answers.probability.astype(np.float64)
+        self._decided = answers.decided.astype(np.bool_)
         self._outcome = answers.labels > 0
         self._rows = len(self._outcome)
+        self._figures = _FIGURES | {"ece": (partial(_calibration, ece_bins), 1.0)}
         places = np.arange(self._rows)
         self._blocks = min(BLOCKS, self._rows)
         self._block = places * self._blocks // max(self._rows, 1)
         self._stretch = places * STRETCHES // max(self._rows, 1)
 
-    def figures(self, answer: int) -> dict[str, dict[str, float | None]]:
-        """By figure: its `value` over all rows, and its standard `error`."""
-        sums = self._sums(answer, self._block, self._blocks)
-        whole, found = _total(sums), {}
-        for name, figure in _FIGURES.items():
-            error = jackknife_error([figure(*_without(whole, sums, b)) for b in range(self._blocks)])
-            found[name] = {"value": figure(*whole), "error": error}
-        return found
+    def figures(self, answer: int) -> dict[str, dict[str, Any]]:
+        """By figure: its `value` over all rows, its standard `error`, and the `interval` of 95 % confidence."""
+        whole, parts = self._whole_and_parts(answer)
+        without = [[figure(whole.less(part)) for figure, _ in self._figures.values()] for part in parts]
+        by_figure = zip(*without, strict=True) if without else [()] * len(self._figures)
+        return {
+            name: _estimate(figure(whole), left_out, highest, lowest=0.0)
+            for (name, (figure, highest)), left_out in zip(self._figures.items(), by_figure, strict=True)
+        }
 
-    def gain(self, ours: int, theirs: int) -> dict[str, dict[str, float | None]]:
+    def gain(self, ours: int, theirs: int) -> dict[str, dict[str, Any]]:
         """How much better one answer is than another (positive: better), by average precision and log-loss."""
-        pair = [self._sums(each, self._block, self._blocks) for each in (ours, theirs)]
-        wholes = [_total(sums) for sums in pair]
+        mine, my_parts = self._whole_and_parts(ours)
+        other, other_parts = self._whole_and_parts(theirs)
         found = {}
         for name, sign in (("average_precision", 1.0), ("log_loss", -1.0)):
-            figure = _FIGURES[name]
-            value = _gained(figure(*wholes[0]), figure(*wholes[1]), sign)
-            without = []
-            for b in range(self._blocks):
-                mine, other = (figure(*_without(whole, sums, b)) for whole, sums in zip(wholes, pair, strict=True))
-                without.append(_gained(mine, other, sign))
-            found[name] = {"value": value, "error": jackknife_error(without)}
+            figure = _FIGURES[name][0]
+            without = [
+                _gained(figure(mine.less(a)), figure(other.less(b)), sign)
+                for a, b in zip(my_parts, other_parts, strict=True)
+            ]
+            found[name] = _estimate(_gained(figure(mine), figure(other), sign), without)
         return found
+
+    def _whole_and_parts(self, answer: int) -> tuple[Sums, list[Sums]]:
+        """Of all rows, and of each block."""
+        sums = self._sums(answer, self._block, self._blocks)
+        return sums.total(), [sums.of(b) for b in range(self._blocks)]
 
     def curve(self, answer: int) -> list[dict[str, float | int | None]]:
         """Stretch by stretch: the row it ends at, average precision, log-loss, mean probability, rate."""
         sums = self._sums(answer, self._stretch, STRETCHES)
         points: list[dict[str, float | int | None]] = []
         for at in range(STRETCHES):
-            counts, loss, mass = sums[0][at], sums[1][at], sums[2][at]
-            rows = counts.sum()
+            part = sums.of(at)
+            rows = part.counts.sum()
             if rows:
                 points.append(
                     {
                         "row": -(-(at + 1) * self._rows // STRETCHES),
-                        "average_precision": _precision(counts, loss, mass),
-                        "log_loss": _loss(counts, loss, mass),
-                        "probability": float(mass / rows),
-                        "rate": float(counts[1].sum() / rows),
+                        "average_precision": _precision(part),
+                        "log_loss": _loss(part),
+                        "probability": float(part.mass.sum() / rows),
+                        "rate": float(part.counts[1].sum() / rows),
                     }
                 )
         return points
@@ -96,50 +129,75 @@ class Verdict:
         """Promised against seen, ten bins."""
         return reliability(self._said[answer], self._outcome)
 
-    def _sums(self, answer: int, part: npt.NDArray[np.int64], parts: int) -> tuple[Counts, Counts, Counts]:
-        """By part: counts by outcome and score bin, (parts, 2, bins); sums of log-loss and of probability, (parts,)."""
+    def _sums(self, answer: int, part: npt.NDArray[np.int64], parts: int) -> Sums:
+        """Part by part."""
+
+        def by_cell(cell: npt.NDArray[np.int64], *shape: int, of: Array | None = None) -> Array:
+            return np.bincount(cell, of, minlength=parts * math.prod(shape)).astype(np.float64).reshape(parts, *shape)
+
         said = self._said[answer]
-        cell = (part * 2 + self._outcome) * BINS + score_bins(said, BINS)
-        counts = np.bincount(cell, minlength=parts * 2 * BINS).astype(np.float64).reshape(parts, 2, BINS)
+        used, binned = np.unique(score_bins(said), return_inverse=True)
         losses = -np.log(np.maximum(np.where(self._outcome, said, 1.0 - said), 1e-15))
-        loss, mass = (np.bincount(part, each, minlength=parts).astype(np.float64) for each in (losses, said))
-        return counts, loss, mass
+        outcome = part * 2 + self._outcome
+        return Sums(
+            by_cell(outcome * len(used) + binned, 2, len(used)),
+            by_cell(part * len(used) + binned, len(used), of=said),
+            by_cell(outcome * 2 + self._decided[answer], 2, 2),
+            by_cell(part, of=losses),
+        )
 
 
-def _total(sums: tuple[Counts, Counts, Counts]) -> tuple[Counts, float, float]:
-    return sums[0].sum(axis=0), float(sums[1].sum()), float(sums[2].sum())
+def _precision(sums: Sums) -> float | None:
+    return average_precision(sums.counts[1], sums.counts[0])
 
 
-def _without(
-    whole: tuple[Counts, float, float], sums: tuple[Counts, Counts, Counts], block: int
-) -> tuple[Counts, float, float]:
-    return whole[0] - sums[0][block], whole[1] - float(sums[1][block]), whole[2] - float(sums[2][block])
+def _area(sums: Sums) -> float | None:
+    return roc_auc(sums.counts[1], sums.counts[0])
 
 
-def _precision(counts: Counts, loss: float, mass: float) -> float | None:
-    return average_precision(counts[1], counts[0])
+def _loss(sums: Sums) -> float | None:
+    rows = float(sums.counts.sum())
+    return float(sums.loss) / rows if rows else None
 
 
-def _area(counts: Counts, loss: float, mass: float) -> float | None:
-    return roc_auc(counts[1], counts[0])
+def _ratio(sums: Sums) -> float | None:
+    hits = float(sums.counts[1].sum())
+    return float(sums.mass.sum()) / hits if hits else None
 
 
-def _loss(counts: Counts, loss: float, mass: float) -> float | None:
-    rows = float(counts.sum())
-    return float(loss) / rows if rows else None
+def _calibration(bins: int, sums: Sums) -> float | None:
+    return calibration_error(sums.counts[1], sums.counts[0], sums.mass, bins)
 
 
-def _ratio(counts: Counts, loss: float, mass: float) -> float | None:
-    hits = float(counts[1].sum())
-    return float(mass) / hits if hits else None
+def _gmean(sums: Sums) -> float | None:
+    of_class = sums.decisions.sum(axis=1)
+    if not of_class.all():
+        return None
+    return math.sqrt(float(sums.decisions[1, 1] / of_class[1] * sums.decisions[0, 0] / of_class[0]))
 
 
-_FIGURES: dict[str, Callable[[Counts, float, float], float | None]] = {
-    "roc_auc": _area,
-    "average_precision": _precision,
-    "log_loss": _loss,
-    "mean_probability_over_rate": _ratio,
+# By name: the figure, and the highest it can be; the lowest is 0.
+_FIGURES: dict[str, tuple[Callable[[Sums], float | None], float]] = {
+    "roc_auc": (_area, 1.0),
+    "average_precision": (_precision, 1.0),
+    "log_loss": (_loss, math.inf),
+    "mean_probability_over_rate": (_ratio, math.inf),
+    "gmean": (_gmean, 1.0),
 }
+
+
+def _estimate(
+    value: float | None, without: Sequence[float | None], highest: float = math.inf, *, lowest: float = -math.inf
+) -> dict[str, Any]:
+    error = jackknife_error(without)
+    return {"value": value, "error": error, "interval": _interval(value, error, len(without), lowest, highest)}
+
+
+def _interval(value: float | None, error: float | None, blocks: int, lowest: float, highest: float) -> Interval | None:
+    if value is None or error is None:
+        return None
+    reach = float(stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * error
+    return max(value - reach, lowest), min(value + reach, highest)
 
 
 def _gained(ours: float | None, theirs: float | None, sign: float) -> float | None:

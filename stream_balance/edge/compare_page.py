@@ -51,9 +51,9 @@ def page(found: dict[str, Any], ranked: Sequence[dict[str, Any]]) -> str:
 {stopped}<p class="verdict">{escape(found["conclusion"])}</p>
 <p>{matured:,} impressions measured, {examples["positive"]:,} positive; seed {found["seed"]};
 stream_balance {escape(versions["stream_balance"])}, river {escape(versions["river"])}.
-Every row was scored before its label was learned. &plusmn; is one standard error (jackknife over 40 stretches of time);
-"against none" is the gain, paired, over the same model without any balancing, or of a mixture over {escape(base)}, the
-best without; positive is better.{left_out}</p>
+Every row was scored before its label was learned. In brackets: intervals of 95 % confidence (jackknife over 40
+stretches of time, Student's t); "against none" is the gain, paired, over the same model without any balancing, or of a
+mixture over {escape(base)}, the best without; positive is better.{left_out}</p>
 <h2>Figures</h2>{_figures(ranked)}
 {_classes(ranked)}<h2>By popularity tier</h2>{_tiers(ranked)}
 <h2>Plots</h2><p>The best, and {escape(base)}:{legend}</p>
@@ -71,22 +71,22 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def _figures(ranked: Sequence[dict[str, Any]]) -> str:
     head = (
         "", "average precision", "against none", "ROC AUC", "log-loss", "log-loss against none",
-        "probability / rate", "ECE", "G-mean at tuned", "samples / impression", "CPU s",
+        "probability / rate", "ECE", "G-mean as decided", "samples / impression", "CPU s",
     )  # fmt: skip
     rows = []
     for each in ranked:
-        figures, life, gain = each["figures"], each["metrics"]["lifetime"], each["against_none"]
+        figures, gain = each["figures"], each["against_none"]
         rows.append(
             (
                 each["name"],
-                with_error(figures["average_precision"]),
-                with_error(gain["average_precision"], "+") if gain else "",
-                with_error(figures["roc_auc"]),
-                with_error(figures["log_loss"]),
-                with_error(gain["log_loss"], "+") if gain else "",
-                with_error(figures["mean_probability_over_rate"]),
-                number(life["ece"]),
-                number((life["at_tuned"] or {}).get("gmean")),
+                with_interval(figures["average_precision"]),
+                with_interval(gain["average_precision"], "+") if gain else "",
+                with_interval(figures["roc_auc"]),
+                with_interval(figures["log_loss"]),
+                with_interval(gain["log_loss"], "+") if gain else "",
+                with_interval(figures["mean_probability_over_rate"], digits=3),
+                with_interval(figures["ece"]),
+                with_interval(figures["gmean"]),
                 number(each["training"]["per_impression"], 2),
                 f"{each['cpu_s']:.1f}",
             )
@@ -191,9 +191,18 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def with_error(figure: dict[str, float | None], sign: str = "", between: str = " ± ") -> str:
-    """A figure with its error."""
+def with_error(figure: dict[str, Any]) -> str:
+    """A gain with its standard error."""
     value, error = figure["value"], figure["error"]
     if value is None:
         return "–"
-    return f"{value:{sign}.4f}" + ("" if error is None else f"{between}{error:.4f}")
+    return f"{value:+.4f}" + ("" if error is None else f" ±{error:.4f}")
+
+
+def with_interval(figure: dict[str, Any], sign: str = "", digits: int = 4) -> str:
+    """A figure with the interval that it lies in."""
+    value, interval = figure["value"], figure["interval"]
+    if value is None:
+        return "–"
+    ends = "" if interval is None else " (" + " to ".join(f"{end:{sign}.{digits}f}" for end in interval) + ")"
+    return f"{value:{sign}.{digits}f}{ends}"

@@ -22,7 +22,8 @@ def advice(
     truth, blur = rng.normal(-2.5, 1.5, n), rng.normal(0, 1, n)
     labels = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(np.uint8)
     odds = [knows * (truth + noise * blur) + bias * (name == "window_booster:none") for name, noise in noises.items()]
-    said = Answers((1 / (1 + np.exp(-np.array(odds)))).astype(np.float32), labels, np.zeros(n, np.uint8))
+    probability = (1 / (1 + np.exp(-np.array(odds)))).astype(np.float32)
+    said = Answers(probability, probability >= 0.5, labels, np.zeros(n, np.uint8))
     return Advice(list(noises), [(costs or {}).get(name, 1.0) for name in noises], Verdict(said))
 
 
