@@ -16,7 +16,7 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:1000px;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px}
 td,th{padding:3px 9px;text-align:right;border-bottom:1px solid #ddd}
-td,.line{white-space:nowrap}
+td{white-space:pre}.line{white-space:nowrap}
 td:first-child,th:first-child{text-align:left}
 .wide{overflow-x:auto}.plots{display:flex;flex-wrap:wrap;gap:1em}
 figure{margin:0}figcaption{font-size:13px;color:#555}
@@ -51,9 +51,9 @@ def page(found: dict[str, Any], ranked: Sequence[dict[str, Any]]) -> str:
 {stopped}<p class="verdict">{escape(found["conclusion"])}</p>
 <p>{matured:,} impressions measured, {examples["positive"]:,} positive; seed {found["seed"]};
 stream_balance {escape(versions["stream_balance"])}, river {escape(versions["river"])}.
-Every row was scored before its label was learned. In brackets: intervals of 95 % confidence (jackknife over 40
-stretches of time, Student's t); "against none" is the gain, paired, over the same model without any balancing, or of a
-mixture over {escape(base)}, the best without; positive is better.{left_out}</p>
+Every row was scored before its label was learned. Below a figure: its interval of 95 % confidence (jackknife over
+40 stretches of time, Student's t). "Against none" is the gain, paired, over the same model without any balancing, or
+of a mixture over {escape(base)}, the best without; positive is better.{left_out}</p>
 <h2>Figures</h2>{_figures(ranked)}
 {_classes(ranked)}<h2>By popularity tier</h2>{_tiers(ranked)}
 <h2>Plots</h2><p>The best, and {escape(base)}:{legend}</p>
@@ -200,9 +200,9 @@ def with_error(figure: dict[str, Any]) -> str:
 
 
 def with_interval(figure: dict[str, Any], sign: str = "", digits: int = 4) -> str:
-    """A figure with the interval that it lies in."""
+    """A figure, and in a second line the interval that it lies in."""
     value, interval = figure["value"], figure["interval"]
     if value is None:
         return "–"
-    ends = "" if interval is None else " (" + " to ".join(f"{end:{sign}.{digits}f}" for end in interval) + ")"
+    ends = "" if interval is None else "\n" + " to ".join(f"{end:{sign}.{digits}f}" for end in interval)
     return f"{value:{sign}.{digits}f}{ends}"
