@@ -1,14 +1,17 @@
 """Sampling: what a synthetic row and a decision about a majority row cost, beside imbalanced-learn refitted.
 
-A stream keeps a window; whoever has only a batch library must fit it to the window again whenever a row arrives. Ours
-look at the arrival alone. Both see the same rows: 20 normal columns, one class in ten, minority means moved by .5.
-`refit`: one fit of imbalanced-learn an arrival, divided by the synthetic rows that an arrival gets (or the one majority
-row that is judged). `shared`: the fit divided by all rows that it makes or judges, which a stream could have only by
-waiting until a whole window is new. Ours search the same window: all its rows, or all its rare ones; by default the
-newest 1,000 or 200. `at once`: so many rows of the class arrive in one search, whose neighbours are sought together.
+A stream keeps a window; whoever has only a batch library must fit it to the window again whenever rows arrive. Ours
+look at the arrivals alone. Both see the same rows: 20 normal columns, one class in ten, minority means moved by .5, and
+search the same window: all its rows, or all its rare ones (by default the newest 1,000 or 200). `at once`: so many rows
+of the class arrive in one search. In CPU microseconds `ours` for a row, `fit` for one fit of imbalanced-learn; ratios:
+
+    fit / ours       a fit over a row of ours
+    by search        a fit after each search, divided by the rows that the search gets (or that are judged), over ours
+    by window        a fit divided by all rows that it makes or judges, over ours: whoever waits until a window is new
+
 With one thread, for idle threads of a pool count as CPU time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.sampling [--windows 1000 10000] [--at-once 20 1] [--arrivals 2000] [--fits 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.sampling [--windows 1000 10000] [--at-once 1 20] [--arrivals 2000] [--fits 5]
 """
 
 from __future__ import annotations
@@ -97,15 +100,12 @@ def theirs(make: Callable[[], Any], window_rows: int, fits: int, only: int) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--at-once", type=int, nargs="+", default=[20, 1])
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 20])
     parser.add_argument("--arrivals", type=int, default=2_000)
     parser.add_argument("--fits", type=int, default=5)
     options = parser.parse_args()
-    print("CPU microseconds a synthetic row or a majority decision; ratios of imbalanced-learn's to ours")
-    print(
-        f"{'window':>7}{'at once':>9}  {'':18}{'ours':>9}{'refit':>11}{'shared':>9}"
-        f"{'refit/ours':>12}{'shared/ours':>13}"
-    )
+    heads = ("ours", "fit", "fit / ours", "by search", "by window")
+    print(f"{'window':>7}{'at once':>9}  {'':18}" + "".join(f"{head:>12}" for head in heads))
     for window_rows in options.windows:
         for only, makers, what in ((1, OVER, "synthetic row"), (0, UNDER, "majority decision")):
             print(f"{window_rows:>7}{'':9}  {what}")
@@ -113,10 +113,8 @@ def main() -> None:
                 fit, shared = theirs(make, window_rows, options.fits, only)
                 for at_once in options.at_once:
                     mine, each = ours(name, window_rows, at_once, options.arrivals, only)
-                    figures = (
-                        f"{mine:9.1f}{fit / each:11.0f}{shared:9.1f}{fit / each / mine:12.0f}{shared / mine:13.2f}"
-                    )
-                    print(f"{'':7}{at_once:>9}  {name:18}{figures}", flush=True)
+                    ratios = f"{fit / mine:12.0f}{fit / each / at_once / mine:12.1f}{shared / mine:12.2f}"
+                    print(f"{'':7}{at_once:>9}  {name:18}{mine:12.1f}{fit:12.0f}{ratios}", flush=True)
 
 
 if __name__ == "__main__":

@@ -140,10 +140,10 @@ def test_rows_gathered_then_are_gathered_anew() -> None:
     arrivals = Arrivals(rng.normal(size=(4, 1)), [1] * 4, bytes(4), np.full((4, 1), 0.1))
     assert strategy.draw(arrivals, window, columns, Random(1)) is not None
     (reference,) = [each for _, each in strategy._references.values()]
-    del reference._distances  # which this version keeps
+    del reference._lengths  # which this version keeps
     assert strategy._interpolator._scales
     from_1.migrate({"strategy": strategy})
-    assert not strategy._interpolator._scales  # nor did a scale have a centre
+    assert not strategy._interpolator._scales  # nor did a scale know of constant columns
     samples = strategy.draw(arrivals, window, columns, Random(1))
     assert samples is not None
     assert len(samples) > 4

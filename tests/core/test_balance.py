@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from stream_balance.core.arms import MODELS, make_model
 from stream_balance.core.balance import BalanceSettings, make_strategy
-from stream_balance.core.balance.distances import Distances, scale_of, squared_distances
-from stream_balance.core.balance.neighbours import Interpolator
+from stream_balance.core.balance.distances import scale_of, squared_distances
+from stream_balance.core.balance.neighbours import SCALE_DRAWS, Interpolator
+from stream_balance.core.balance.reference import Reference
 from stream_balance.core.balance.under import PATIENCE
 from stream_balance.core.rates import Rates, RateSettings
-from stream_balance.core.records import Columns, Samples
+from stream_balance.core.records import Arrivals, Columns, Samples
 from stream_balance.core.window import Window, WindowSettings
 from stream_balance.testing import make_arrivals
 
@@ -71,19 +72,79 @@ def test_distances_are_in_standard_deviations_with_penalties(absent: float) -> N
     rows[:, 2] = rng.integers(0, 3, 50)
     rows[:, 3] = 7
     rows[rng.random(rows.shape) < absent] = np.nan
-    expected = [[slow_distance(row, other, np.nanstd(rows, axis=0), [2]) for other in rows] for row in rows]
-    scale = scale_of(rows, [2])
-    for asked in (1, 2, 10):  # a few, by differences
-        np.testing.assert_allclose(squared_distances(rows[:asked], rows, scale), expected[:asked])
-    np.testing.assert_allclose(Distances(rows, scale).squares(rows), expected, atol=1e-9)
+    for row in rows[:10]:
+        found = squared_distances(row, rows, scale_of(rows, [2]))
+        expected = [slow_distance(row, other, np.nanstd(rows, axis=0), [2]) for other in rows]
+        np.testing.assert_allclose(found, expected)
 
 
 def test_a_constant_column_drowns_no_other() -> None:
     rows = np.random.default_rng(3).normal(size=(300, 3))
     rows[:, 2] = 0.1
-    asked = np.array([[0.0, 0.0, 77.0]])
-    whole = squared_distances(asked, rows, scale_of(rows, []))
-    np.testing.assert_allclose(whole, squared_distances(asked[:, :2], rows[:, :2], scale_of(rows[:, :2], [])))
+    row = np.array([0.0, 0.0, 77.0])
+    whole = squared_distances(row, rows, scale_of(rows, []))
+    np.testing.assert_allclose(whole, squared_distances(row[:2], rows[:, :2], scale_of(rows[:, :2], [])))
+
+
+def test_a_column_that_is_constant_or_absent_tells_rows_apart_by_its_absence() -> None:
+    rows, columns = np.array([[1.0], [np.nan], [1.0], [np.nan]]), Columns()
+    columns.add("x")
+    assert squared_distances(rows[0], rows, scale_of(rows, [])).tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert Reference(rows, np.zeros(4, dtype=np.int64), columns).squares(rows[:1]).tolist() == [[0.0, 1.0, 0.0, 1.0]]
+
+
+def test_neighbours_do_not_depend_on_what_else_is_asked_about() -> None:
+    """Nor do equally near ones, of which the oldest are taken."""
+    rng = np.random.default_rng(8)
+    rows, columns = rng.integers(0, 2, (200, 8)).astype(float), Columns()
+    for i in range(8):
+        columns.add(f"x{i}")
+    reference = Reference(rows, np.zeros(200, dtype=np.int64), columns)
+    asked = rng.integers(0, 2, (60, 8)).astype(float)
+    together = reference.nearest(asked, 5)[0]
+    for row, places in zip(asked, together, strict=True):
+        np.testing.assert_array_equal(reference.nearest(row[None, :], 5)[0][0], places)
+
+
+def test_a_scale_is_kept_for_some_draws_and_not_beyond_a_new_column() -> None:
+    rng = np.random.default_rng(9)
+    interpolator, columns, pool = Interpolator(3), Columns(), (1, None)
+    for name in "abc":
+        columns.add(name)
+
+    def weights(rows: np.ndarray) -> list[float]:
+        interpolator.beside(rows[0], rows, 1, columns, Random(1), pool)
+        ((*_, kept, _),) = interpolator.digest_state()
+        return [round(weight, 6) for weight in kept.tolist()]
+
+    narrow, broad = rng.normal(size=(40, 2)), rng.normal(scale=9.0, size=(40, 2))
+    first, other = (scale_of(rows, []).weights.round(6).tolist() for rows in (narrow, broad))
+    assert weights(narrow) == first
+    assert [weights(broad) for _ in range(SCALE_DRAWS)] == [first] * (SCALE_DRAWS - 1) + [other]
+    assert len(weights(rng.normal(size=(40, 3)))) == 3
+
+
+@pytest.mark.parametrize("times", [1, 3, 5, 8, 14])
+def test_neighbours_are_learned_in_the_row_s_stead_the_nearest_first(times: int) -> None:
+    """So many times together, each as often as the others or once more, at most five of them."""
+    rng = np.random.default_rng(7)
+    settings = BalanceSettings(strategy="neighbour_over", copies_max=times + 1, target_share=0.999)
+    rates, window, columns = Rates(RateSettings()), Window(WindowSettings()), Columns()
+    for name in "abc":
+        columns.add(name)
+    labels, rows = [int(i % 10 == 0) for i in range(1_000)], rng.normal(size=(1_000, 3))
+    rates.observe_many(labels)
+    window.add_many(rows, labels, bytes(1_000), 0)
+    row = rng.normal(size=3)
+    rare = rows[::10]
+    nearest = np.argsort((((rare - row) / rare.std(axis=0)) ** 2).sum(axis=1))[:5]
+    samples = make_strategy(settings, rates).draw(
+        Arrivals(row[None, :], [1], bytes(1), np.full((1, 1), 0.1)), window, columns, Random(1)
+    )
+    assert samples is not None
+    k = min(times, 5)
+    np.testing.assert_array_equal(samples.rows, np.vstack([row, rare[nearest[:k]]]))
+    assert list(samples.times) == [1, *(times // k + (i < times % k) for i in range(k))]
 
 
 def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
@@ -91,66 +152,39 @@ def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
     rows = rng.normal(size=(40, 3))
     rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)  # plain distances are then the right ones
     near = rows[np.argsort(((rows - rows[0]) ** 2).sum(axis=1))[1:4]]
-    (beside,) = Interpolator(3).beside(rows[:1], rows, [200], Columns(), Random(1))
-    reached = set()
+    beside = Interpolator(3).beside(rows[0], rows, 200, Columns(), Random(1))
+    reached, gaps = set(), set()
     for each in beside:
         steps = (each - rows[0]) / (near - rows[0])
         gap = steps.mean(axis=1)
         hits = np.flatnonzero((steps.std(axis=1) < 1e-9) & (gap >= 0) & (gap <= 1))
         assert len(hits) == 1
         reached.add(int(hits[0]))
+        gaps.add(round(float(gap[hits[0]]), 3))
     assert reached == {0, 1, 2}
+    assert len(gaps) > 100  # a way of its own each
 
 
 def test_whether_the_row_is_in_the_window_already_makes_no_difference() -> None:
     rows = np.random.default_rng(2).normal(size=(40, 3))
     offers = (rows, np.vstack([rows[1:], rows[:1] + 50])[:39])
-    with_row, without = (Interpolator._nearest(rows[:1], each, scale_of(each, []), 5)[0] for each in offers)
-    assert sorted(place - 1 for place in with_row) == sorted(without)
+    with_row, without = (Interpolator._nearest(rows[0], each, scale_of(each, []), 5) for each in offers)
+    assert sorted(with_row - 1) == sorted(without)
 
 
 @pytest.mark.parametrize("absent", [0.0, 0.3])
-def test_many_rows_are_measured_as_few_are(absent: float) -> None:
-    """By matrix products, far from 0 and whatever is absent."""
+def test_many_distances_at_once_are_the_single_ones(absent: float) -> None:
     rng = np.random.default_rng(4)
-    rows = rng.normal(loc=1e4, scale=[1, 100, 1, 1], size=(900, 4))
-    rows[:, 2] = rng.integers(0, 3, 900)
+    rows = rng.normal(loc=1e4, scale=[1, 100, 1, 1], size=(60, 4))
+    rows[:, 2] = rng.integers(0, 3, 60)
     rows[:, 3] = 7
     rows[rng.random(rows.shape) < absent] = np.nan
-    scale = scale_of(rows, [2])
-    many = squared_distances(rows, rows, scale)
-    for i in range(9):
-        np.testing.assert_allclose(many[i : i + 1], squared_distances(rows[i : i + 1], rows, scale), atol=1e-9)
-
-
-@pytest.mark.parametrize("nominal", [False, True])
-@pytest.mark.parametrize("absent", [0.0, 0.2])
-def test_rows_of_a_search_get_what_each_alone_would_get(nominal: bool, absent: float) -> None:
-    """Neighbours do not depend on what else is asked about, and rows beside a row lie between it and its own."""
-    rng = np.random.default_rng(5)
-    rows = rng.normal(size=(300, 6))
-    if nominal:
-        rows[:, 5] = rng.integers(0, 3, 300)
-    rows[rng.random(rows.shape) < absent] = np.nan
     columns = Columns()
-    for i in range(6):
-        columns.add(f"x{i}", nominal=nominal and i == 5)
-    asked = np.vstack([rows[:20], rng.normal(size=(20, 6))])
-    together = Interpolator(5).near(asked, rows, columns)[1]
-    assert together == [Interpolator(5).near(row[None, :], rows, columns)[1][0] for row in asked]
-    wanted = [3 + i % 3 for i in range(40)]
-    beside = Interpolator(5).beside(asked, rows, wanted, columns, Random(2))
-    assert [len(each) for each in beside] == wanted
-    for row, near, made in zip(asked, together, beside, strict=True):
-        numbers = slice(0, 5 if nominal else 6)
-        steps = np.nan_to_num(rows[near] - row)[:, numbers]
-        for moved in np.nan_to_num(made - row)[:, numbers]:
-            gaps = (
-                steps @ moved / np.maximum((steps * steps).sum(axis=1), 1e-9)
-            )  # the least squares, for each neighbour
-            off = np.abs(moved - gaps[:, None] * steps).max(axis=1)
-            assert ((off < 1e-9) & (gaps >= 0) & (gaps <= 1 + 1e-9)).any()
-        assert (np.isnan(made) == np.isnan(row))[:, numbers].all()
+    for i in range(4):
+        columns.add(f"x{i}", nominal=i == 2)
+    together = Reference(rows, np.zeros(60, dtype=np.int64), columns).squares(rows[:9])
+    single = [squared_distances(row, rows, scale_of(rows, [2])) for row in rows[:9]]
+    np.testing.assert_allclose(together, single, atol=1e-9)
 
 
 def test_a_weight_is_one_step_of_that_length() -> None:

@@ -34,7 +34,7 @@ def test_it_is_the_start_of_a_stable_sort(rows: int, columns: int, k: int, coars
 
 @pytest.mark.parametrize("columns", [30, 1_000, 4_097])
 def test_it_leaves_the_numbers_alone_and_needs_no_copy_of_its_own(columns: int) -> None:
-    wide = np.random.default_rng(1).random((6, 2 * columns))
+    wide = np.random.default_rng(1).random((7, 2 * columns))  # enough for folds
     before, view = wide.copy(), wide[:, ::2]  # not contiguous
     np.testing.assert_array_equal(smallest_of_each(view, 4)[0], sorted_first(view, 4)[0])
     np.testing.assert_array_equal(wide, before)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from random import Random
 from typing import ClassVar
 
-from stream_balance.core.balance.picked import GENERATED
+from stream_balance.core.balance.picked import COPIED, GENERATED, Picked
 from stream_balance.core.balance.plain import Shared
 from stream_balance.core.balance.settings import BalanceSettings
-from stream_balance.core.balance.strategy import Beside
 from stream_balance.core.pool import Pool
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import Arrivals, Columns, Samples
+from stream_balance.core.records import Arrivals, Columns, Plan, Samples
 from stream_balance.core.window import Window
 
 CREDIT_MAX = 1_000.0  # rows that may be owed after a stretch without rare ones
@@ -44,18 +43,18 @@ class Generated(Shared):
                 self._credit[label] = min(self._credit[label] + share * learned, CREDIT_MAX)
         return samples
 
-    def _beside(
-        self, wanted: dict[int, int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
-    ) -> dict[int, Beside]:
-        found: dict[int, Beside] = {}
-        for i, more in wanted.items():
-            label = arrivals.labels[i]
-            n = min(more, int(self._credit[label]))
-            if n and self.pool is not None:
-                made = self.pool.draw(label, n, arrivals.values.shape[1])
-                self._credit[label] -= len(made)
-                found[i] = Beside(made, GENERATED)
-        return found
+    def _multiply(
+        self, arrivals: Arrivals, i: int, plan: Plan, picked: Picked, window: Window, columns: Columns, rng: Random
+    ) -> None:
+        label, more = arrivals.labels[i], plan.copies - 1
+        wanted = min(more, int(self._credit[label]))
+        if wanted and self.pool is not None:
+            made = self.pool.draw(label, wanted, arrivals.values.shape[1])
+            picked.add_new(made, label, GENERATED, plan.offset)
+            self._credit[label] -= len(made)
+            more -= len(made)
+        if more:
+            picked.add(i, label, COPIED, more, plan.offset)
 
     def digest_state(self) -> object:
         """The multipliers, and what may be spent."""

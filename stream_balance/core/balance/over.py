@@ -9,10 +9,8 @@ import numpy as np
 
 from stream_balance.core.balance.informed import FadingMean, Informed, rounded, split
 from stream_balance.core.balance.neighbours import between
-from stream_balance.core.balance.picked import INTERPOLATED
 from stream_balance.core.balance.reference import Reference
 from stream_balance.core.balance.settings import BalanceSettings
-from stream_balance.core.balance.strategy import Beside, cells_of
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import Arrivals, Columns, Floats, fitted
 from stream_balance.core.window import Window
@@ -94,22 +92,17 @@ class BorderlineSmote2(BorderlineSmote):
     name: ClassVar[str] = "borderline_smote_2"
 
     def _beside(
-        self, wanted: dict[int, int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
-    ) -> dict[int, Beside]:
-        found: dict[int, Beside] = {}
-        for (label, tier), mine in cells_of(wanted, arrivals).items():
-            reference = self._reference(label, tier, window, columns)
-            if reference is None:
-                continue
-            asked = split(arrivals.values, mine)
-            places = reference.nearest(asked, self.settings.neighbours)[0]
-            if not places.shape[1]:
-                continue
-            width = asked.shape[1]
-            reach = np.where(reference.labels == label, 1.0, 0.5)
-            levels = [(column, asked[:, column].tolist()) for column in columns.nominal_indices if column < width]
-            made = between(
-                asked, fitted(reference.rows, width), places.tolist(), [wanted[i] for i in mine], levels, rng, reach
-            )
-            found.update((i, Beside(each, INTERPOLATED)) for i, each in zip(mine, made, strict=True))
-        return found
+        self, row: Floats, label: int, tier: int, wanted: int, window: Window, columns: Columns, rng: Random
+    ) -> Floats:
+        reference = self._reference(label, tier, window, columns)
+        if reference is None:
+            return np.empty((0, len(row)))
+        places = reference.nearest(row[None, :], self.settings.neighbours)[0][0]
+        if not len(places):
+            return np.empty((0, len(row)))
+        near = fitted(reference.rows[places], len(row)).copy()
+        for column in columns.nominal_indices:
+            if column < len(row):
+                near[:, column] = row[column]
+        reach = np.where(reference.labels[places] == label, 1.0, 0.5)
+        return between(row, near, wanted, [], rng, reach)

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from stream_balance.core.balance.picked import COPIED
+from stream_balance.core.balance.picked import COPIED, Picked
 from stream_balance.core.balance.settings import BalanceSettings
-from stream_balance.core.balance.strategy import Beside, Strategy, cells_of
+from stream_balance.core.balance.strategy import Strategy
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import Arrivals, Columns, Plan
 from stream_balance.core.window import Window
@@ -71,22 +71,18 @@ class NeighbourOver(Strategy):
 
     name: ClassVar[str] = "neighbour_over"
 
-    def _beside(
-        self, wanted: dict[int, int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
-    ) -> dict[int, Beside]:
-        found: dict[int, Beside] = {}
-        for (label, tier), mine in cells_of(wanted, arrivals).items():
-            rows, pool = self._pool(label, tier, window)
-            if rows is None:
-                continue
-            asked = arrivals.values.take(mine, axis=0)
-            rows, near, _ = self._interpolator.near(asked, rows, columns, (label, pool))
-            for i, nearest in zip(mine, near, strict=True):
-                places = nearest[: wanted[i]]
-                each, more = divmod(wanted[i], len(places))
-                times = [each + (k < more) for k in range(len(places))]
-                found[i] = Beside(rows.take(places, axis=0), COPIED, times)
-        return found
+    def _multiply(
+        self, arrivals: Arrivals, i: int, plan: Plan, picked: Picked, window: Window, columns: Columns, rng: Random
+    ) -> None:
+        label, row = arrivals.labels[i], arrivals.values[i]
+        rows, pool = self._pool(label, arrivals.tiers[i], window)
+        if rows is None:
+            super()._multiply(arrivals, i, plan, picked, window, columns, rng)
+            return
+        wanted = plan.copies - 1
+        near, _ = self._interpolator.near(row, rows, columns, (label, pool), min(wanted, self.settings.neighbours))
+        each, more = divmod(wanted, len(near))
+        picked.add_new(near, label, COPIED, plan.offset, [each + (k < more) for k in range(len(near))])
 
 
 class Smote(Strategy):

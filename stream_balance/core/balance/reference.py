@@ -1,6 +1,8 @@
 """Reference: the newest rows of all classes, asked for neighbours of many rows at once. In: rows. Out: places, squares.
 
-What needs to know where the classes meet (danger, hardness, cleaning, Tomek links) asks here.
+What needs to know where the classes meet (danger, hardness, cleaning, Tomek links) asks here. Distances are those of
+`distances.py`, all of them by matrix products: |a - b|^2 = |a|^2 + |b|^2 - 2ab, around the mean of the rows so that
+little is lost to rounding.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from copy import copy
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.balance.distances import EQUAL, Distances, scale_of
+from stream_balance.core.balance.distances import scale_of
 from stream_balance.core.balance.smallest import Places, smallest_of_each
-from stream_balance.core.records import Columns, Floats
+from stream_balance.core.records import Columns, Floats, fitted
+
+EQUAL = 1e-9  # squares below are rounding: the row is equal, and may be the row itself
+_ROUND = 2.0**23  # squares are rounded to 2^-29, so that equally far is equally far however it was worked out
 
 Labels = npt.NDArray[np.int64]
 
@@ -26,9 +31,13 @@ class Reference:
     """
 
     def __init__(self, rows: Floats, labels: Labels, columns: Columns) -> None:
-        nominal = [column for column in columns.nominal_indices if column < rows.shape[1]]
-        self._distances = Distances(rows, scale_of(rows, nominal))
+        self.rows = rows
         self.labels = labels
+        self._scale = scale_of(rows, [column for column in columns.nominal_indices if column < rows.shape[1]])
+        self._roots = np.sqrt(self._scale.weights)
+        self._centre = self._mean(rows)
+        self._scaled, self._squares, self._present = self._prepared(rows)
+        self._lengths: Floats = self._squares.sum(axis=1)
         self._spacing: Floats = np.full(len(labels), np.nan)  # NaN = not asked for yet
         self._classes: dict[int, Reference | None] = {}
         self.measured: Floats | None = None  # whatever is measured once of all `rows`, by whom it is for
@@ -36,14 +45,50 @@ class Reference:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def rows(self) -> Floats:
-        """The rows, (n, d)."""
-        return self._distances.rows
+    def _numbers(self, values: Floats) -> Floats:
+        """The columns that count, a copy only where there are others."""
+        numbers = self._scale.numbers
+        return values if len(numbers) == values.shape[1] else values.take(numbers, axis=1)
+
+    def _mean(self, rows: Floats) -> Floats:
+        numbers = self._numbers(rows)
+        mean: Floats = np.full(len(rows), 1.0 / max(len(rows), 1)) @ numbers
+        if np.isnan(mean).any():
+            absent = np.isnan(numbers)
+            mean = np.where(absent, 0.0, numbers).sum(axis=0) / np.maximum(len(rows) - absent.sum(axis=0), 1)
+        return mean
+
+    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats | None]:
+        """Of rows (m, d): in units of deviation (0 = absent), their squares, and 1 where present; None = everywhere."""
+        scaled = self._numbers(values) - self._centre
+        scaled *= self._roots
+        absent, present = np.isnan(scaled), None
+        if absent.any():
+            present = (~absent).astype(np.float64)
+            scaled[absent] = 0.0
+        return scaled, scaled * scaled, present
 
     def squares(self, values: Floats) -> Floats:
         """Squared distances of m rows, (m, d'), to all of `rows`: (m, n)."""
-        return self._distances.squares(values)
+        values = fitted(values, self.rows.shape[1])
+        scaled, squares, present = self._prepared(values)
+        found: Floats = (-2.0 * scaled) @ self._scaled.T
+        if present is None and self._present is None:
+            found += squares.sum(axis=1)[:, None]
+            found += self._lengths
+        else:
+            mine = np.ones_like(scaled) if present is None else present
+            theirs = np.ones_like(self._scaled) if self._present is None else self._present
+            found += squares @ theirs.T
+            found += mine @ self._squares.T
+            # What one of both lacks counts 1, what both lack 0.
+            found += mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2.0 * (mine @ theirs.T)
+        for column in self._scale.levels:
+            levels, asked = self.rows[:, column], values[:, column][:, None]
+            found += np.where(np.isnan(asked), ~np.isnan(levels), levels != asked)
+        found += _ROUND
+        found -= _ROUND
+        return np.maximum(found, 0.0, out=found)
 
     def nearest(self, values: Floats, k: int) -> tuple[Places, Floats]:
         """The at most k nearest of `rows` for m rows, nearest first: places and squares, each (m, <= k).
@@ -71,7 +116,10 @@ class Reference:
             mine = np.flatnonzero(self.labels == label)
             part = copy(self) if len(mine) else None
             if part is not None:
-                part._distances, part.labels = self._distances.of(mine), self.labels[mine]
+                part.rows, part.labels = self.rows[mine], self.labels[mine]
+                part._scaled, part._squares = self._scaled[mine], self._squares[mine]
+                part._present = None if self._present is None else self._present[mine]
+                part._lengths = self._lengths[mine]
                 part._spacing, part._classes, part.measured = np.full(len(mine), np.nan), {}, None
             self._classes[label] = part
         return self._classes[label]

@@ -25,6 +25,9 @@ def smallest_of_each(values: Floats, k: int) -> tuple[Places, Floats]:
     [[[1, 3]], [[1.0, 1.0]]]
     """
     m, n = values.shape
+    if m == 1:
+        only = smallest(values[0], k)[None, :]
+        return only, values.take(only)
     folds = _folds(n, k) if m > _SINGLE else 1
     if folds == 1:
         return _one_by_one(values, k)
@@ -63,9 +66,6 @@ def _folded(values: Floats, folds: int) -> Floats:
 
 def _one_by_one(values: Floats, k: int) -> tuple[Places, Floats]:
     m, n = values.shape
-    if m == 1:
-        only = smallest(values[0], k)[None, :]
-        return only, values.take(only)
     places = np.empty((m, k), dtype=np.intp)
     for row in range(m):
         places[row] = smallest(values[row], k)

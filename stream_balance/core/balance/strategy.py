@@ -10,9 +10,9 @@ the share s, and s = .5 means equal classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,14 +22,6 @@ from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import Arrivals, Columns, Floats, Plan, Samples
 from stream_balance.core.window import Window
-
-
-class Beside(NamedTuple):
-    """Rows to be learned beside an arrival, (k, d), each once unless `times` says more."""
-
-    rows: Floats
-    origin: int
-    times: Sequence[int] | None = None
 
 
 class Strategy:
@@ -148,27 +140,15 @@ class Strategy:
             if n < len(tiers):
                 values, tiers = values.take(kept, axis=0), bytes(tiers[i] for i in kept)
             return Samples(values, [labels[i] for i in kept], bytes(n), [1] * n, offsets, tiers=tiers)
-        return self._picked(kept, plans, arrivals, window, columns, rng).samples()
-
-    def _picked(  # the rest of `draw` where rows count more than once
-        self, kept: list[int], plans: list[Plan], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
-    ) -> Picked:
-        labels, picked = arrivals.labels, Picked(arrivals.values, arrivals.tiers)
-        more = {i: n for i in kept if (n := plans[i].copies + plans[i].synthetic - 1)}
-        beside = self._beside(more, arrivals, window, columns, rng) if more else {}
+        picked = Picked(values, arrivals.tiers)
         for i in kept:
-            plan, label = plans[i], labels[i]
-            picked.add(i, label, OBSERVED, 1, plan.offset)
+            plan = plans[i]
+            picked.add(i, labels[i], OBSERVED, 1, plan.offset)
             if plan.weight != 1.0:
                 picked.weigh(plan.weight)
-            copies = more.get(i, 0)
-            if i in beside:
-                rows, origin, times = beside[i]
-                picked.add_new(rows, label, origin, plan.offset, times)
-                copies -= len(rows) if times is None else sum(times)
-            if copies:  # where there is nothing beside a row, copies keep the odds
-                picked.add(i, label, COPIED, copies, plan.offset)
-        return picked
+            if plan.synthetic or plan.copies > 1:
+                self._multiply(arrivals, i, plan, picked, window, columns, rng)
+        return picked.samples()
 
     def _plans(self, arrivals: Arrivals, window: Window, columns: Columns, rng: Random) -> list[Plan]:
         """A plan for each arrival."""
@@ -178,19 +158,25 @@ class Strategy:
             for low, high, chance in [chosen[each] for each in arrivals.labels]
         ]
 
+    def _multiply(  # the rest of `draw` for one row
+        self, arrivals: Arrivals, i: int, plan: Plan, picked: Picked, window: Window, columns: Columns, rng: Random
+    ) -> None:
+        label, copies = arrivals.labels[i], plan.copies
+        if plan.synthetic:
+            beside = self._beside(arrivals.values[i], label, arrivals.tiers[i], plan.synthetic, window, columns, rng)
+            picked.add_new(beside, label, INTERPOLATED, plan.offset)
+            copies += plan.synthetic - len(beside)  # where nothing can be interpolated, copies keep the odds
+        if copies > 1:
+            picked.add(i, label, COPIED, copies - 1, plan.offset)
+
     def _beside(
-        self, wanted: dict[int, int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
-    ) -> dict[int, Beside]:
-        """At most as many rows as `wanted` beside each arrival: between it and its neighbours of the class, or none."""
-        found: dict[int, Beside] = {}
-        if self.synthesises:
-            for (label, tier), mine in cells_of(wanted, arrivals).items():
-                rows, pool = self._pool(label, tier, window)
-                if rows is not None:
-                    asked, many = arrivals.values.take(mine, axis=0), [wanted[i] for i in mine]
-                    made = self._interpolator.beside(asked, rows, many, columns, rng, (label, pool))
-                    found.update((i, Beside(each, INTERPOLATED)) for i, each in zip(mine, made, strict=True))
-        return found
+        self, row: Floats, label: int, tier: int, wanted: int, window: Window, columns: Columns, rng: Random
+    ) -> Floats:
+        """At most `wanted` new rows beside `row`, (k, d): between it and its neighbours of the class."""
+        rows, pool = self._pool(label, tier, window)
+        if rows is None:
+            return np.empty((0, len(row)))
+        return self._interpolator.beside(row, rows, wanted, columns, rng, (label, pool))
 
     def _pool(self, label: int, tier: int, window: Window) -> tuple[Floats | None, int | None]:
         """The newest rows of a class, to be read at once: of the tier where it has enough, else of all tiers (None)."""
@@ -206,12 +192,3 @@ class Strategy:
     def digest_state(self) -> object:
         """The target, the multipliers and the scales of distances; the rest follows from settings, rates and window."""
         return [self.name, self._target, np.array(self.multipliers()), self._interpolator.digest_state()]
-
-
-def cells_of(places: Iterable[int], arrivals: Arrivals) -> dict[tuple[int, int], list[int]]:
-    """These arrivals by class and tier."""
-    found: dict[tuple[int, int], list[int]] = {}
-    labels, tiers = arrivals.labels, arrivals.tiers
-    for i in places:
-        found.setdefault((labels[i], tiers[i]), []).append(i)
-    return found

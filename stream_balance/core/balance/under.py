@@ -12,10 +12,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from stream_balance.core.balance.distances import EQUAL
 from stream_balance.core.balance.informed import FadingMean, Informed, split
 from stream_balance.core.balance.plain import Lowered
-from stream_balance.core.balance.reference import Reference
+from stream_balance.core.balance.reference import EQUAL, Reference
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.rates import Rates
 from stream_balance.core.records import Arrivals, Columns, Floats
@@ -142,10 +141,12 @@ class NearMiss(Lowered, Informed):
 
     def scores(self, rows: Floats, reference: Reference) -> Floats:
         """Mean distance of each row to its `neighbours` nearest (or farthest) among the rows of `reference`, (n,)."""
-        distances = np.sqrt(reference.squares(rows))
-        k = min(self.settings.neighbours, len(reference))
-        distances.partition((k - 1,) if self.settings.near_miss_version == 1 else (len(reference) - k,), axis=1)
-        found: Floats = (distances[:, :k] if self.settings.near_miss_version == 1 else distances[:, -k:]).mean(axis=1)
+        squares, n = reference.squares(rows), len(reference)
+        k = min(self.settings.neighbours, n)
+        nearest = self.settings.near_miss_version == 1
+        squares.partition((k - 1,) if nearest else (n - k,), axis=1)
+        distances = np.sqrt(squares[:, :k] if nearest else squares[:, -k:])
+        found: Floats = np.add.reduce(distances, axis=1) / k
         return found
 
     def _standings(self, rows: Floats, label: int, reference: Reference) -> Floats | None:
