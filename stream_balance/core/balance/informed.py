@@ -12,8 +12,6 @@ import math
 from collections.abc import Iterable, Sequence
 from random import Random
 
-import numpy as np
-
 from stream_balance.core.balance.reference import Reference
 from stream_balance.core.balance.settings import BalanceSettings
 from stream_balance.core.balance.strategy import Strategy
@@ -108,8 +106,11 @@ class Informed(Strategy):
         At most `refresh_rows` behind the window: what came since then is no neighbour yet.
         """
         settings = self.settings
-        pool: int | None = tier if window.size(label, tier) >= settings.tier_min else None
-        if window.size(label, pool) < settings.minority_min:
+        pool: int | None = tier
+        size = window.size(label, tier)
+        if size < settings.tier_min:
+            size, pool = window.size(label), None
+        if size < settings.minority_min:
             return None
         at, known = self._references.get(pool, (0, None))
         if known is None or window.added - at >= settings.refresh_rows:
@@ -123,11 +124,13 @@ class Informed(Strategy):
     ) -> list[tuple[Reference, list[int]]] | None:
         """The places, tier by tier, with the reference to ask about them; None where one has none."""
         found = []
-        for tier in sorted({arrivals.tiers[i] for i in places}):
+        tiers = sorted({arrivals.tiers[i] for i in places})
+        for tier in tiers:
             reference = self._reference(label, tier, window, columns)
             if reference is None:
                 return None
-            found.append((reference, [i for i in places if arrivals.tiers[i] == tier]))
+            mine = places if len(tiers) == 1 else [i for i in places if arrivals.tiers[i] == tier]
+            found.append((reference, mine))
         return found
 
     def digest_state(self) -> object:
@@ -146,4 +149,4 @@ def rounded(expected: float, rng: Random) -> int:
 
 def split(values: Floats, places: list[int]) -> Floats:
     """The rows at these places, (k, d)."""
-    return np.take(values, places, axis=0)
+    return values.take(places, axis=0)

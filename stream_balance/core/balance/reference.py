@@ -7,6 +7,7 @@ little is lost to rounding.
 
 from __future__ import annotations
 
+import math
 from copy import copy
 
 import numpy as np
@@ -36,8 +37,7 @@ class Reference:
         self._scale = scale_of(rows, [column for column in columns.nominal_indices if column < rows.shape[1]])
         self._roots = np.sqrt(self._scale.weights)
         self._centre = self._mean(rows)
-        self._scaled, self._squares, self._present = self._prepared(rows)
-        self._lengths: Floats = self._squares.sum(axis=1)
+        self._scaled, self._squares, self._lengths, self._present = self._prepared(rows)
         self._spacing: Floats = np.full(len(labels), np.nan)  # NaN = not asked for yet
         self._classes: dict[int, Reference | None] = {}
         self.measured: Floats | None = None  # whatever is measured once of all `rows`, by whom it is for
@@ -58,23 +58,25 @@ class Reference:
             mean = np.where(absent, 0.0, numbers).sum(axis=0) / np.maximum(len(rows) - absent.sum(axis=0), 1)
         return mean
 
-    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats | None]:
-        """Of rows (m, d): in units of deviation (0 = absent), their squares, and 1 where present; None = everywhere."""
+    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats, Floats | None]:
+        """Of rows (m, d): in units of deviation (0 = absent), squares, their sums, and 1 where present or None."""
         scaled = self._numbers(values) - self._centre
         scaled *= self._roots
-        absent, present = np.isnan(scaled), None
-        if absent.any():
-            present = (~absent).astype(np.float64)
-            scaled[absent] = 0.0
-        return scaled, scaled * scaled, present
+        squares = scaled * scaled
+        lengths: Floats = np.add.reduce(squares, axis=1)
+        if not math.isnan(np.add.reduce(lengths)):
+            return scaled, squares, lengths, None
+        absent = np.isnan(scaled)
+        scaled[absent] = squares[absent] = 0.0
+        return scaled, squares, np.add.reduce(squares, axis=1), (~absent).astype(np.float64)
 
     def squares(self, values: Floats) -> Floats:
         """Squared distances of m rows, (m, d'), to all of `rows`: (m, n)."""
         values = fitted(values, self.rows.shape[1])
-        scaled, squares, present = self._prepared(values)
+        scaled, squares, lengths, present = self._prepared(values)
         found: Floats = (-2.0 * scaled) @ self._scaled.T
         if present is None and self._present is None:
-            found += squares.sum(axis=1)[:, None]
+            found += lengths[:, None]
             found += self._lengths
         else:
             mine = np.ones_like(scaled) if present is None else present
@@ -86,8 +88,6 @@ class Reference:
         for column in self._scale.levels:
             levels, asked = self.rows[:, column], values[:, column][:, None]
             found += np.where(np.isnan(asked), ~np.isnan(levels), levels != asked)
-        found += _ROUND
-        found -= _ROUND
         return np.maximum(found, 0.0, out=found)
 
     def nearest(self, values: Floats, k: int) -> tuple[Places, Floats]:
@@ -98,7 +98,10 @@ class Reference:
         k = min(k, len(self) - 1)
         if k < 1:
             return np.empty((len(values), 0), dtype=np.intp), np.empty((len(values), 0))
-        places, distances = smallest_of_each(self.squares(values), k + 1)  # equal distances are taken oldest first
+        squares = self.squares(values)
+        squares += _ROUND
+        squares -= _ROUND
+        places, distances = smallest_of_each(squares, k + 1)  # equal distances are taken oldest first
         itself = distances[:, :1] <= EQUAL
         return np.where(itself, places[:, 1:], places[:, :-1]), np.where(itself, distances[:, 1:], distances[:, :-1])
 

@@ -156,7 +156,7 @@ class NearMiss(Lowered, Informed):
             return None
         if mine.measured is None:
             mine.measured = np.sort(self.scores(mine.rows[-MEASURED_MAX:], rare))
-        nearer = np.searchsorted(mine.measured, self.scores(rows, rare) * (1.0 - EQUAL), side="left")
+        nearer = mine.measured.searchsorted(self.scores(rows, rare) * (1.0 - EQUAL))
         found: Floats = (nearer + 0.5) / len(mine.measured)
         return found
 
