@@ -1,5 +1,6 @@
 """On a frozen window the strategies find what imbalanced-learn finds on the same table: rows in danger, weights, rows
 that are cleaned or kept, segments on which new rows lie. Both see columns of variance 1, so that distances agree.
+Seen with imbalanced-learn 0.14.2 (any from 0.13 on is taken); NearMiss in its versions 1 and 2.
 """
 
 from __future__ import annotations
