@@ -19,10 +19,8 @@ HEAD = ("AP", "against none", "AUC", "log-loss", "p/rate", "G tuned", "tail AP",
 
 def document(race: Race, settings: Settings, source: str, *, stopped: bool = False) -> dict[str, Any]:
     """The comparison as one document; what `--json` writes. `stopped`: before the end of what was to be compared."""
-    verdict, reports = (
-        Verdict(race.answers(), settings.metrics.ece_bins),
-        [report.document() for report in race.reports()],
-    )
+    verdict = Verdict(race.answers(), settings.metrics.ece_bins)
+    reports = [report.document() for report in race.reports()]
     advice = Advice(race.names, race.costs, verdict)
     found = []
     for place, (name, report) in enumerate(zip(race.names, reports, strict=True)):
@@ -31,7 +29,7 @@ def document(race: Race, settings: Settings, source: str, *, stopped: bool = Fal
             {
                 "name": name,
                 "cpu_s": race.costs[place],
-                "figures": verdict.figures(place),
+                "figures": advice.figures[place],
                 "none": None if against is None else race.names[against],
                 "against_none": advice.gains[place],
                 "metrics": report["metrics"],

@@ -27,10 +27,10 @@ class Advice:
 
     def __init__(self, names: Sequence[str], costs: Sequence[float], verdict: Verdict) -> None:
         self._names, self._costs, self._verdict = names, costs, verdict
-        figures = [verdict.figures(place) for place in range(len(names))]
-        self._precision = [each["average_precision"]["value"] or 0.0 for each in figures]
-        self._is_defined = figures[0]["average_precision"]["value"] is not None
-        self._is_untold = all(each["roc_auc"]["value"] == UNTOLD for each in figures)
+        self.figures = [verdict.figures(place) for place in range(len(names))]
+        self._precision = [each["average_precision"]["value"] or 0.0 for each in self.figures]
+        self._is_defined = self.figures[0]["average_precision"]["value"] is not None
+        self._is_untold = all(each["roc_auc"]["value"] == UNTOLD for each in self.figures)
         pairs = [Pair.parse(name) if ":" in name else None for name in names]
         plain = [place for place, pair in enumerate(pairs) if pair is not None and pair == pair.plain()]
         # Of those without balancing the best; what mixtures are measured against.

@@ -106,11 +106,8 @@ class Informed(Strategy):
         At most `refresh_rows` behind the window: what came since then is no neighbour yet.
         """
         settings = self.settings
-        pool: int | None = tier
-        size = window.size(label, tier)
-        if size < settings.tier_min:
-            size, pool = window.size(label), None
-        if size < settings.minority_min:
+        pool, enough = self._pool_tier(label, tier, window)
+        if not enough:
             return None
         at, known = self._references.get(pool, (0, None))
         if known is None or window.added - at >= settings.refresh_rows:

@@ -179,15 +179,18 @@ class Strategy:
         return self._interpolator.beside(row, rows, wanted, columns, rng, (label, pool))
 
     def _pool(self, label: int, tier: int, window: Window) -> tuple[Floats | None, int | None]:
-        """The newest rows of a class, to be read at once: of the tier where it has enough, else of all tiers (None)."""
+        """The newest rows of a class, to be read at once, and the tier they are of; None of too few."""
+        pool, enough = self._pool_tier(label, tier, window)
+        return window.latest(label, pool, self.settings.neighbour_rows_max) if enough else None, pool
+
+    def _pool_tier(self, label: int, tier: int, window: Window) -> tuple[int | None, bool]:
+        """The tier, where it has enough rows of a class, else all tiers (None); and whether those are enough."""
         settings = self.settings
         pool: int | None = tier
         size = window.size(label, tier)
         if size < settings.tier_min:
             size, pool = window.size(label), None
-        if size < settings.minority_min:
-            return None, pool
-        return window.latest(label, pool, settings.neighbour_rows_max), pool
+        return pool, size >= settings.minority_min
 
     def digest_state(self) -> object:
         """The target, the multipliers and the scales of distances; the rest follows from settings, rates and window."""
