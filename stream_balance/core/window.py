@@ -276,12 +276,13 @@ class Window:
             return rows, np.zeros(0, dtype=np.intp)
         end = 0
         for ring, order in parts:
-            rows[end : end + len(order), : ring.values.shape[1]] = ring.values[order]
+            rows[end : end + len(order), : ring.values.shape[1]] = ring.values.take(order, axis=0)
             end += len(order)
-        by_age = np.argsort(np.concatenate([ring.stamps[order, 1] for ring, order in parts]))
+        numbers = np.concatenate([ring.stamps[order, 1] for ring, order in parts])
+        by_age = numbers.argsort(kind="stable")  # of parts in order, which it merges
         if latest_max is not None:
             by_age = by_age[-latest_max:]
-        return rows[by_age], by_age
+        return rows.take(by_age, axis=0), by_age
 
     @property
     def added(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import compose, evaluate, linear_model, metrics, optim, preprocessing, stream
+from river import compose, evaluate, linear_model, metrics, naive_bayes, optim, preprocessing, stream
 from sklearn.metrics import roc_auc_score
 from streams import TABLE, WINDOW_S, Row, core, in_order, labels_of, pushed, pushed_rows, shop, table_rows
 
@@ -84,6 +84,15 @@ def test_the_vectorised_logistic_agrees_within_1e_9(delay_rows: int) -> None:
     start = max(delay_rows, 1)
     check_abstention(found, expected, start)
     np.testing.assert_allclose(found[start:], expected[start:], rtol=0, atol=1e-9)
+
+
+def test_naive_bayes_says_what_rivers_says() -> None:
+    found = ours(ROWS, "naive_bayes", 0)
+    model, expected = naive_bayes.GaussianNB(), []
+    for x, y in ROWS:
+        expected.append(model.predict_proba_one(x).get(True, 0.0))
+        model.learn_one(x, bool(y))
+    np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-12, atol=0)
 
 
 class Collected(metrics.ROCAUC):

@@ -172,19 +172,45 @@ def test_whether_the_row_is_in_the_window_already_makes_no_difference() -> None:
     assert sorted(with_row - 1) == sorted(without)
 
 
-@pytest.mark.parametrize("absent", [0.0, 0.3])
-def test_many_distances_at_once_are_the_single_ones(absent: float) -> None:
+@pytest.mark.parametrize(("absent", "absent_asked"), [(0.0, 0.0), (0.3, 0.3), (0.3, 0.0), (0.0, 0.3)])
+def test_many_distances_at_once_are_the_single_ones(absent: float, absent_asked: float) -> None:
     rng = np.random.default_rng(4)
     rows = rng.normal(loc=1e4, scale=[1, 100, 1, 1], size=(60, 4))
     rows[:, 2] = rng.integers(0, 3, 60)
     rows[:, 3] = 7
+    asked = rows[:9].copy()
     rows[rng.random(rows.shape) < absent] = np.nan
+    asked[rng.random(asked.shape) < absent_asked] = np.nan
     columns = Columns()
     for i in range(4):
         columns.add(f"x{i}", nominal=i == 2)
-    together = Reference(rows, np.zeros(60, dtype=np.int64), columns).squares(rows[:9])
-    single = [squared_distances(row, rows, scale_of(rows, [2])) for row in rows[:9]]
-    np.testing.assert_allclose(together, single, atol=1e-9)
+    labels = np.arange(60) % 2
+    reference, scale = Reference(rows, labels, columns), scale_of(rows, [2])
+    single = np.array([squared_distances(row, rows, scale) for row in asked])
+    np.testing.assert_allclose(reference.squares(asked), single, atol=1e-9)
+    for label in (0, 1):
+        part = reference.of_class(label)
+        assert part is not None
+        np.testing.assert_allclose(part.squares(asked), single[:, labels == label], atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "behind"), [("tomek", 8), ("near_miss", 32)])
+def test_rows_are_judged_by_a_window_so_far_behind(name: str, behind: int) -> None:
+    """Gathered anew after `refresh_rows` more; `near_miss`, which then measures a thousand rows, waits four times."""
+    rng = np.random.default_rng(3)
+    rates, window, columns = Rates(RateSettings(), classes=2), Window(WindowSettings()), Columns()
+    columns.add("x")
+    strategy = make_strategy(BalanceSettings(strategy=name, target_share=0.01, refresh_rows=8), rates)
+    labels = [int(i % 5 == 0) for i in range(200)]
+    rates.observe_many(labels)
+    window.add_many(rng.normal(size=(200, 1)), labels, bytes(200), 0)
+    gathered = []
+    for turn in range(70):
+        strategy.draw(make_arrivals(rng.normal(size=(1, 1)), [0]), window, columns, Random(turn))
+        ((_, at, _),) = strategy.digest_state()[0][2]
+        gathered.append(at)
+        window.add(rng.normal(size=1), 0, 0, turn)
+    assert sorted(set(gathered)) == list(range(200, 270, behind))
 
 
 def test_a_weight_is_one_step_of_that_length() -> None:

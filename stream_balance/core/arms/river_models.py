@@ -155,13 +155,11 @@ class RiverNaiveBayes(RiverModel):
 
     def _ask(self, x: Any) -> dict[Any, float]:
         numbers, levels, _ = x
-        if not levels:
-            answer: dict[Any, float] = self.classifier.predict_proba_one(numbers)
-            return answer
         joint = dict(self.classifier.joint_log_likelihood(numbers))
-        for label, likelihood in self._levels.joint_log_likelihood(levels).items():
-            joint[label] += float(likelihood) - float(np.log(self._levels.p_class(label)))  # the prior counts once
-        return dict(softmax(joint))
+        if levels:
+            for label, likelihood in self._levels.joint_log_likelihood(levels).items():
+                joint[label] += float(likelihood) - float(np.log(self._levels.p_class(label)))  # the prior counts once
+        return dict(softmax(joint))  # several times faster than what `predict_proba_one` calls, and the same
 
     def _teach(self, x: Any, label: int, offset: tuple[float, ...], weight: dict[str, float]) -> None:
         numbers, levels, nominal = x

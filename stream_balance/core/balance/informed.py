@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from random import Random
+from typing import ClassVar
 
 from stream_balance.core.balance.reference import Reference
 from stream_balance.core.balance.settings import BalanceSettings
@@ -49,6 +50,8 @@ class Informed(Strategy):
 
     The rarest class is never lowered, the others also where they are to be learned once (cleaning).
     """
+
+    refreshes: ClassVar[int] = 1  # references are gathered anew after so many times `refresh_rows`
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         super().__init__(settings, rates, weighs=weighs)
@@ -103,14 +106,14 @@ class Informed(Strategy):
     def _reference(self, label: int, tier: int, window: Window, columns: Columns) -> Reference | None:
         """The newest rows of all classes, of the tier where `label` has enough rows there; None without such rows.
 
-        At most `refresh_rows` behind the window: what came since then is no neighbour yet.
+        At most `refresh_rows`, `refreshes` times, behind the window: what came since then is no neighbour yet.
         """
         settings = self.settings
         pool, enough = self._pool_tier(label, tier, window)
         if not enough:
             return None
         at, known = self._references.get(pool, (0, None))
-        if known is None or window.added - at >= settings.refresh_rows:
+        if known is None or window.added - at >= self.refreshes * settings.refresh_rows:
             rows, labels = window.recent(pool, settings.mixed_rows_max)
             known = Reference(rows, labels, columns)
             self._references[pool] = window.added, known

@@ -37,10 +37,12 @@ class Reference:
         self._scale = scale_of(rows, [column for column in columns.nominal_indices if column < rows.shape[1]])
         self._roots = np.sqrt(self._scale.weights)
         self._centre = self._mean(rows)
-        self._scaled, self._squares, self._lengths, self._present = self._prepared(rows)
+        scaled, self._lengths, self._present = self._prepared(rows)
+        self._factors = np.multiply(scaled.T, -2.0, order="C")  # (d', n): what rows asked about are multiplied with
+        self._squares: Floats | None = None  # (d', n), once something absent was met
         self._spacing: Floats = np.full(len(labels), np.nan)  # NaN = not asked for yet
         self._classes: dict[int, Reference | None] = {}
-        self.measured: Floats | None = None  # whatever is measured once of all `rows`, by whom it is for
+        self.measured: dict[int, Floats] = {}  # whatever is measured once of a class's rows, by whom it is for
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,31 +60,32 @@ class Reference:
             mean = np.where(absent, 0.0, numbers).sum(axis=0) / np.maximum(len(rows) - absent.sum(axis=0), 1)
         return mean
 
-    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats, Floats | None]:
-        """Of rows (m, d): in units of deviation (0 = absent), squares, their sums, and 1 where present or None."""
+    def _prepared(self, values: Floats) -> tuple[Floats, Floats, Floats | None]:
+        """Of rows (m, d): in units of deviation (0 = absent), sums of squares, and 1 where present or None."""
         scaled = self._numbers(values) - self._centre
         scaled *= self._roots
-        squares = scaled * scaled
-        lengths: Floats = np.add.reduce(squares, axis=1)
-        if not math.isnan(np.add.reduce(lengths)):
-            return scaled, squares, lengths, None
+        lengths: Floats = np.vecdot(scaled, scaled)
+        if not math.isnan(lengths.dot(lengths)):
+            return scaled, lengths, None
         absent = np.isnan(scaled)
-        scaled[absent] = squares[absent] = 0.0
-        return scaled, squares, np.add.reduce(squares, axis=1), (~absent).astype(np.float64)
+        scaled[absent] = 0.0
+        return scaled, np.vecdot(scaled, scaled), (~absent).astype(np.float64)
 
     def squares(self, values: Floats) -> Floats:
         """Squared distances of m rows, (m, d'), to all of `rows`: (m, n)."""
         values = fitted(values, self.rows.shape[1])
-        scaled, squares, lengths, present = self._prepared(values)
-        found: Floats = (-2.0 * scaled) @ self._scaled.T
+        scaled, lengths, present = self._prepared(values)
+        found: Floats = scaled @ self._factors
         if present is None and self._present is None:
             found += lengths[:, None]
             found += self._lengths
         else:
+            if self._squares is None:
+                self._squares = self._factors * self._factors / 4.0
             mine = np.ones_like(scaled) if present is None else present
-            theirs = np.ones_like(self._scaled) if self._present is None else self._present
-            found += squares @ theirs.T
-            found += mine @ self._squares.T
+            theirs = np.ones_like(self._factors.T) if self._present is None else self._present
+            found += (scaled * scaled) @ theirs.T
+            found += mine @ self._squares
             # What one of both lacks counts 1, what both lack 0.
             found += mine.sum(axis=1)[:, None] + theirs.sum(axis=1) - 2.0 * (mine @ theirs.T)
         for column in self._scale.levels:
@@ -119,13 +122,17 @@ class Reference:
             mine = np.flatnonzero(self.labels == label)
             part = copy(self) if len(mine) else None
             if part is not None:
-                part.rows, part.labels = self.rows[mine], self.labels[mine]
-                part._scaled, part._squares = self._scaled[mine], self._squares[mine]
+                part.rows, part.labels = self.rows.take(mine, axis=0), self.labels[mine]
+                part._factors, part._squares = self._factors.take(mine, axis=1), None
                 part._present = None if self._present is None else self._present[mine]
                 part._lengths = self._lengths[mine]
-                part._spacing, part._classes, part.measured = np.full(len(mine), np.nan), {}, None
+                part._spacing, part._classes, part.measured = np.full(len(mine), np.nan), {}, {}
             self._classes[label] = part
         return self._classes[label]
+
+    def newest(self, label: int, most: int) -> Floats:
+        """The newest rows of one class, (n, d) with n <= most, oldest first."""
+        return self.rows.take(np.flatnonzero(self.labels == label)[-most:], axis=0)
 
     def spacing(self, places: Places) -> Floats:
         """For some of `rows`, the square of the way to the nearest other one, (k,); infinite for a row alone."""

@@ -24,7 +24,7 @@ class BalanceSettings(RoomSettings):
     by_tier: bool = False  # keep rates, copies and offsets of hot and of cold items apart, each to the target share
     tier_min: PositiveInt = 20  # with fewer rows of the class in the tier, those of all tiers are used
     mixed_rows_max: PositiveInt = 1_000  # neighbours of any class are sought among so many of the newest rows
-    refresh_rows: PositiveInt = 64  # those are gathered anew after so many more
+    refresh_rows: PositiveInt = 64  # those are gathered anew after so many more (by near_miss: 4 times)
     danger_neighbours: PositiveInt = 10  # borderline SMOTE: in danger where half of so many or more are of others
     edit_neighbours: PositiveInt = 3  # edited nearest neighbours: dropped unless all of so many are of the class
     near_miss_version: Literal[1, 2] = 1  # 1: near the nearest rare rows; 2: near even the farthest of them

@@ -134,31 +134,32 @@ class NearMiss(Lowered, Informed):
     """
 
     name: ClassVar[str] = "near_miss"
+    refreshes: ClassVar[int] = 4  # for each time a thousand rows are measured anew
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         super().__init__(settings, rates, weighs=weighs)
         self._owed = [0.0] * rates.classes  # rows asked for and not kept, by class
 
     def scores(self, rows: Floats, reference: Reference) -> Floats:
-        """Mean distance of each row to its `neighbours` nearest (or farthest) among the rows of `reference`, (n,)."""
+        """The sum of each row's distances to its `neighbours` nearest (or farthest) of `reference`, (n,)."""
         squares, n = reference.squares(rows), len(reference)
         k = min(self.settings.neighbours, n)
         nearest = self.settings.near_miss_version == 1
         squares.partition((k - 1,) if nearest else (n - k,), axis=1)
         distances = np.sqrt(squares[:, :k] if nearest else squares[:, -k:])
-        found: Floats = np.add.reduce(distances, axis=1) / k
+        found: Floats = np.add.reduce(distances, axis=1)
         return found
 
-    def _standings(self, rows: Floats, label: int, reference: Reference) -> Floats | None:
-        """The share of the reference's rows of a class that lie nearer to its rare rows, (n,); None without either."""
-        rare, mine = reference.of_class(self.rarest), reference.of_class(label)
-        if rare is None or mine is None:
-            return None
-        if mine.measured is None:
-            mine.measured = np.sort(self.scores(mine.rows[-MEASURED_MAX:], rare))
-        nearer = mine.measured.searchsorted(self.scores(rows, rare) * (1.0 - EQUAL))
-        found: Floats = (nearer + 0.5) / len(mine.measured)
-        return found
+    def _measured(self, label: int, reference: Reference, rare: Reference) -> Floats:
+        """The scores of the newest of the reference's rows of a class, (n,) in order, n <= `MEASURED_MAX`.
+
+        Raised by what is rounding, so that rows as near as one asked about are not nearer.
+        """
+        measured = reference.measured.get(label)
+        if measured is None:
+            measured = np.sort(self.scores(reference.newest(label, MEASURED_MAX), rare)) * (1.0 + EQUAL)
+            reference.measured[label] = measured
+        return measured
 
     def _lowered(
         self, label: int, places: list[int], arrivals: Arrivals, window: Window, columns: Columns, rng: Random
@@ -166,14 +167,17 @@ class NearMiss(Lowered, Informed):
         share = self._multipliers[label]
         border = share * math.exp(self._owed[label] / PATIENCE)
         kept: set[int] = set()
-        asked = self._by_reference(self.rarest, places, arrivals, window, columns)
+        rarest = self.rarest
+        asked = self._by_reference(rarest, places, arrivals, window, columns)
         if asked is None:
             return self._by_chance(label, len(places), rng)
         for reference, mine in asked:
-            found = self._standings(split(arrivals.values, mine), label, reference)
-            if found is None:
+            rare = reference.of_class(rarest)
+            if rare is None or not len(measured := self._measured(label, reference, rare)):
                 return self._by_chance(label, len(places), rng)
-            kept.update(i for i, standing in zip(mine, found.tolist(), strict=True) if standing < border)
+            lowest = border * len(measured) - 0.5  # a row among n others has its place in the middle of n + 1
+            nearer = measured.searchsorted(self.scores(split(arrivals.values, mine), rare)).tolist()
+            kept.update([i for i, each in zip(mine, nearer, strict=True) if each < lowest])
         self._owed[label] += share * len(places) - len(kept)
         return [int(i in kept) for i in places]
 
