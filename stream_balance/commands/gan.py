@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 
 from stream_balance.commands.options import Arms, Config, Seed, Set, gather, listed
-from stream_balance.commands.output import tell
+from stream_balance.commands.output import tell, write
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.commands.targets import check_apart, check_file
+from stream_balance.commands.targets import STANDARD_OUTPUT, check_apart, file_or_stdout
 from stream_balance.core.gan_report import Gan
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.edge.checkpoint.store import file_name
 from stream_balance.edge.gan_page import page
 from stream_balance.edge.log import make_log
 from stream_balance.edge.logfile import read_events
-from stream_balance.errors import SettingsError, WorldError
+from stream_balance.errors import SettingsError
 from stream_balance.saving import open_store
 from stream_balance.service import Session, drive, make_codec, make_pipeline
 from stream_balance.settings import Settings
@@ -37,7 +37,10 @@ def _group() -> None:
 @app.command()
 def inspect(
     source: Annotated[Path, typer.Argument(metavar="CHECKPOINT|LOG", help="A folder of checkpoints, or an event log.")],
-    html: Annotated[Path, typer.Option(metavar="FILE", help="The page is written here.")],
+    html: Annotated[
+        str,
+        typer.Option(metavar="FILE|-", callback=file_or_stdout, help="The page is written here; - is standard output."),
+    ],
     config: Config = None,
     assignments: Set = None,
     seed: Seed = None,
@@ -54,7 +57,6 @@ def inspect(
 
     stream-balance gan inspect shop.jsonl.gz --html gan.html --set gan.swap_after_events=2000
     """
-    check_file("--html", html)
     if not source.exists():
         raise SettingsError(f"{str(source)!r} does not exist. Name a folder of checkpoints or an event log.")
     check_apart([source, config], {"--html": html})
@@ -64,14 +66,14 @@ def inspect(
     is_saved = source.is_dir() and any(source.glob(CHECKPOINTS))
     pipeline = _saved(source, settings) if is_saved else _replayed(source, settings, quiet)
     assert pipeline.retrain is not None, "looked at before"
-    try:
-        html.write_text(page(pipeline, source.name), encoding="utf-8")
-    except OSError as error:
-        raise WorldError(f"--html {str(html)!r} cannot be written: {error.strerror}.") from error
-    told = pipeline.retrain.metrics(0)
-    typer.echo(f"{html}: {told.requests} requests, {told.releases} releases, {sum(told.refusals.values())} refusals")
+    write("--html", html, page(pipeline, source.name).encode())
+    told, in_the_way = pipeline.retrain.metrics(0), html == STANDARD_OUTPUT
+    typer.echo(
+        f"{html}: {told.requests} requests, {told.releases} releases, {sum(told.refusals.values())} refusals",
+        err=in_the_way,
+    )
     if not is_saved and (hint := _hint(told, pipeline)) is not None:
-        typer.echo(hint)
+        typer.echo(hint, err=in_the_way)
 
 
 def _hint(told: Gan, pipeline: Pipeline) -> str | None:

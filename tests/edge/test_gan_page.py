@@ -113,6 +113,8 @@ def test_a_checkpoint_and_a_log_are_inspected(shop_log: Path, tmp_path: Path) ->
     said = CliRunner().invoke(app, ["gan", "inspect", str(tmp_path / "state"), "--html", str(target)])
     assert (said.exit_code, "1 releases" in said.output) == (0, True)
     assert "made by copula" in target.read_text()
+    said = CliRunner().invoke(app, ["gan", "inspect", str(tmp_path / "state"), "--html", "-"])
+    assert (said.stdout, "1 releases" in said.stderr) == (target.read_text(), True)
     said = CliRunner().invoke(app, ["gan", "inspect", str(log), "--html", str(target), "-q"])
     assert (said.exit_code, "0 requests" in said.output) == (0, True)
     assert "swap_after_events" not in said.output
