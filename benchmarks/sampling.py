@@ -12,7 +12,7 @@ fit of imbalanced-learn; ratios:
 
 With one thread, for idle threads of a pool count as CPU time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.sampling [--windows 1000 10000] [--at-once 1 20] [--arrivals 2000] [--fits 5]
+    OMP_NUM_THREADS=1 python -m benchmarks.sampling [--windows 1000 10000] [--at-once 1 20] [--arrivals 2560] [--fits 5]
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def ours(strategy: str, window_rows: int, at_once: int, arrivals: int, only: int
             window.add_many(values, labels, bytes(at_once), at)
         return made
 
+    # By default parts of 512 rows, so that what is done anew every 64 or 256 rows comes equally often in each.
     taught(searches[:1])  # fills what is remembered between searches
     times, counts, part = [], [], max((len(searches) - 1) // PARTS, 1)
     for start in range(1, len(searches), part):
@@ -112,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 20])
-    parser.add_argument("--arrivals", type=int, default=2_000)
+    parser.add_argument("--arrivals", type=int, default=2_560)
     parser.add_argument("--fits", type=int, default=5)
     options = parser.parse_args()
     heads = ("ours", "fit", "fit / ours", "by search", "by window")

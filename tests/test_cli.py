@@ -278,6 +278,18 @@ def test_a_report_goes_into_a_pipe(tmp_path: Path) -> None:
             reading.kill()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without room")
+def test_a_standard_output_without_room_is_told() -> None:
+    asked = ["replay", TOY, *OF_TABLE[1:], "--arms", "linear:none", "--report", "-"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "stream_balance", *asked],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "--report -: standard output cannot be written: No space left on device." in done.stderr
+
+
 def test_a_wrong_command_line_ends_the_process_with_its_code() -> None:
     done = run("replay", "missing.jsonl")
     assert (done.returncode, "missing.jsonl" in done.stderr, "Traceback" in done.stderr) == (2, True, False)

@@ -43,8 +43,15 @@ def as_json(document: dict[str, Any]) -> bytes:
 def write(option: str, target: str, content: bytes) -> None:
     """To a file, or to standard output. A file is written beside and renamed: half of one is never left behind."""
     if target == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # whoever reads has seen enough
+            raise
+        except OSError as error:
+            raise WorldError(
+                f"{option} -: standard output cannot be written: {error.strerror}. Name a file with room."
+            ) from error
         return
     path = Path(target)
     try:

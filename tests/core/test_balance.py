@@ -14,7 +14,7 @@ from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.balance.distances import scale_of, squared_distances
 from stream_balance.core.balance.neighbours import SCALE_DRAWS, Interpolator
 from stream_balance.core.balance.reference import Reference
-from stream_balance.core.balance.under import PATIENCE
+from stream_balance.core.balance.under import PATIENCE, NearMiss
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Columns, Samples
 from stream_balance.core.window import Window, WindowSettings
@@ -211,6 +211,59 @@ def test_rows_are_judged_by_a_window_so_far_behind(name: str, behind: int) -> No
         gathered.append(at)
         window.add(rng.normal(size=1), 0, 0, turn)
     assert sorted(set(gathered)) == list(range(200, 270, behind))
+
+
+@pytest.mark.parametrize("name", ["tomek", "near_miss"])
+def test_what_a_window_is_made_to_forget_judges_no_row_any_more(name: str) -> None:
+    rng = np.random.default_rng(4)
+    rates, window, columns = Rates(RateSettings(), classes=2), Window(WindowSettings()), Columns()
+    columns.add("x")
+    strategy = make_strategy(BalanceSettings(strategy=name, target_share=0.01), rates)
+    labels = [int(i % 5 == 0) for i in range(200)]
+    rates.observe_many(labels)
+    window.add_many(rng.normal(size=(200, 1)), labels, bytes(200), 0)
+    judged_by = []
+    for kept in (200, 50):
+        window.forget(kept, 1)
+        strategy.draw(make_arrivals(rng.normal(size=(1, 1)), [0]), window, columns, Random(1))
+        ((_, _, rows),) = strategy.digest_state()[0][2]
+        judged_by.append(rows)
+    assert judged_by == [200, 50]
+
+
+def near_miss_with(classes: int) -> NearMiss:
+    strategy = make_strategy(BalanceSettings(strategy="near_miss"), Rates(RateSettings(), classes=classes))
+    assert isinstance(strategy, NearMiss)
+    return strategy
+
+
+def test_near_miss_measures_rows_and_arrivals_by_the_same_rare_class() -> None:
+    """Also where two are about equally rare, and now one of them is the rarest, now the other."""
+    rng, columns, strategy = np.random.default_rng(5), Columns(), near_miss_with(3)
+    columns.add("x")
+    labels = np.repeat([0, 1, 2], [80, 10, 10])
+    reference = Reference(rng.normal(size=(100, 1)) + np.array([0.0, 4.0, -9.0])[labels][:, None], labels, columns)
+    for rarest in (1, 2, 1):
+        rare = reference.of_class(rarest)
+        assert rare is not None
+        expected = np.sort(strategy.scores(reference.rows[labels == 0], rare))
+        np.testing.assert_allclose(strategy._measured(0, reference, rarest), expected, rtol=1e-8)
+
+
+def test_near_miss_holds_rows_that_equal_rare_ones_for_equally_near() -> None:
+    """Whether they are asked about together or one by one: by rounding none is nearer."""
+    rng, columns, strategy = np.random.default_rng(6), Columns(), near_miss_with(2)
+    for name in "abcd":
+        columns.add(name)
+    labels = (rng.random(1_000) < 0.1).astype(np.int64)
+    rows = rng.integers(0, 2, (1_000, 4)) * np.array([1.0, 3.7, 0.013, 1e4]) + np.array([0.0, 1e3, 5.0, -7e5])
+    reference = Reference(rows, labels, columns)
+    rare, measured = reference.of_class(1), strategy._measured(0, reference, 1)
+    assert rare is not None
+    together = measured.searchsorted(strategy.scores(rows[labels == 0], rare))
+    alone = [measured.searchsorted(strategy.scores(row[None, :], rare))[0] for row in rows[labels == 0]]
+    assert alone == together.tolist()
+    assert (together == 0).sum() > 400
 
 
 def test_a_weight_is_one_step_of_that_length() -> None:

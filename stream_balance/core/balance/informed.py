@@ -57,6 +57,7 @@ class Informed(Strategy):
         super().__init__(settings, rates, weighs=weighs)
         self._came_to = [FadingMean(1.0) for _ in range(rates.classes)]  # samples over those planned, by class
         self._references: dict[int | None, tuple[int, Reference]] = {}  # by tier: rows added by then
+        self._forgotten = 0  # rows that the window had been made to forget by then
 
     @property
     def rarest(self) -> int:
@@ -106,12 +107,16 @@ class Informed(Strategy):
     def _reference(self, label: int, tier: int, window: Window, columns: Columns) -> Reference | None:
         """The newest rows of all classes, of the tier where `label` has enough rows there; None without such rows.
 
-        At most `refresh_rows`, `refreshes` times, behind the window: what came since then is no neighbour yet.
+        At most `refresh_rows`, `refreshes` times, behind the window: what came since then is no neighbour yet. What it
+        is made to forget at a drift is none any more.
         """
         settings = self.settings
         pool, enough = self._pool_tier(label, tier, window)
         if not enough:
             return None
+        if window.forgotten != self._forgotten:
+            self._references.clear()
+            self._forgotten = window.forgotten
         at, known = self._references.get(pool, (0, None))
         if known is None or window.added - at >= self.refreshes * settings.refresh_rows:
             rows, labels = window.recent(pool, settings.mixed_rows_max)

@@ -42,7 +42,7 @@ class Reference:
         self._squares: Floats | None = None  # (d', n), once something absent was met
         self._spacing: Floats = np.full(len(labels), np.nan)  # NaN = not asked for yet
         self._classes: dict[int, Reference | None] = {}
-        self.measured: dict[int, Floats] = {}  # whatever is measured once of a class's rows, by whom it is for
+        self.measured: dict[tuple[int, int], Floats] = {}  # what is measured once of a class's rows, by another class
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,7 +72,7 @@ class Reference:
         return scaled, np.vecdot(scaled, scaled), (~absent).astype(np.float64)
 
     def squares(self, values: Floats) -> Floats:
-        """Squared distances of m rows, (m, d'), to all of `rows`: (m, n)."""
+        """Squared distances of m rows, (m, d'), to all of `rows`: (m, n), rounded."""
         values = fitted(values, self.rows.shape[1])
         scaled, lengths, present = self._prepared(values)
         found: Floats = scaled @ self._factors
@@ -91,6 +91,8 @@ class Reference:
         for column in self._scale.levels:
             levels, asked = self.rows[:, column], values[:, column][:, None]
             found += np.where(np.isnan(asked), ~np.isnan(levels), levels != asked)
+        found += _ROUND
+        found -= _ROUND
         return np.maximum(found, 0.0, out=found)
 
     def nearest(self, values: Floats, k: int) -> tuple[Places, Floats]:
@@ -101,10 +103,8 @@ class Reference:
         k = min(k, len(self) - 1)
         if k < 1:
             return np.empty((len(values), 0), dtype=np.intp), np.empty((len(values), 0))
-        squares = self.squares(values)
-        squares += _ROUND
-        squares -= _ROUND
-        places, distances = smallest_of_each(squares, k + 1)  # equal distances are taken oldest first
+        # Equal distances are taken oldest first.
+        places, distances = smallest_of_each(self.squares(values), k + 1)
         itself = distances[:, :1] <= EQUAL
         return np.where(itself, places[:, 1:], places[:, :-1]), np.where(itself, distances[:, 1:], distances[:, :-1])
 

@@ -150,15 +150,16 @@ class NearMiss(Lowered, Informed):
         found: Floats = np.add.reduce(distances, axis=1)
         return found
 
-    def _measured(self, label: int, reference: Reference, rare: Reference) -> Floats:
-        """The scores of the newest of the reference's rows of a class, (n,) in order, n <= `MEASURED_MAX`.
-
-        Raised by what is rounding, so that rows as near as one asked about are not nearer.
+    def _measured(self, label: int, reference: Reference, rarest: int) -> Floats:
+        """The scores of the newest of the reference's rows of a class, (n,) in order, n <= `MEASURED_MAX`; none without
+        rare rows. Raised by what is rounding, so that rows as near as one asked about are not nearer.
         """
-        measured = reference.measured.get(label)
+        measured = reference.measured.get((label, rarest))
         if measured is None:
-            measured = np.sort(self.scores(reference.newest(label, MEASURED_MAX), rare)) * (1.0 + EQUAL)
-            reference.measured[label] = measured
+            rare = reference.of_class(rarest)
+            rows = reference.newest(label, MEASURED_MAX)
+            measured = np.empty(0) if rare is None else np.sort(self.scores(rows, rare)) * (1.0 + EQUAL)
+            reference.measured[label, rarest] = measured
         return measured
 
     def _lowered(
@@ -172,8 +173,8 @@ class NearMiss(Lowered, Informed):
         if asked is None:
             return self._by_chance(label, len(places), rng)
         for reference, mine in asked:
-            rare = reference.of_class(rarest)
-            if rare is None or not len(measured := self._measured(label, reference, rare)):
+            rare, measured = reference.of_class(rarest), self._measured(label, reference, rarest)
+            if rare is None or not len(measured):
                 return self._by_chance(label, len(places), rng)
             lowest = border * len(measured) - 0.5  # a row among n others has its place in the middle of n + 1
             nearer = measured.searchsorted(self.scores(split(arrivals.values, mine), rare)).tolist()

@@ -303,6 +303,11 @@ def _retrain(retrain: Any) -> None:
         )
 
 
+def _informed(strategy: Any) -> None:
+    strategy._references.clear()
+    _begin(strategy, _forgotten=0)
+
+
 _CHANGES: dict[type, Callable[[Any], None]] = {
     Arm: _arm,
     Calibrator: _calibrator,
@@ -311,7 +316,7 @@ _CHANGES: dict[type, Callable[[Any], None]] = {
     Linear: _linear,
     TailLinear: _tail_linear,
     # Gathered and worked out anew from the window, when next asked for.
-    Informed: lambda strategy: strategy._references.clear(),
+    Informed: _informed,
     Interpolator: lambda interpolator: interpolator._scales.clear(),
     Mixture: _mixture,
     Standings: _standings,
