@@ -123,7 +123,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         self._rates.observe_many(self._labels)
         self._strategy = make_strategy(self._settings, self._rates, weighs=self._honours_weights)
         self._calibrator = Calibrator(CalibratorSettings(), classes)
-        self._ratio = RatioCorrection(classes)
+        self._ratio = RatioCorrection(classes, self._strategy.ratio_outcomes)
 
     @property
     def _wrapped_model(self) -> base.Classifier:

@@ -117,7 +117,8 @@ class Arm:
         self.balances = pair.strategy != NONE
         self.calibrator = Calibrator(settings.calibrate, classes, recent.base_rate)
         # Of each tier, where they are balanced apart; without balancing there is nothing to put right.
-        self.ratios = [RatioCorrection(classes) for _ in self.strategy.parts()] if self.balances else []
+        parts = self.strategy.parts() if self.balances else ()
+        self.ratios = [RatioCorrection(classes, each.ratio_outcomes) for each in parts]
         self.version = 0
         self.samples = dict.fromkeys(ORIGINS, 0)
         self.by_class = [0] * classes

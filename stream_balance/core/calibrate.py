@@ -35,6 +35,7 @@ FIRST_TRUST = (0.125, 0.125, 0.125, 0.125, 0.5)
 LATER_TRUST = (0.25, 0.25, 0.25, 0.25, 0.0)
 # How long shifts of classes are remembered. By rows: of many classes outcomes of each are far rarer than those of any.
 MARGINAL_ROWS = 20_000.0
+RATIO_ROWS, RATIO_ROWS_MAX = 1_000.0, 20_000.0  # the realised ratio of samples is remembered over so many rows
 
 
 class CalibratorSettings(RoomSettings):
@@ -89,7 +90,8 @@ def _sigmoid(logit: Floats) -> Floats:
 class RatioCorrection:
     """What resampling did to the odds, as it really came out: decayed counts of samples over those of examples.
 
-    For models that do not learn with an offset. Exact for a constant ratio, late by its decay for a changing one.
+    For models that do not learn with an offset. Exact for a constant ratio, late by its memory for a changing one: it
+    fades by e in a thousand rows, or, where that is longer, in `outcomes` rows of the rarest class, but 20,000 rows.
 
     >>> correction = RatioCorrection(classes=2)
     >>> correction.observe(examples=[100, 10], samples=[10, 10])
@@ -97,14 +99,15 @@ class RatioCorrection:
     -0.1
     """
 
-    def __init__(self, classes: int, decay: float = 0.999) -> None:
-        self._decay = decay
+    def __init__(self, classes: int, outcomes: float = 0.0) -> None:
+        self._outcomes = outcomes
         self._examples = [1.0] * classes  # one example, learned once, of each: no correction
         self._samples = [1.0] * classes
 
     def observe(self, examples: Sequence[int], samples: Sequence[float]) -> None:
         """Count one matured search: real examples and learned samples (or their weights), by class."""
-        fading = self._decay ** sum(examples)
+        rows = self._outcomes * sum(self._examples) / min(self._examples)
+        fading = math.exp(-sum(examples) / min(max(rows, RATIO_ROWS), RATIO_ROWS_MAX))
         for label, (real, learned) in enumerate(zip(examples, samples, strict=True)):
             self._examples[label] = self._examples[label] * fading + real + (1 - fading)
             self._samples[label] = self._samples[label] * fading + learned + (1 - fading)

@@ -36,7 +36,7 @@ def served(strategy_name: str, model_name: str, rows: int = 12_000, seed: int = 
     rates = Rates(RateSettings())
     strategy = make_strategy(BalanceSettings(strategy=strategy_name, target_share=0.5), rates)
     window, model = Window(WindowSettings()), make_model(model_name)
-    calibrator, correction = Calibrator(CalibratorSettings()), RatioCorrection(2)
+    calibrator, correction = Calibrator(CalibratorSettings()), RatioCorrection(2, strategy.ratio_outcomes)
     probabilities, outcomes = [], []
     for start in range(0, rows, 20):
         values = rng.normal(size=(20, 5))
@@ -221,6 +221,18 @@ def test_the_ratio_correction_is_the_multiplier_that_came_out() -> None:
     for _ in range(500):
         correction.observe([90, 8, 2], [9, 8, 20])
     assert correction.offset() == pytest.approx((math.log(10), math.log(100)), abs=0.06)
+
+
+@pytest.mark.parametrize(("rate", "outcomes", "rows"), [(0.01, 0, 1_000), (0.01, 100, 10_000), (0.2, 100, 1_000)])
+def test_a_ratio_is_remembered_over_so_many_rows(rate: float, outcomes: float, rows: int) -> None:
+    """By e after a change, seen in the class that the change is of."""
+    correction, rng = RatioCorrection(2, outcomes), np.random.default_rng(3)
+    found = []
+    for copies, searches in ((1, 5_000), (9, rows // 10)):
+        for rare in (rng.random((searches, 10)) < rate).sum(axis=1).tolist():
+            correction.observe([10 - rare, rare], [10 - rare, copies * rare])
+        found.append(math.exp(correction.offset()[0]))
+    assert found == [pytest.approx(1.0), pytest.approx(1 + 8 * (1 - math.exp(-1)), rel=0.15 if outcomes else 0.5)]
 
 
 def test_unbending_undoes_what_resampling_does() -> None:

@@ -20,6 +20,7 @@ class Hardest(Informed):
     """Base: rows are added beside a rare row in proportion to its hardness, by its share of neighbours of others."""
 
     synthesises: ClassVar[bool] = True
+    ratio_outcomes: ClassVar[float] = 100.0  # few of them get most of what is added
     first_hardness: ClassVar[float] = 0.5
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:

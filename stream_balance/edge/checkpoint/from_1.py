@@ -144,6 +144,8 @@ def _arm(arm: Any) -> None:
     if not hasattr(arm, "ratios"):
         arm.ratios = [arm.ratio] if arm.balances else []
         del arm.ratio
+    for ratio, part in zip(arm.ratios, arm.strategy.parts(), strict=False):
+        _begin(ratio, _outcomes=part.ratio_outcomes)
 
 
 def _replay_mlp(model: Any) -> None:
