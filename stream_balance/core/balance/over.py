@@ -20,7 +20,6 @@ class Hardest(Informed):
     """Base: rows are added beside a rare row in proportion to its hardness, by its share of neighbours of others."""
 
     synthesises: ClassVar[bool] = True
-    ratio_outcomes: ClassVar[float] = 100.0  # few of them get most of what is added
     first_hardness: ClassVar[float] = 0.5
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
@@ -77,6 +76,7 @@ class BorderlineSmote(Hardest):
 
     name: ClassVar[str] = "borderline_smote"
     first_hardness: ClassVar[float] = 0.3
+    ratio_outcomes: ClassVar[float] = 100.0  # the few in danger get all that is added
 
     def hardness(self, rows: Floats, label: int, reference: Reference) -> Floats:
         """1 in danger, else 0."""
