@@ -84,7 +84,7 @@ def ours(strategy: str, window_rows: int, at_once: int, arrivals: int, only: int
             window.add_many(values, labels, bytes(at_once), at)
         return made
 
-    # By default parts of 512 rows, so that what is done anew every 64 or 256 rows comes equally often in each.
+    # By default parts of some 512 rows, so that what is done anew every 64 or 256 rows comes as often in each.
     taught(searches[:1])  # fills what is remembered between searches
     times, counts, part = [], [], max((len(searches) - 1) // PARTS, 1)
     for start in range(1, len(searches), part):

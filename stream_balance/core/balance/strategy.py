@@ -34,9 +34,7 @@ class Strategy:
 
     name: ClassVar[str]
     synthesises: ClassVar[bool] = False  # more than once learned = rows beside it, not copies
-    ratio_outcomes: ClassVar[float] = (
-        0.0  # its realised ratio is chance unless it is of so many rows of the rarest class
-    )
+    ratio_outcomes: ClassVar[float] = 0.0  # of fewer rows of the rarest class its realised ratio is chance
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         self.settings = settings
