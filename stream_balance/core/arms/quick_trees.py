@@ -3,8 +3,9 @@
 River's adaptive naive Bayes leaves deep-copy a small dict for each answer, ask naive Bayes again for the row that they
 have just answered (a Hoeffding adaptive tree does so at every level of its path), and work out each Gaussian anew for
 each row. Here the copies are shallow, the last answer of naive Bayes and the Gaussians of a class are kept until the
-leaf learns, and the update of a Gaussian is written out. Nothing else differs but that ties between splits of a nominal
-column go to the level seen first, not to the first in a set. A contract test holds them to River.
+leaf learns, the update of a Gaussian and the way down a tree are written out. Nothing else differs but that ties
+between splits of a nominal column go to the level seen first, not to the first in a set. A contract test holds them to
+River.
 """
 
 # River's nodes are untyped, and their methods differ from class to class.
@@ -13,17 +14,21 @@ column go to the level seen first, not to the first in a set. A contract test ho
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from river import forest, tree
 from river.forest.adaptive_random_forest import BaseTreeClassifier
 from river.tree.nodes.arf_htc_nodes import BaseRandomLeaf
-from river.tree.nodes.branch import DTBranch
+from river.tree.nodes.branch import DTBranch, NumericBinaryBranch
 from river.tree.nodes.hatc_nodes import AdaLeafClassifier
 from river.tree.nodes.htc_nodes import LeafNaiveBayesAdaptive
 from river.tree.nodes.leaf import HTLeaf
 from river.tree.splitter import GaussianSplitter
 from river.tree.splitter.nominal_splitter_classif import NominalSplitterClassif
+from river.tree.utils import BranchFactory
+
+from stream_balance.core.arms.quick_splits import best_split
 
 Votes = dict[Any, float]
 _Term = tuple[Any, float, float, float]
@@ -134,6 +139,18 @@ class _QuickLeaf(LeafNaiveBayesAdaptive):
             running._mean = after = before + (w / running.n) * (value - before)
             spread._S += w * (value - before) * (value - after)
 
+    def best_split_suggestions(self, criterion: Any, tree: Any) -> list[Any]:
+        """River's, in its order: none first, if the tree prefers none to a bad one; only none where one class is nearly
+        all.
+        """
+        highest = max(self.stats.values())
+        if highest and highest / self.total_weight > tree.max_share_to_split:
+            return [BranchFactory()]
+        found = [BranchFactory()] if tree.merit_preprune else []
+        for feature, splitter in self.splitters.items():
+            found.append(best_split(splitter, criterion, self.stats, feature, tree.binary_split))
+        return found
+
     @staticmethod
     def new_nominal_splitter() -> NominalSplitterClassif:
         splitter = NominalSplitterClassif()
@@ -160,6 +177,37 @@ class _QuickAdaptiveLeaf(AdaLeafClassifier, _QuickLeaf):
 
 class _QuickRandomLeaf(BaseRandomLeaf, _QuickLeaf):
     pass
+
+
+class _QuickBranch(NumericBinaryBranch):
+    """Goes down in a loop: River's generator of each node asks that of the node below, for each node of the path."""
+
+    def walk(self, x: Any, until_leaf: bool = True) -> Iterator[Any]:
+        node: Any = self
+        while node.__class__ is _QuickBranch:
+            yield node
+            try:
+                node = node.children[0 if x[node.feature] <= node.threshold else 1]
+            except KeyError:
+                if not until_leaf:
+                    return
+                _, node = node.most_common_path()
+        yield from node.walk(x, until_leaf)
+
+    def traverse(self, x: Any, until_leaf: bool = True) -> Any:
+        node: Any = self
+        while node.__class__ is _QuickBranch:
+            try:
+                node = node.children[0 if x[node.feature] <= node.threshold else 1]
+            except KeyError:
+                if not until_leaf:
+                    return node
+                _, node = node.most_common_path()
+        return node.traverse(x, until_leaf) if isinstance(node, DTBranch) else node
+
+
+def _quick(branch: type[DTBranch]) -> type[DTBranch]:
+    return _QuickBranch if branch is NumericBinaryBranch else branch
 
 
 class QuickAdaptiveTree(tree.HoeffdingAdaptiveTreeClassifier):
@@ -197,11 +245,17 @@ class QuickTree(tree.HoeffdingTreeClassifier):
         stats = {} if initial_stats is None else initial_stats
         return _QuickLeaf(stats, 0 if parent is None else parent.depth + 1, self.splitter)
 
+    def _branch_selector(self, *args: Any, **kwargs: Any) -> type[DTBranch]:
+        return _quick(super()._branch_selector(*args, **kwargs))
+
 
 class _QuickForestTree(BaseTreeClassifier):
     def _new_leaf(self, initial_stats: Any = None, parent: Any = None) -> Any:
         stats, depth = {} if initial_stats is None else initial_stats, 0 if parent is None else parent.depth + 1
         return _QuickRandomLeaf(stats, depth, self.splitter, self.max_features, self.rng)
+
+    def _branch_selector(self, *args: Any, **kwargs: Any) -> type[DTBranch]:
+        return _quick(super()._branch_selector(*args, **kwargs))
 
 
 class QuickForest(forest.ARFClassifier):
