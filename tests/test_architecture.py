@@ -125,13 +125,13 @@ EXTRA: dict[str, set[str]] = {
     "core/join.py": {"stream_balance.core.held"},
     "core/scorecard.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
     "core/ranking.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
-    "core/drift.py": {"stream_balance.core.report"},
+    "core/drift.py": {"stream_balance.core.adwin", "stream_balance.core.report"},
     "core/history.py": {"stream_balance.core.lru"},
     "core/oracle.py": {"stream_balance.core.metrics_math", "stream_balance.core.report"},
 }
 # A library may be imported only below these.
 LIBRARIES = {
-    "river": ("library.py", "core/arms/", "core/drift.py", "core/scorecard.py"),
+    "river": ("library.py", "core/arms/", "core/adwin.py"),
     "sklearn": (
         "gan/",
         "core/arms/booster_fit.py",

@@ -21,7 +21,7 @@ ONLY_OTHERS = SERVED | MODELS | {"kafka", "structlog"}
     ("code", "unneeded"),
     [
         (COMMAND.format(arguments=["generate", "--events", "9", "-o", "{log}"]), ONLY_OTHERS),
-        (COMMAND.format(arguments=["replay", "{log}", "-q"]), SERVED | {"kafka", "torch"}),
+        (COMMAND.format(arguments=["replay", "{log}", "-q"]), SERVED | {"kafka", "torch", "sklearn", "scipy"}),
         ("import sys; import stream_balance.core.arms.booster_fit", SERVED | {"kafka", "river", "torch", "typer"}),
     ],
     ids=["generate", "replay", "booster"],

@@ -11,10 +11,11 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from stream_balance.core.adwin import Adwin
 from stream_balance.core.records import RoomSettings
 from stream_balance.core.report import Alarm, Drift, DriftCounts
 
@@ -54,16 +55,12 @@ class _Watch:
     """
 
     def __init__(self, settings: DriftSettings) -> None:
-        # River loads its data sets, scikit-learn and SciPy along with it: only where rows are watched.
-        from river.drift import ADWIN  # noqa: PLC0415
-
-        detector: Any = ADWIN  # untyped
-        self.detector = detector(delta=settings.delta, clock=settings.check_rows)
+        self.detector = Adwin(settings.delta, settings.check_rows)
         self._check_rows = settings.check_rows
         self._until_check = settings.check_rows
         self._waiting: list[float] = []
 
-    def current(self) -> Any:
+    def current(self) -> Adwin:
         """The detector, with every row so far."""
         for value in self._waiting:
             self.detector.update(value)
