@@ -76,6 +76,7 @@ def learners(seed: int) -> dict[str, Scorer]:
     aim = {0: 0.8, 1: 0.2}
     return {
         "auto": of_service({"balance": {"strategy": "auto"}, "arms": {"references": False}}, seed),
+        "auto and references": of_service({"balance": {"strategy": "auto"}}, seed),
         "AutoClassifier": of_river(lambda: AutoClassifier(seed=seed)),
         **{arm.model: of_service({"arms": {"pairs": (arm.name,), "references": False}}, seed) for arm in DEFAULT_ARMS},
         **{name: of_service({"arms": {"pairs": (f"{name}:none",), "references": False}}, seed) for name in UNBALANCED},
