@@ -22,6 +22,8 @@ of the table is `ok` or the letters that miss; before it stand the figures of ea
 the mean over them of each decile's error against the truth, with its standard error: a systematic miss is one beyond
 both 25 % (or what you like) and its error.
 
+The model `auto` is the default arms behind their mixture, as a service runs them; it has no strategies.
+
     OMP_NUM_THREADS=1 python -m benchmarks.calibration [--positives 2000] [--rates .01 .05] [--seeds 0 1] [--models ...]
 """
 
@@ -40,10 +42,11 @@ from stream_balance.core.arm import Arm, Recent
 from stream_balance.core.arms import MODELS
 from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.digest import Trail
-from stream_balance.core.lineup import Pair
+from stream_balance.core.lineup import AUTO, Pair
 from stream_balance.core.odds import unbend
+from stream_balance.core.panel import Panel
 from stream_balance.core.rates import Rates
-from stream_balance.core.records import Arrivals, Columns, Floats
+from stream_balance.core.records import Arrivals, Columns, Examples, Floats, Scored
 from stream_balance.core.settings import CoreSettings
 from stream_balance.core.window import Window
 
@@ -124,6 +127,28 @@ def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Fl
     return np.concatenate(said)[:, 0], np.concatenate(word)[:, 0]
 
 
+def served_by_auto(values: Floats, labels: list[int], seed: int) -> tuple[Floats, Floats]:
+    """The same of the default arms: their mixture, and the mean of their corrected words with its weights."""
+    settings = CoreSettings.model_validate({"balance": {"strategy": AUTO}, "arms": {"references": False}})
+    panel = Panel(settings, 2, seed, lambda room: Random(f"{seed}/{room}"))
+    columns, trail, tiers = Columns(), Trail(), bytes([0, 1] * (SEARCH // 2))
+    for i in range(COLUMNS):
+        columns.add(f"x{i}")
+    items, places, nothing = ("",) * SEARCH, tuple(range(SEARCH)), (0.0,) * SEARCH
+    said = []
+    for start in range(0, len(labels), SEARCH):
+        rows = values[start : start + SEARCH]
+        answer = panel.score(rows, tiers, columns)
+        said.append(answer.figures[:, :2])
+        block = Scored.sealed(answer.beside(rows), start, panel.version)
+        scored = Scored("", "", items, places, tiers, COLUMNS, block, None, answer.said)
+        examples = Examples(scored, tuple(labels[start : start + SEARCH]), (False,) * SEARCH, nothing)
+        panel.learn(examples, columns, trail)
+        panel.measure(examples, measured=True, learned=True)
+    word, probability = np.concatenate(said).T
+    return probability, word
+
+
 def figures(said: Floats, word: Floats, labels: Floats, truth: Floats) -> Figures:
     """Of what was served, and of the uncalibrated word, (n,), against the labels and true probabilities, (n,)."""
     rate = labels.mean()
@@ -171,7 +196,7 @@ def main() -> None:
     parser.add_argument("--positives", type=int, default=2_000, help="of a stream, in the mean")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.05])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=[*MODELS, AUTO], choices=[*MODELS, AUTO])
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
     parser.add_argument("--all", action="store_true", help="the figures of every pair, not only of a miss")
     options = parser.parse_args()
@@ -179,6 +204,10 @@ def main() -> None:
         tables = [table(rate, seed, options) for seed in options.seeds]
         if len(tables) > 1:
             summary(tables, options)
+
+
+def strategies_of(model: str, options: argparse.Namespace) -> list[str]:
+    return [AUTO] if model == AUTO else options.strategies
 
 
 Cells = dict[tuple[str, str], Figures]
@@ -193,16 +222,20 @@ def table(rate: float, seed: int, options: argparse.Namespace) -> Cells:
     print(f"\n{rate:.0%} positives, seed {seed}, {rows} rows", flush=True)
     for model in options.models:
         began = time.process_time()
-        for strategy in options.strategies:
-            said, word = served(Pair(model, strategy), values, labels, seed)
+        for strategy in strategies_of(model, options):
+            if model == AUTO:
+                said, word = served_by_auto(values, labels, seed)
+            else:
+                said, word = served(Pair(model, strategy), values, labels, seed)
             found = cells[strategy, model] = figures(said[half:], word[half:], outcomes[half:], truth[half:])
             if options.all or found.missed():
                 print(f"  {model:24}{strategy:20}{found.missed() or 'ok':6} {found}", flush=True)
         print(f"  {model}: {time.process_time() - began:.0f} CPU s", flush=True)
     widths = [max(len(model), 6) + 2 for model in options.models]
     print(f"{'':20}" + "".join(f"{model:>{w}}" for model, w in zip(options.models, widths, strict=True)))
-    for strategy in options.strategies:
-        missed = [cells[strategy, model].missed() or "ok" for model in options.models]
+    for strategy in dict.fromkeys(strategy for strategy, _ in cells):
+        found_by = [cells.get((strategy, model)) for model in options.models]
+        missed = ["" if each is None else each.missed() or "ok" for each in found_by]
         print(f"{strategy:20}" + "".join(f"{each:>{w}}" for each, w in zip(missed, widths, strict=True)))
     good = sum(not set(cell.missed()) & set("MEDL") for cell in cells.values())
     print(f"{good} of {len(cells)} pairs meet all four", flush=True)
@@ -219,7 +252,7 @@ def summary(tables: list[Cells], options: argparse.Namespace) -> None:
     """How many seeds miss what, and each decile's mean error against the truth, in %, with its standard error."""
     print("\nseeds that miss M E D L d T, and the bias of the deciles in %, lowest first")
     for model in options.models:
-        for strategy in options.strategies:
+        for strategy in strategies_of(model, options):
             found = [cells[strategy, model] for cells in tables]
             counts = " ".join(str(sum(letter in each.missed() for each in found)) for letter in "MEDLdT")
             bias = 100 * np.array([each.bias for each in found])

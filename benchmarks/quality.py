@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
-from river import forest, imblearn, linear_model, optim, preprocessing, tree
+from river import ensemble, forest, imblearn, linear_model, optim, preprocessing, tree
 
 from benchmarks.streams import NAMES, SIX, Stream, make_stream
 from stream_balance import AutoClassifier
@@ -88,6 +88,9 @@ def learners(seed: int) -> dict[str, Scorer]:
             lambda: imblearn.RandomOverSampler(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), aim, seed=seed)
         ),
         "forest": of_river(lambda: forest.ARFClassifier(seed=seed)),
+        "bagging": of_river(
+            lambda: ensemble.LeveragingBaggingClassifier(tree.HoeffdingTreeClassifier(), n_models=10, seed=seed)
+        ),
     }
 
 

@@ -183,6 +183,7 @@ def test_of_several_classes_each_has_its_figures_on_the_page(tmp_path: Path) -> 
         (("--arms", "smote"), "'smote' is no arm"),
         (("--arms", "logistic:smoke"), "'smoke' is no strategy"),
         (("--arms", "logistc:smote"), "an arm: 'logistc' is no model. Did you mean 'logistic'? Choose"),
+        (("--arms", "logistic:smote", "--model", "linear"), "--model would mean nothing"),
         (("--html", "nowhere/c.html"), "'nowhere' is no folder"),
         (("--rows",), "--rows needs --label COLUMN"),
         (("--label", "late"), "--label is of a table"),

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from stream_balance.commands.compared import document, ranked, render
-from stream_balance.commands.options import Config, Model, Seed, Set, TargetShare, gather, listed
+from stream_balance.commands.options import MODEL_HELP, Config, Seed, Set, TargetShare, gather, listed
 from stream_balance.commands.output import as_json, dead_letter_file, tell, write
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
@@ -122,7 +122,7 @@ def compare(
     config: Config = None,
     assignments: Set = None,
     seed: Seed = None,
-    model: Model = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP, show_default="logistic")] = None,
     target_share: TargetShare = None,
     arms: Annotated[
         str | None,
@@ -180,7 +180,9 @@ def compare(
 
     stream-balance compare table.csv --rows --label bought --json compare.json
     """
-    settings = gather(config, assignments, seed=seed, model__name=model, balance__target_share=target_share)
+    settings = gather(
+        config, assignments, seed=seed, model__name=model, balance__target_share=target_share, arms__pairs=listed(arms)
+    )
     check_apart([*log, config], {"--html": html, "--json": json, "--dead-letters": dead_letters})
     entered = runners(settings, listed(arms))
     with stop_on_signals() as stop:

@@ -32,13 +32,8 @@ Arms = Annotated[
     str | None,
     typer.Option(metavar="MODEL:STRATEGY,...", help="Arms of your own, side by side and mixed.", show_default=False),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help=f"{', '.join(MODELS)}, or package.module:factory.",
-        show_default="logistic, if a strategy is named",
-    ),
-]
+MODEL_HELP = f"{', '.join(MODELS)}, or package.module:factory."
+Model = Annotated[str | None, typer.Option(help=MODEL_HELP, show_default="logistic, if a strategy is named")]
 TargetShare = Annotated[
     float | None,
     typer.Option(help="Share of positives aimed at among the samples learned; .5 = equal classes.", show_default=False),
