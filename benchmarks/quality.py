@@ -1,7 +1,8 @@
 """Quality: `auto` and each of its arms, as the service runs them and as a River classifier (`AutoClassifier`), against
 the arms without their balancing, River's ensembles and imblearn wrappers.
 
-Drifting streams, row by row, each label learned before the next row is scored (prequential), the same settings on all.
+Drifting streams, row by row, each label known before the next row is scored (prequential; rows that come singly are
+taught to the arms of `auto` up to sixteen together), the same settings on all.
 Six streams (Agrawal, Hyperplane, RandomRBF at 1 % and 5 %, an abrupt drift in the middle) make the mean; `jump`, whose
 rate goes from 1 % to 10 % and back, is shown beside it. CPU microseconds a row of this process, with the booster's
 fits, which run here. Thresholds follow the rule `prior`: the decayed rate before the row.

@@ -22,9 +22,10 @@ ONLY_OTHERS = SERVED | MODELS | {"kafka", "structlog"}
     [
         (COMMAND.format(arguments=["generate", "--events", "9", "-o", "{log}"]), ONLY_OTHERS),
         (COMMAND.format(arguments=["replay", "{log}", "-q"]), SERVED | {"kafka", "torch", "sklearn", "scipy"}),
+        (COMMAND.format(arguments=["config", "check"]), {"torch", "sklearn", "scipy"}),
         ("import sys; import stream_balance.core.arms.booster_fit", SERVED | {"kafka", "river", "torch", "typer"}),
     ],
-    ids=["generate", "replay", "booster"],
+    ids=["generate", "replay", "config check", "booster"],
 )  # fmt: skip
 def test_what_a_process_does_not_need_it_does_not_load(code: str, unneeded: set[str], tmp_path: Path) -> None:
     log = tmp_path / "shop.jsonl"

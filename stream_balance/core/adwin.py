@@ -1,7 +1,7 @@
 """ADWIN: River's change detector by its compiled part alone. In: values. Out: whether their mean changed.
 
-`river.drift` loads River's data sets, and SciPy and scikit-learn with them: a second and a half of a processor, and 80
-MB, for a process that needs nothing else of them. `tests/core/test_adwin.py` holds this class to River's.
+`river.drift` loads River's data sets, and SciPy and scikit-learn with them, which takes a second or more of a processor
+at each start of a process that needs nothing else of them. `tests/core/test_adwin.py` holds this class to River's.
 """
 
 from __future__ import annotations

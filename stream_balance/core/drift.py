@@ -1,8 +1,7 @@
 """Drift watch: two change detectors over matured rows. In: losses, labels, time. Out: alarms, counted.
 
-River's ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", SDM 2007) on the log-loss
-and on the rate of outcomes. At an alarm it drops what it holds for older than the change; how many rows it kept says
-which rows the windows may forget.
+ADWIN (`core/adwin`) watches the log-loss and the rate of outcomes. At an alarm it drops what it holds for older than
+the change; how many rows it kept says which rows the windows may forget.
 """
 
 from __future__ import annotations

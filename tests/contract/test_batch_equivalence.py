@@ -135,8 +135,12 @@ def test_adasyn_adds_as_much_beside_each_row(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["smote", "smote_under", "borderline_smote", "adasyn", "borderline_under", "smote_enn"]
-)
+    "name",
+    [
+        "smote", "smote_under", "borderline_smote", "adasyn", "adasyn_under", "borderline_under", "smote_enn",
+        "smote_tomek",
+    ],
+)  # fmt: skip
 def test_new_rows_lie_between_two_rows_of_their_class(name: str) -> None:
     rows, labels = table_of(1)
     own = rows[labels == 1]

@@ -45,6 +45,14 @@ def window_of(rows: int, label: int = 1, width: int = 3, seed: int = 0, tier: in
     return window
 
 
+def mixed_window() -> Window:
+    """Sixty rows of each class, amid each other."""
+    window = window_of(60, label=1)
+    for row in window_of(60, label=1, seed=1).rows(1):
+        window.add(row + np.array([0.5, 0.5, 0.0]), 0, 0, 100)
+    return window
+
+
 ROW = np.array([10.0, 10.5, 1.0])
 
 
@@ -182,6 +190,8 @@ def test_bounds_hold_whatever_the_rates(name: str) -> None:
     strategy, rng = strategy_at(name, [1.0, 0.0], copies_max=7, keep_min=0.25), Random(1)
     assert all(0.25 <= m <= 7 for m in strategy.multipliers())
     assert max(planned(strategy.plan(1, 0, rng)) for _ in range(200)) <= 7
+    window = mixed_window()
+    assert max(learned(drawn(strategy, window, seed, label=label)) for seed in range(100) for label in (0, 1)) <= 7
     assert strategy.target_share_after_clamps() < 0.5
 
 
@@ -192,12 +202,15 @@ def test_what_a_bound_takes_the_other_side_gives(name: str) -> None:
     assert strategy_at(name, [0.99, 0.01], keep_min=0.3).target_share_after_clamps() == pytest.approx(0.5)
 
 
-def test_inputs_stay_as_they_were(name: str) -> None:
-    strategy, window = strategy_at(name, [0.9, 0.1]), window_of(60)
-    row, before = ROW.copy(), window.rows(1)
-    drawn(strategy, window, row=row)
-    np.testing.assert_array_equal(row, ROW)
-    np.testing.assert_array_equal(window.rows(1), before)
+@pytest.mark.parametrize("label", [0, 1])
+def test_inputs_stay_as_they_were(name: str, label: int) -> None:
+    strategy, window = strategy_at(name, [0.9, 0.1]), mixed_window()
+    arrivals = make_arrivals(np.stack([ROW, ROW + 0.25]), (label, 1))
+    before = [arrivals.values.copy(), arrivals.probability.copy(), window.rows(0), window.rows(1)]
+    strategy.draw(arrivals, window, table(), Random(0))
+    after = [arrivals.values, arrivals.probability, window.rows(0), window.rows(1)]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_same_seed_draws_the_same(name: str) -> None:
@@ -212,6 +225,15 @@ def test_samples_never_cross_the_label(name: str) -> None:
     samples = drawn(strategy_at(name, [0.95, 0.05]), window)
     assert {sample.label for sample in samples} == {1}
     assert all(sample.row[0] > 5 for sample in samples)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_among_others_samples_keep_the_label_of_what_arrived(name: str, label: int) -> None:
+    strategy, window = strategy_at(name, [0.95, 0.05]), mixed_window()
+    samples = [sample for seed in range(20) for sample in drawn(strategy, window, seed, label=label)]
+    assert {sample.label for sample in samples} <= {label}
+    own = {tuple(row) for row in window.rows(label).tolist()} | {tuple(ROW.tolist())}
+    assert all(tuple(sample.row.tolist()) in own for sample in samples if sample.origin != "interpolated")
 
 
 def test_new_rows_lie_between_and_take_the_commonest_level(name: str) -> None:
