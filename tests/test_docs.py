@@ -138,7 +138,32 @@ def test_every_line_of_the_log_is_documented() -> None:
     assert not [words for words in sorted(said) if f"`{words}`" not in told]
 
 
+def documents() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "README.md"]
+
+
+def anchors(path: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_between_documents_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[\w-]+)?\)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+    for path in documents():
+        for target, anchor in re.findall(r"\]\(([^)#:]*?)(?:#([\w-]+))?\)", path.read_text()):
+            aim = path.parent / target if target else path
+            assert aim.exists(), f"{path.name}: {target}"
+            assert not anchor or anchor in anchors(aim), f"{path.name}: {target}#{anchor}"
+
+
+def test_rows_of_a_table_have_as_many_cells_as_its_head() -> None:
+    for path in documents():
+        head = None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if not line.startswith("|"):
+                head = None
+                continue
+            cells = re.sub(r"`[^`]*`|\\\|", "", line).count("|")
+            head = head or cells
+            assert cells == head, f"{path.name}:{number}"
+            assert line.endswith("|"), f"{path.name}:{number}"
