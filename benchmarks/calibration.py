@@ -104,14 +104,20 @@ def sigmoid(x: Floats) -> Floats:
     return found
 
 
+def numbers() -> Columns:
+    """As many numeric columns as a row has."""
+    columns = Columns()
+    for i in range(COLUMNS):
+        columns.add(f"x{i}")
+    return columns
+
+
 def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Floats, Floats]:
     """Probabilities as they were served, and the corrected word before calibration (NaN where the model abstained)."""
     settings = CoreSettings()
     recent = Recent(Rates(settings.rates), Window(settings.window))
     arm = Arm(pair, settings, 2, seed, Random(seed), recent, one_vs_rest=False)
-    columns, trail, tiers = Columns(), Trail(), bytes([0, 1] * (SEARCH // 2))
-    for i in range(COLUMNS):
-        columns.add(f"x{i}")
+    columns, trail, tiers = numbers(), Trail(), bytes([0, 1] * (SEARCH // 2))
     said, word = [], []
     for start in range(0, len(labels), SEARCH):
         rows, outcome = values[start : start + SEARCH], tuple(labels[start : start + SEARCH])
@@ -128,12 +134,10 @@ def served(pair: Pair, values: Floats, labels: list[int], seed: int) -> tuple[Fl
 
 
 def served_by_auto(values: Floats, labels: list[int], seed: int) -> tuple[Floats, Floats]:
-    """The same of the default arms: their mixture, and the mean of their corrected words with its weights."""
+    """The same of the default arms: their mixture, and the mean of their own words with its weights."""
     settings = CoreSettings.model_validate({"balance": {"strategy": AUTO}, "arms": {"references": False}})
     panel = Panel(settings, 2, seed, lambda room: Random(f"{seed}/{room}"))
-    columns, trail, tiers = Columns(), Trail(), bytes([0, 1] * (SEARCH // 2))
-    for i in range(COLUMNS):
-        columns.add(f"x{i}")
+    columns, trail, tiers = numbers(), Trail(), bytes([0, 1] * (SEARCH // 2))
     items, places, nothing = ("",) * SEARCH, tuple(range(SEARCH)), (0.0,) * SEARCH
     said = []
     for start in range(0, len(labels), SEARCH):

@@ -89,9 +89,7 @@ def learners(seed: int) -> dict[str, Scorer]:
             lambda: imblearn.RandomOverSampler(tree.HoeffdingAdaptiveTreeClassifier(seed=seed), aim, seed=seed)
         ),
         "forest": of_river(lambda: forest.ARFClassifier(seed=seed)),
-        "bagging": of_river(
-            lambda: ensemble.LeveragingBaggingClassifier(tree.HoeffdingTreeClassifier(), n_models=10, seed=seed)
-        ),
+        "bagging": of_river(lambda: ensemble.LeveragingBaggingClassifier(tree.HoeffdingTreeClassifier(), seed=seed)),
     }
 
 

@@ -180,11 +180,12 @@ def compare(
 
     stream-balance compare table.csv --rows --label bought --json compare.json
     """
+    pairs = listed(arms)
     settings = gather(
-        config, assignments, seed=seed, model__name=model, balance__target_share=target_share, arms__pairs=listed(arms)
+        config, assignments, seed=seed, model__name=model, balance__target_share=target_share, arms__pairs=pairs
     )
     check_apart([*log, config], {"--html": html, "--json": json, "--dead-letters": dead_letters})
-    entered = runners(settings, listed(arms))
+    entered = runners(settings, pairs)
     with stop_on_signals() as stop:
         if rows:
             if label is None or len(log) != 1:

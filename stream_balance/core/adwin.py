@@ -28,7 +28,9 @@ class Adwin:
     def _restart(self) -> None:
         from river._river_rust.drift import AdaptiveWindowing  # noqa: PLC0415  # only where something is watched
 
-        self._windowing = AdaptiveWindowing(self._delta, self._clock, 5, 5, 10)
+        self._windowing = AdaptiveWindowing(
+            delta=self._delta, clock=self._clock, max_buckets=5, min_window_length=5, grace_period=10
+        )
         self.drift_detected = False
 
     def update(self, value: float) -> None:

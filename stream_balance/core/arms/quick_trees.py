@@ -194,17 +194,6 @@ class _QuickBranch(NumericBinaryBranch):
                 _, node = node.most_common_path()
         yield from node.walk(x, until_leaf)
 
-    def traverse(self, x: Any, until_leaf: bool = True) -> Any:
-        node: Any = self
-        while node.__class__ is _QuickBranch:
-            try:
-                node = node.children[0 if x[node.feature] <= node.threshold else 1]
-            except KeyError:
-                if not until_leaf:
-                    return node
-                _, node = node.most_common_path()
-        return node.traverse(x, until_leaf) if isinstance(node, DTBranch) else node
-
 
 def _quick(branch: type[DTBranch]) -> type[DTBranch]:
     return _QuickBranch if branch is NumericBinaryBranch else branch
