@@ -5,10 +5,11 @@ Exit codes: 0 done; 1 the world let us down (broker, disk, port); 2 settings, fl
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -83,3 +84,21 @@ def main() -> None:
         # the reader of our output (head, less) has left; nobody is left to tell
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if not _is_stuck(sys.stdout):
+            raise
+        typer.echo(
+            f"error: standard output cannot be written: {error.strerror}. Send it to a file with room.", err=True
+        )
+        sys.exit(1)
+
+
+def _is_stuck(output: TextIO) -> bool:
+    """Whether nothing more can be written to it; what waits is let go then, or it would be tried again on leaving."""
+    try:
+        output.write("\n")
+        output.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        return True
+    return False

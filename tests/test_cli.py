@@ -278,16 +278,30 @@ def test_a_report_goes_into_a_pipe(tmp_path: Path) -> None:
             reading.kill()
 
 
+REPLAYED = ["replay", str(TOY), *OF_TABLE[1:], "--arms", "linear:none"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without room")
-def test_a_standard_output_without_room_is_told() -> None:
-    asked = ["replay", TOY, *OF_TABLE[1:], "--arms", "linear:none", "--report", "-"]
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (REPLAYED, "standard output cannot be written: No space left on device."),
+        ([*REPLAYED, "--report", "-"], "--report -: standard output cannot be written: No space left on device."),
+        (["config", "show"], "standard output cannot be written: No space left on device."),
+        (["--help"], "standard output cannot be written: No space left on device."),
+    ],
+)
+def test_a_standard_output_without_room_is_told(asked: list[str], told: str, unbuffered: str) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "stream_balance", *asked],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
         )  # fmt: skip
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert "--report -: standard output cannot be written: No space left on device." in done.stderr
+    assert f"error: {told}" in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_a_wrong_command_line_ends_the_process_with_its_code() -> None:

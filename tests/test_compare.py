@@ -105,8 +105,10 @@ def test_one_that_is_stopped_says_so_everywhere_and_leaves_as_replay_does(tmp_pa
     assert found["examples"]["matured"] < 400
     assert found["conclusion"].startswith("Stopped after ")
     assert '<p class="stopped">' in page.read_text()
-    replayed = run("replay", TOY, *TABLE, *arms)
+    report = tmp_path / "r.json"
+    replayed = run("replay", TOY, *TABLE, *arms, "--report", report)
     assert done.returncode == replayed.returncode
+    assert json.loads(report.read_text())["stopped"]
     assert "stopped before the end: the report and its digest are of what was read until then." in replayed.stderr
 
 

@@ -220,9 +220,9 @@ def replay(
                 log, settings, stop, speed=speed, mature_all=mature_all, dead_letters=dead_letters,
                 halt_on_bad=halt_on_bad, quiet=quiet, saved=saved, journal=FitJournal(None, follow),
             )  # fmt: skip
-        stopped = stop.is_set()
+        report["stopped"] = stop.is_set()
     name = ", ".join(str(path) for path in log)
-    if stopped:
+    if report["stopped"]:
         tell("stopped before the end: the report and its digest are of what was read until then.")
     write_report(report, report_to, f"{name}: {lineup(settings)}")
 

@@ -268,6 +268,7 @@ class Report(Record):
     gan: Gan | None = None
     oracle: OracleFigures | None = None
     throughput: Throughput | None = None
+    stopped: bool = False
     state_digest: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0

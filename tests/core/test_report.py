@@ -19,7 +19,7 @@ TOP_LEVEL = {
     "gan",
     "events", "examples", "metrics", "ranking", "exposure", "training", "arms", "mixture",
     "lift", "target", "threshold", "drift", "oracle", "throughput",
-    "state_digest", "settings", "seed", "versions",
+    "stopped", "state_digest", "settings", "seed", "versions",
 }  # fmt: skip
 
 
