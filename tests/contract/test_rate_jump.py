@@ -16,7 +16,7 @@ from stream_balance.core.pipeline import Pipeline, random_stream, row_as_search
 from stream_balance.core.records import Columns, Examples
 from stream_balance.testing import make_scored
 
-SEEDS = range(20)
+SEEDS = range(10)
 BATCH = 40  # rows that mature together
 BEFORE, SETTLED, END = 2_400, 1_000, 3_000  # rows before the jump; measured from there to there after it
 LOW, HIGH = 0.01, 0.1
