@@ -1,5 +1,6 @@
 """On a frozen window the strategies find what imbalanced-learn finds on the same table: rows in danger, weights, rows
-that are cleaned or kept, segments on which new rows lie. Both see columns of variance 1, so that distances agree.
+that are cleaned or kept, segments on which new rows lie. Both see columns of variance 1, so that distances agree; where
+neighbours are sought within a class, imbalanced-learn sees columns whose variance in that class is 1.
 Seen with imbalanced-learn 0.14.2 (any from 0.13 on is taken); NearMiss in its versions 1 and 2.
 """
 
@@ -10,11 +11,12 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import pytest
-from imblearn.over_sampling import ADASYN, SMOTENC, BorderlineSMOTE
+from imblearn.over_sampling import ADASYN, SMOTE, SMOTENC, BorderlineSMOTE
 from imblearn.under_sampling import EditedNearestNeighbours, NearMiss, TomekLinks
 from sklearn.neighbors import NearestNeighbors
 
 from stream_balance.core.balance import BalanceSettings, make_strategy
+from stream_balance.core.balance.neighbours import Interpolator
 from stream_balance.core.balance.over import Hardest
 from stream_balance.core.balance.reference import Reference
 from stream_balance.core.rates import Rates, RateSettings
@@ -134,6 +136,46 @@ def test_adasyn_adds_as_much_beside_each_row(seed: int) -> None:
     assert (beside[expected == 0] == 0).all()
 
 
+def neighbours_of_imbalanced_learn(rows: Floats, labels: Labels) -> npt.NDArray[np.intp]:
+    """Of each row of class 1 the places of its 5 nearest among those, nearest first, as a fitted SMOTE finds them."""
+    oracle = SMOTE(random_state=0)
+    oracle.fit_resample(rows, labels)
+    found: npt.NDArray[np.intp] = oracle.nn_k_.kneighbors(rows[labels == 1], return_distance=False)
+    np.testing.assert_array_equal(found[:, 0], np.arange(len(found)))  # each is nearest to itself
+    return found[:, 1:]
+
+
+ALIKE, UNEQUAL = np.ones(WIDTH), np.array([1.0, 1e3, 1e-3, 30.0])
+
+
+@pytest.mark.parametrize("spread", [pytest.param(ALIKE, id="alike"), pytest.param(UNEQUAL, id="unequal")])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_smote_finds_the_same_neighbours(seed: int, spread: Floats) -> None:
+    """Ours measures in standard deviations of the class's own rows, as a stream's columns come in any unit;
+    imbalanced-learn in raw units. So it is given columns divided by these deviations, and ours the columns as they are.
+    """
+    rows, labels = table_of(seed)
+    rows = rows * spread - 3.0 * spread
+    own = rows[labels == 1]
+    interpolator, columns = Interpolator(5), numeric()
+    found = np.array([interpolator.near(row, own, columns)[0] for row in own])
+    expected = neighbours_of_imbalanced_learn(rows / own.std(axis=0), labels)
+    np.testing.assert_array_equal(found, own[expected])
+    raw = neighbours_of_imbalanced_learn(rows, labels)
+    assert (np.sort(raw) != np.sort(expected)).any()  # the unit matters
+
+
+def on_segments(new: Floats, own: Floats, near: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Whether each new row lies between each of `own` and one of its neighbours, (new, own)."""
+    base = np.repeat(own, near.shape[1], axis=0)
+    step = own[near].reshape(base.shape) - base
+    gap = ((new[:, None] - base) * step).sum(axis=2) / (step * step).sum(axis=1)
+    apart = np.abs(base + gap[:, :, None] * step - new[:, None]).max(axis=2)
+    found: npt.NDArray[np.bool_] = ((apart < 1e-9) & (gap >= 0) & (gap <= 1)).reshape(len(new), *near.shape).any(axis=2)
+    return found
+
+
+@pytest.mark.parametrize("spread", [pytest.param(ALIKE, id="alike"), pytest.param(UNEQUAL, id="unequal")])
 @pytest.mark.parametrize(
     "name",
     [
@@ -141,18 +183,15 @@ def test_adasyn_adds_as_much_beside_each_row(seed: int) -> None:
         "smote_tomek",
     ],
 )  # fmt: skip
-def test_new_rows_lie_between_two_rows_of_their_class(name: str) -> None:
+def test_new_rows_lie_between_two_rows_of_their_class(name: str, spread: Floats) -> None:
+    """A row and one that imbalanced-learn's SMOTE holds for its neighbour, in the class's own standard deviations."""
     rows, labels = table_of(1)
-    own = rows[labels == 1]
-    near = NearestNeighbors(n_neighbors=6).fit(own / own.std(axis=0)).kneighbors(return_distance=False)[:, :5]
-    base = np.repeat(own, 5, axis=0)
-    step = own[near].reshape(-1, WIDTH) - base
+    rows = rows * spread
+    deviation = rows[labels == 1].std(axis=0)
+    near = neighbours_of_imbalanced_learn(rows / deviation, labels)
     new = [s.row for s in drawn(name, rows, labels, 1, target_share=0.5) if s.origin == "interpolated"]
     assert len(new) > 30
-    for row in new:
-        gap = ((row - base) * step).sum(axis=1) / (step * step).sum(axis=1)
-        apart = np.abs(base + gap[:, None] * step - row).max(axis=1)
-        assert ((apart < 1e-9) & (gap >= 0) & (gap <= 1)).any()
+    assert on_segments(np.array(new) / deviation, rows[labels == 1] / deviation, near).any(axis=1).all()
 
 
 def test_borderline_2_goes_less_than_half_of_the_way_towards_others() -> None:
@@ -173,19 +212,43 @@ def test_borderline_2_goes_less_than_half_of_the_way_towards_others() -> None:
     assert 0 < towards_others < len(new)
 
 
-def test_levels_are_those_of_smote_nc() -> None:
-    """The level of a new row is the commonest among the neighbours, in both."""
-    rng = np.random.default_rng(5)
-    rows, labels = table_of(5)
-    rows[:, -1] = np.where(labels == 1, 2.0, rng.integers(0, 2, ROWS))  # the rare class has one level
-    columns = Columns()
+@pytest.mark.parametrize("seed", SEEDS)
+def test_levels_are_those_of_smote_nc(seed: int) -> None:
+    """The level of a new row is the commonest among its base's neighbours, in both; of levels equally common ours is
+    the nearest neighbour's, imbalanced-learn's one by chance. Numeric columns have variance 1 in the rare class.
+    """
+    rng = np.random.default_rng(100 + seed)
+    rows, labels = table_of(seed)
+    rows /= rows[labels == 1].std(axis=0)
+    rows[:, -1] = rng.choice(3, size=ROWS, p=[0.45, 0.35, 0.2])
+    own, columns = rows[labels == 1], Columns()
     for i in range(WIDTH):
         columns.add(f"x{i}", nominal=i == WIDTH - 1)
-    made, of = SMOTENC([WIDTH - 1], random_state=0).fit_resample(rows, labels)
-    assert set(made[ROWS:][of[ROWS:] == 1][:, -1].tolist()) == {2.0}
+    oracle = SMOTENC([WIDTH - 1], random_state=seed)
+    made, of = oracle.fit_resample(rows, labels)
+    near = oracle.nn_k_.kneighbors(return_distance=False)[:, :5]
+    levels = own[near, -1]
+    counts = (levels[:, :, None] == np.arange(3)).sum(axis=1)
+    commonest = counts == counts.max(axis=1, keepdims=True)
+    expected = np.array([next(x for x in each if commonest[i, int(x)]) for i, each in enumerate(levels)])
+    for other in (own[:, -1], levels[:, 0], np.argmax(commonest, axis=1)):
+        assert (expected != other).sum() >= 2  # not its own, nor the nearest's, nor the lowest of equally common ones
+
+    theirs = made[ROWS:][of[ROWS:] == 1]
+    bases = on_segments(theirs[:, :-1], own[:, :-1], near)
+    assert (bases & commonest[:, theirs[:, -1].astype(int)].T).any(axis=1).all()
+
     rates = Rates(RateSettings(block_rows=ROWS), classes=2)
     rates.observe_many(labels.tolist())
-    strategy = make_strategy(BalanceSettings(strategy="smote", target_share=0.5), rates)
-    arrivals = make_arrivals(rows, labels.tolist())
-    new = each_of(strategy.draw(arrivals, frozen(rows, labels), columns, Random(0)))
-    assert {s.row[-1] for s in new if s.origin == "interpolated"} == {2.0}
+    settings = BalanceSettings(strategy="smote", target_share=0.5, neighbour_rows_max=ROWS)
+    samples = make_strategy(settings, rates).draw(
+        make_arrivals(rows, labels.tolist()), frozen(rows, labels), columns, Random(seed)
+    )
+    at, new = -1, 0
+    for sample in each_of(samples):
+        if sample.label == 1:
+            at += sample.origin == "observed"
+            new += sample.origin == "interpolated"
+            assert sample.row[-1] == (own if sample.origin == "observed" else expected[:, None])[at, -1]
+    assert at == len(own) - 1
+    assert new > 100
