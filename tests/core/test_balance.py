@@ -14,7 +14,7 @@ from stream_balance.core.balance import BalanceSettings, make_strategy
 from stream_balance.core.balance.distances import scale_of, squared_distances
 from stream_balance.core.balance.neighbours import SCALE_DRAWS, Interpolator
 from stream_balance.core.balance.reference import Reference
-from stream_balance.core.balance.under import PATIENCE, NearMiss
+from stream_balance.core.balance.under import EASY_SHARE, PATIENCE, NearMiss
 from stream_balance.core.rates import Rates, RateSettings
 from stream_balance.core.records import Arrivals, Columns, Samples
 from stream_balance.core.window import Window, WindowSettings
@@ -153,16 +153,19 @@ def test_new_rows_lie_on_lines_to_the_nearest_neighbours() -> None:
     rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)  # plain distances are then the right ones
     near = rows[np.argsort(((rows - rows[0]) ** 2).sum(axis=1))[1:4]]
     beside = Interpolator(3).beside(rows[0], rows, 200, Columns(), Random(1))
-    reached, gaps = set(), set()
+    reached, gaps = set(), []
     for each in beside:
         steps = (each - rows[0]) / (near - rows[0])
         gap = steps.mean(axis=1)
         hits = np.flatnonzero((steps.std(axis=1) < 1e-9) & (gap >= 0) & (gap <= 1))
         assert len(hits) == 1
         reached.add(int(hits[0]))
-        gaps.add(round(float(gap[hits[0]]), 3))
+        gaps.append(float(gap[hits[0]]))
     assert reached == {0, 1, 2}
-    assert len(gaps) > 100  # a way of its own each
+    assert len(set(gaps)) > 100  # a way of its own each
+    assert np.abs(np.sort(gaps) - (np.arange(200) + 0.5) / 200).max() < 0.1  # evenly over the whole way
+    assert min(gaps) < 0.05
+    assert max(gaps) > 0.95
 
 
 def test_whether_the_row_is_in_the_window_already_makes_no_difference() -> None:
@@ -301,6 +304,44 @@ def test_weights_reach_the_models_that_honour_them_and_copies_the_others() -> No
             assert samples.weights is None
             copies = [times for times, label in zip(samples.times, samples.labels, strict=True) if label]
             assert sum(copies) == 100
+
+
+@pytest.mark.parametrize("majority", [0, 1])
+@pytest.mark.parametrize(
+    ("rate", "always"), [pytest.param(0.02, False, id="by chance"), pytest.param(0.1, True, id="the wrong ones always")]
+)
+def test_hard_mining_keeps_rows_rather_by_how_wrong_the_model_was(rate: float, always: bool, majority: int) -> None:
+    """With chance m (1/2 + w / 2W), at most 1: w the chance that was given to the other class, W its mean over the
+    majority. The offset undoes just that, so that what was kept stands for all that came, of each kind.
+    """
+    rates = Rates(RateSettings(warm_start_rate=rate if majority == 0 else 1 - rate))
+    strategy = make_strategy(BalanceSettings(strategy="hard_mining"), rates)
+    window, columns = Window(WindowSettings()), Columns()
+    multiplier = strategy.multipliers()[majority]
+    wrong = np.array([0.5] + [0.001] * 9 + [0.5])  # the last is of the rare class
+    probability = wrong if majority == 0 else 1.0 - wrong
+    arrivals = Arrivals(np.arange(11.0)[:, None], [majority] * 10 + [1 - majority], bytes(11), probability[:, None])
+    expected = multiplier * (EASY_SHARE + (1 - EASY_SHARE) * wrong / wrong[:10].mean())
+    assert (expected[0] > 1) == always
+    expected = np.minimum(expected, 1.0)
+    assert expected[0] / expected[1] > 4
+    kept, stands_for, searches = np.zeros(11), np.zeros(11), 2_000
+    for seed in range(100 + searches):
+        samples = strategy.draw(arrivals, window, columns, Random(seed))
+        assert samples is not None  # the rare row always is
+        if seed < 100:
+            continue  # the mean is not the mean yet
+        for place, (offset,) in zip(samples.rows[:, 0].astype(int).tolist(), samples.offsets, strict=True):
+            raised = offset if majority == 0 else -offset  # log odds of the rare class
+            assert abs(math.exp(-raised) / expected[place] - 1) < 0.02
+            kept[place] += 1
+            stands_for[place] += math.exp(raised)
+    assert kept[10] == searches
+    for kind in (slice(0, 1), slice(1, 10)):
+        assert kept[kind].mean() / searches == pytest.approx(expected[kind].mean(), rel=0.08)
+        assert stands_for[kind].mean() / searches == pytest.approx(1.0, rel=0.08)
+    if always:
+        assert kept[0] == searches
 
 
 @pytest.mark.parametrize("moving", [-0.05, 0.0, 0.05])
