@@ -153,6 +153,33 @@ def test_a_strategys_figures_and_digest_are_those_of_its_own_replay(tmp_path: Pa
     assert found["logistic:smote"]["state_digest"] == apart["state_digest"]
 
 
+PAIRS = '[arms]\npairs = ["logistic:smote", "linear:none"]\n'
+
+
+def test_arms_of_a_settings_file_are_compared_and_those_of_the_flag_go_before(tmp_path: Path) -> None:
+    settings, theirs = tmp_path / "s.toml", ["logistic:none", "plain_linear:none", "logistic:smote", "linear:none"]
+    settings.write_text(PAIRS)
+
+    def names(*arguments: str | Path, **environment: str) -> list[str]:
+        done = run("compare", TOY, *TABLE, "-q", "--json", "-", *arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        return [each["name"] for each in json.loads(done.stdout)["runners"]]
+
+    assert names("-c", settings) == [*theirs, "mixture"]
+    assert names("-c", settings, "--arms", "linear:none") == ["plain_linear:none", "linear:none", "logistic:none"]
+    assert names("--set", 'arms.pairs=["logistic:oob"]') == ["logistic:none", "logistic:oob"]
+    assert names(STREAM_BALANCE__ARMS__PAIRS='["logistic:oob"]') == ["logistic:none", "logistic:oob"]
+
+
+def test_a_model_beside_arms_of_a_settings_file_is_refused_as_beside_the_flag(tmp_path: Path) -> None:
+    settings = tmp_path / "s.toml"
+    settings.write_text(PAIRS)
+    done = run("compare", TOY, *TABLE, "-c", settings, "--model", "naive_bayes")
+    assert done.returncode == 2
+    assert "arms.pairs (logistic:smote, linear:none) names the model and the strategy of each arm" in done.stderr
+    assert "--model would mean nothing. Leave out the one or the other (--set arms.pairs=[])." in done.stderr
+
+
 def test_a_log_of_events_is_compared_too(shop_log: Path) -> None:
     done = run("compare", shop_log, "-q", "--arms", "logistic:smote_under", "--mature-all")
     assert done.returncode == 0, done.stderr

@@ -35,20 +35,20 @@ TABLE_WIDTH = 120  # where no terminal says how wide it is
 Runner = tuple[str, Settings]
 
 
-def runners(settings: Settings, pairs: list[str] | None) -> list[Runner]:
-    """What is compared: the pairs and their mixture, or every strategy with the model and `auto`; `none` is always
-    among them, for each model, and River's logistic regression. The first is a `none`.
+def runners(settings: Settings) -> list[Runner]:
+    """What is compared: the settings' pairs and their mixture, or every strategy with the model and `auto`; `none` is
+    always among them, for each model, and River's logistic regression. The first is a `none`.
     """
-    alone = [Pair.parse(text) for text in pairs or ()] or [
+    alone = [Pair.parse(text) for text in settings.arms.pairs] or [
         Pair(settings.model.name or DEFAULT_MODEL, name) for name in STRATEGIES if name not in NEEDS_A_SERVICE
     ]
     if taught := sorted({pair.strategy for pair in alone} & NEEDS_A_SERVICE):
         raise SettingsError(
-            f"--arms: {taught[0]!r} needs trainings that only `run` and `replay` ask for. Leave it out."
+            f"arms.pairs (--arms): {taught[0]!r} needs trainings that only `run` and `replay` ask for. Leave it out."
         )
     wanted = list(dict.fromkeys([*dict.fromkeys(pair.plain() for pair in alone), *alone, RIVER_LOGISTIC]))
     found = [(pair.name, _with(settings, (pair.name,))) for pair in wanted]
-    if pairs is None:
+    if not settings.arms.pairs:
         found.append((AUTO, _with(settings, (), AUTO)))
     elif len(alone) > 1:
         found.append(("mixture", _with(settings, tuple(pair.name for pair in alone))))
@@ -180,12 +180,16 @@ def compare(
 
     stream-balance compare table.csv --rows --label bought --json compare.json
     """
-    pairs = listed(arms)
     settings = gather(
-        config, assignments, seed=seed, model__name=model, balance__target_share=target_share, arms__pairs=pairs
+        config, assignments, seed=seed, model__name=model, balance__target_share=target_share, arms__pairs=listed(arms)
     )
+    if model is not None and settings.arms.pairs:
+        raise SettingsError(
+            f"arms.pairs ({', '.join(settings.arms.pairs)}) names the model and the strategy of each arm; --model "
+            "would mean nothing. Leave out the one or the other (--set arms.pairs=[])."
+        )
     check_apart([*log, config], {"--html": html, "--json": json, "--dead-letters": dead_letters})
-    entered = runners(settings, pairs)
+    entered = runners(settings)
     with stop_on_signals() as stop:
         if rows:
             if label is None or len(log) != 1:
