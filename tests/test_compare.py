@@ -180,6 +180,26 @@ def test_a_model_beside_arms_of_a_settings_file_is_refused_as_beside_the_flag(tm
     assert "--model would mean nothing. Leave out the one or the other (--set arms.pairs=[])." in done.stderr
 
 
+@pytest.mark.parametrize("objective", ["average_precision", "ndcg_at_10"])
+@pytest.mark.parametrize("kind", ["table", "log"])
+def test_with_an_objective_shares_are_held_fixed_and_it_says_so_once(
+    kind: str, objective: str, shop_log: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "short.jsonl"
+    log.write_bytes(b"".join(shop_log.read_bytes().splitlines(keepends=True)[:1_500]))
+    settings = tmp_path / "s.toml"
+    settings.write_text(f'[arms]\npairs = ["logistic:smote"]\n[target]\nobjective = "{objective}"\n')
+    given = (TOY, *TABLE) if kind == "table" else (log, "--mature-all")
+    moved = run("compare", *given, "-q", "-c", settings, "--json", "-")
+    assert moved.returncode == 0, moved.stderr
+    assert moved.stderr.count(f"target.objective is '{objective}', but a comparison holds target shares fixed") == 1
+    fixed = run("compare", *given, "-q", "-c", settings, "--set", "target.objective=fixed", "--json", "-")
+    assert "holds target shares fixed" not in fixed.stderr
+    first, second = (json.loads(done.stdout) for done in (moved, fixed))
+    assert first["settings"] == second["settings"]
+    assert [each["state_digest"] for each in first["runners"]] == [each["state_digest"] for each in second["runners"]]
+
+
 def test_a_log_of_events_is_compared_too(shop_log: Path) -> None:
     done = run("compare", shop_log, "-q", "--arms", "logistic:smote_under", "--mature-all")
     assert done.returncode == 0, done.stderr

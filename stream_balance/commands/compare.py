@@ -22,6 +22,7 @@ from stream_balance.core.balance import STRATEGIES
 from stream_balance.core.lineup import AUTO, DEFAULT_MODEL, NONE, RIVER_LOGISTIC, Pair
 from stream_balance.core.pipeline import row_as_search
 from stream_balance.core.race import Race
+from stream_balance.core.target import FIXED
 from stream_balance.edge.compare_page import page
 from stream_balance.edge.console import one_class_warning
 from stream_balance.edge.logfile import read_events
@@ -67,6 +68,18 @@ def _with(settings: Settings, pairs: tuple[str, ...], strategy: str = NONE) -> S
             "freeze_after_events": None,
         }
     )
+
+
+def held_fixed(settings: Settings) -> Settings:
+    """Without an objective: it would follow what balancing brings over `none`, and here that is another runner."""
+    target = settings.target
+    if target.objective == FIXED:
+        return settings
+    tell(
+        f"target.objective is {target.objective!r}, but a comparison holds target shares fixed: each arm is measured "
+        "at the share where the objective would begin. `replay` moves it."
+    )
+    return settings.model_copy(update={"target": target.model_copy(update={"objective": FIXED})})
 
 
 def race_events(
@@ -189,6 +202,7 @@ def compare(
             "would mean nothing. Leave out the one or the other (--set arms.pairs=[])."
         )
     check_apart([*log, config], {"--html": html, "--json": json, "--dead-letters": dead_letters})
+    settings = held_fixed(settings)
     entered = runners(settings)
     with stop_on_signals() as stop:
         if rows:
