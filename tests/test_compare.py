@@ -200,6 +200,30 @@ def test_with_an_objective_shares_are_held_fixed_and_it_says_so_once(
     assert [each["state_digest"] for each in first["runners"]] == [each["state_digest"] for each in second["runners"]]
 
 
+def test_arms_of_the_tail_are_measured_in_the_tail_of_a_log(shop_log: Path) -> None:
+    arms = ("--arms", "linear:none,tail_linear:none", "--set", "tiers.first=100", "--set", "tiers.every=100")
+    done = run("compare", shop_log, "-q", "--mature-all", *arms, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    runners = {each["name"]: each for each in found["runners"]}
+    assert [name for name, each in runners.items() if each["tail_only"]] == ["tail_linear:none"]
+    plain, ours = (
+        runners[name]["metrics"]["tiers"]["tail"]["average_precision"]
+        for name in ("plain_linear:none", "tail_linear:none")
+    )
+    gain = runners["tail_linear:none"]["against_none"]["average_precision"]["value"]
+    assert gain == pytest.approx(ours - plain, abs=1e-6)
+    assert "plain_linear:none in the tail" in found["conclusion"]
+    assert "tail_linear: such arms speak of tail items only" in found["conclusion"]
+
+
+@pytest.mark.parametrize("named", [("--arms", "linear:none,tail_linear:none"), ("--model", "tail_linear")])
+def test_arms_of_the_tail_are_refused_for_a_table_which_has_none(named: tuple[str, str]) -> None:
+    done = run("compare", TOY, *TABLE, "-q", *named)
+    assert done.returncode == 2
+    assert "arms of 'tail_linear' speak of tail items only, and a table's rows are all of the head" in done.stderr
+
+
 def test_a_log_of_events_is_compared_too(shop_log: Path) -> None:
     done = run("compare", shop_log, "-q", "--arms", "logistic:smote_under", "--mature-all")
     assert done.returncode == 0, done.stderr

@@ -113,6 +113,11 @@ def race_rows(
     cores = [(name, each.model_copy(update={"features": features}).core()) for name, each in entered]
     reader = read_rows(path, flags.settings())
     race = Race(cores, settings.seed, reader.class_names, time.process_time, delay_rows=delay_rows)
+    if models := sorted({race.names[place].rpartition(":")[0] for place in race.tail_only} - {""}):
+        raise SettingsError(
+            f"arms of {', '.join(map(repr, models))} speak of tail items only, and a table's rows are all of the head, "
+            "where they would serve the base rate. Leave them out, or compare them on a log of events."
+        )
     with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
         for count, row in enumerate(reader, 1):
             if row.bad is not None:
@@ -183,7 +188,8 @@ def compare(
     logistic regression, in one pass.
 
     Each row of the result is what `replay` with that strategy gives. Errors are the jackknife's over 40 stretches.
-    "against none" is over the same model without any balancing. SIGINT and SIGTERM end it early, and it says so.
+    "against none" is over the same model without any balancing; of arms that speak of the tail only, in the tail.
+    SIGINT and SIGTERM end it early, and it says so.
 
     Examples:
 

@@ -21,7 +21,7 @@ def document(race: Race, settings: Settings, source: str, *, stopped: bool = Fal
     """The comparison as one document; what `--json` writes. `stopped`: before the end of what was to be compared."""
     verdict = Verdict(race.answers(), settings.metrics.ece_bins)
     reports = [report.document() for report in race.reports()]
-    advice = Advice(race.names, race.costs, verdict)
+    advice = Advice(race.names, race.costs, verdict, race.tail_only)
     found = []
     for place, (name, report) in enumerate(zip(race.names, reports, strict=True)):
         against = advice.against[place]
@@ -32,6 +32,7 @@ def document(race: Race, settings: Settings, source: str, *, stopped: bool = Fal
                 "figures": advice.figures[place],
                 "none": None if against is None else race.names[against],
                 "against_none": advice.gains[place],
+                "tail_only": place in race.tail_only,
                 "metrics": report["metrics"],
                 "training": report["training"],
                 "drift": report["drift"],

@@ -61,6 +61,16 @@ class Race(Pipeline):
         self._kept: deque[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], Sequence[int], bytes]] = deque()
         self._kept_rows = 0
 
+    @property
+    def tail_only(self) -> frozenset[int]:
+        """Places of those of whom every arm speaks of tail items only; in the head they serve the base rate."""
+        panels = [each.panel for each in (self, *self._others)]
+        return frozenset(
+            place
+            for place, panel in enumerate(panels)
+            if all(getattr(arm.model, "tail_only", False) for arm in panel.members[: panel.arms])
+        )
+
     def attach(self, fits: object) -> None:
         """Nobody else runs fits."""
 

@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from stream_balance.core.comparison import jackknife_error
 from stream_balance.core.metrics_math import average_precision, calibration_error, grouped, roc_auc, score_bins
 from stream_balance.core.race import Answers
+from stream_balance.core.records import TAIL
 from stream_balance.core.reliability import reliability
 
 BLOCKS = 40
@@ -56,6 +57,7 @@ class Verdict:
     """Figures of k answers; None where they are undefined."""
 
     def __init__(self, answers: Answers, ece_bins: int = 15) -> None:
+        self._answers, self._ece_bins = answers, ece_bins
         self._said = answers.probability.astype(np.float64)
         self._decided = answers.decided.astype(np.bool_)
         self._outcome = answers.labels > 0
@@ -65,6 +67,13 @@ class Verdict:
         self._blocks = min(BLOCKS, self._rows)
         self._block = places * self._blocks // max(self._rows, 1)
         self._stretch = places * STRETCHES // max(self._rows, 1)
+
+    def of_tail(self) -> Verdict:
+        """The same of the tail's rows alone."""
+        given = self._answers
+        tail = given.tiers == TAIL
+        rows = Answers(given.probability[:, tail], given.decided[:, tail], given.labels[tail], given.tiers[tail])
+        return Verdict(rows, self._ece_bins)
 
     def figures(self, answer: int) -> dict[str, dict[str, Any]]:
         """By figure: its `value` over all rows, its standard `error`, and the `interval` of 95 % confidence."""

@@ -104,3 +104,36 @@ def test_where_nothing_was_learned_nothing_is_advised() -> None:
     noises = {"logistic:none": 0.0, "logistic:smote": 0.0, "mixture": 0.0}
     assert advice(noises, knows=0.0).words().startswith("No arm tells rows apart: nothing had been learned")
     assert "No arm" not in advice(noises, knows=0.01).words()
+
+
+def of_tail(noises: Mapping[str, float], tail_share: float = 0.3) -> Advice:
+    """Of answers that are noisy as `advice`'s; those of `tail_linear` say the rate in the head, and are tail-only."""
+    rng, n = np.random.default_rng(5), 8_000
+    truth, blur = rng.normal(-2.0, 1.5, n), rng.normal(0, 1, n)
+    labels = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(np.uint8)
+    tiers = (rng.random(n) < tail_share).astype(np.uint8)
+    odds = np.array([truth + noise * blur for noise in noises.values()])
+    places = [place for place, name in enumerate(noises) if name.startswith("tail_")]
+    odds[np.ix_(places, np.flatnonzero(tiers == 0))] = -1.5
+    probability = (1 / (1 + np.exp(-odds))).astype(np.float32)
+    verdict = Verdict(Answers(probability, probability >= 0.5, labels, tiers))
+    return Advice(list(noises), [1.0] * len(noises), verdict, places)
+
+
+def test_arms_of_the_tail_are_measured_there_and_are_not_what_to_run() -> None:
+    noises = {"plain_linear:none": 2.0, "logistic:none": 2.0, "tail_linear:none": 0.3, "linear:none": 3.5}
+    found = of_tail(noises)
+    gain = found.gains[2]
+    assert gain is not None
+    assert gain == found._verdict.of_tail().gain(2, 0)
+    assert gain != found._verdict.gain(2, 0)
+    words = found.words()
+    assert "1 of 1 beats plain_linear:none in the tail, none of 1 beats plain_linear:none (1 is worse) in" in words
+    assert "tail_linear: such arms speak of tail items only, so their gain is over rows of the tail" in words
+    assert list(noises)[found.best()] == list(noises)[found.choice()] != "tail_linear:none"
+
+
+def test_arms_of_the_tail_without_a_tail_are_not_counted_as_worse() -> None:
+    words = of_tail({"plain_linear:none": 1.0, "logistic:none": 2.0, "tail_linear:none": 0.3}, tail_share=0.0).words()
+    assert words.startswith("tail_linear: such arms speak of tail items only, and no outcome came there")
+    assert words.endswith("Run the best, plain_linear:none.")

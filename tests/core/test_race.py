@@ -60,6 +60,12 @@ def test_each_runner_of_a_table_comes_to_the_report_it_comes_to_alone(delay_rows
     assert [int(answers.labels.sum())] * 4 == [report.metrics.lifetime.positives for report in reports]
 
 
+def test_who_speaks_of_the_tail_only_is_one_whose_arms_all_do() -> None:
+    pairs = [("linear:none",), ("tail_linear:none",), ("linear:none", "tail_linear:none"), ("tail_replay_mlp:none",)]
+    runners = [("+".join(names), core(arms={"pairs": names, "references": False})) for names in pairs]
+    assert Race(runners, 1, CLASSES, ticks()).tail_only == {1, 3}
+
+
 def answers(rows: int = 4_000, seed: int = 0) -> Answers:
     """Two answers: the true probability, and the same with noise in its log odds."""
     rng = np.random.default_rng(seed)
