@@ -180,7 +180,7 @@ def test_with_more_positives_than_negatives_the_negatives_are_raised(name: str) 
 
 
 def test_three_classes_become_equal(name: str) -> None:
-    strategy = strategy_at(name, [0.9, 0.08, 0.02])
+    strategy = strategy_at(name, [0.9, 0.08, 0.02], copies_max=200)  # Poisson copies around 45 are cut by 50
     expected = [0.9, 0.08, 0.02] if name == "none" else [1 / 3] * 3
     assert strategy.target_shares_after_clamps() == pytest.approx(expected)
     assert len(strategy.plan(2, 0, Random(0)).offset) == 2
@@ -188,7 +188,8 @@ def test_three_classes_become_equal(name: str) -> None:
 
 def test_bounds_hold_whatever_the_rates(name: str) -> None:
     strategy, rng = strategy_at(name, [1.0, 0.0], copies_max=7, keep_min=0.25), Random(1)
-    assert all(0.25 <= m <= 7 for m in strategy.multipliers())
+    # Poisson copies of a mean of .25 are seven at most.
+    assert all(0.25 - 1e-9 <= m <= 7 for m in strategy.multipliers())
     assert max(planned(strategy.plan(1, 0, rng)) for _ in range(200)) <= 7
     window = mixed_window()
     assert max(learned(drawn(strategy, window, seed, label=label)) for seed in range(100) for label in (0, 1)) <= 7

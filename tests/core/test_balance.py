@@ -45,6 +45,30 @@ def test_multipliers(strategy: str, rate: float, settings: dict[str, object], ex
     assert multipliers(strategy, rate, **settings) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("strategy", ["oob", "uob"])
+@pytest.mark.parametrize(("rate", "copies_max"), [(0.01, 50), (0.01, 5), (0.03, 50), (0.1, 9), (0.1, 1), (0.3, 2)])
+def test_poisson_copies_come_to_their_multipliers_where_they_are_cut(
+    strategy: str, rate: float, copies_max: int
+) -> None:
+    settings = BalanceSettings(strategy=strategy, target_share=0.5, copies_max=copies_max)
+    balance, rng, rows = make_strategy(settings, Rates(RateSettings(warm_start_rate=rate))), Random(1), 20_000
+    for label, expected in enumerate(balance.multipliers()):
+        copies = np.array([balance.plan(label, 0, rng).copies for _ in range(rows)])
+        assert copies.max() <= copies_max
+        assert copies.mean() == pytest.approx(expected, abs=3 * copies.std() / math.sqrt(rows))
+    one, other = balance.multipliers()
+    assert balance.plan(1, 0, rng).offset == pytest.approx((math.log(other / one),))
+    assert balance.target_share_after_clamps() == pytest.approx(other * rate / (one * (1 - rate) + other * rate))
+
+
+def test_the_mean_of_cut_poisson_copies_is_exact() -> None:
+    few = multipliers("oob", 0.01, target_share=0.5, copies_max=5)  # of means of 1 and of 5
+    assert few == pytest.approx((0.999311, 4.122663), abs=1e-6)
+    assert multipliers("oob", 0.01, target_share=0.5)[1] == pytest.approx(47.183750, abs=1e-6)  # of 50
+    far = multipliers("oob", 0.1, target_share=0.5, copies_max=1_000)
+    assert far == multipliers("random_over", 0.1, target_share=0.5, copies_max=1_000)  # to the last bit
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
 def test_a_target_share_is_a_share(share: float) -> None:
     with pytest.raises(ValidationError):

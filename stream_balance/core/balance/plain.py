@@ -128,20 +128,27 @@ class Poisson(Strategy):
 
     Wang, Minku, Yao, "Resampling-based ensemble methods for online class imbalance learning" (TKDE 2015), for one
     learner. Its decay of .9 is of no use at 2 % positives, where it remembers a fifth of one; the shares here are those
-    of `Rates`. k is cut at `copies_max`.
+    of `Rates`. k is cut at `copies_max`; multipliers, and so offsets and shares, are the mean of what is left.
     """
 
     def __init__(self, settings: BalanceSettings, rates: Rates, *, weighs: bool = False) -> None:
         super().__init__(settings, rates, weighs=weighs)
         self._tables: list[list[float]] = []  # by class: chance of at most k copies, for each k
 
-    def _refresh(self) -> None:
-        super()._refresh()
-        steps = np.arange(1, self.settings.copies_max + 1)
+    def _means_of(self, clamped: list[float]) -> tuple[float, ...]:
+        """E[min(K, c)] = m - m P(K = c) + (c - m) P(K > c), where c is `copies_max`; draws go by the same tables."""
+        most = self.settings.copies_max
+        powers = np.arange(most + 1)
         # In logarithms: exp(-multiplier) alone is 0 from some 745 on.
-        factorials = np.concatenate([[0.0], np.log(steps).cumsum()])
-        powers = np.arange(self.settings.copies_max + 1)
-        self._tables = [np.exp(powers * math.log(m) - m - factorials).cumsum()[:-1].tolist() for m in self._multipliers]
+        factorials = np.concatenate([[0.0], np.log(powers[1:]).cumsum()])
+        self._tables, means = [], []
+        for m in clamped:
+            chances = np.exp(powers * math.log(m) - m - factorials)
+            at_most = chances.cumsum()
+            self._tables.append(at_most[:-1].tolist())
+            beyond = max(1.0 - float(at_most[-1]), 0.0)
+            means.append(m - max(m * float(chances[-1]) - (most - m) * beyond, 0.0))  # rounding adds no copies
+        return tuple(means)
 
     def plan(self, label: int, tier: int, rng: Random) -> Plan:
         """k copies; k = 0 drops it."""

@@ -81,11 +81,15 @@ class Strategy:
     def _refresh(self) -> None:
         settings, shares = self.settings, self._rates.shares()
         wanted = self._weighted(self._needed(shares), shares)
-        self._multipliers = tuple(min(max(m, settings.keep_min), settings.copies_max) for m in wanted)
+        self._multipliers = self._means_of([min(max(m, settings.keep_min), settings.copies_max) for m in wanted])
         first = self._multipliers[0]
         offset = tuple(math.log(m / first) for m in self._multipliers[1:])
         self._choices = [self._choice_of(multiplier, offset) for multiplier in self._multipliers]
         self._version = self._rates.version
+
+    def _means_of(self, clamped: list[float]) -> tuple[float, ...]:
+        """By class: the mean of what is drawn for a multiplier within its clamps."""
+        return tuple(clamped)
 
     def _choice_of(self, multiplier: float, offset: tuple[float, ...]) -> tuple[Plan, Plan, float]:
         """A plan, another, and the chance of the other, which come to `multiplier` in the mean."""
