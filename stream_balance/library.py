@@ -33,6 +33,14 @@ V = TypeVar("V", float, Floats)
 ONE_TIER = b"\0"
 
 
+def _silent(classifier: base.Classifier) -> TypeError:
+    """Of a classifier that names a class and says no probability."""
+    return TypeError(
+        f"classifier is {type(classifier).__name__}, which says no probabilities: its predict_proba_one is not "
+        "implemented. Give a classifier that does, as linear_model.LogisticRegression() or a tree."
+    )
+
+
 def _explained(mistake: ErrorDetails) -> str:
     """What is wrong with a parameter, by the name that it has here."""
     name = {"size_max": "window"}.get(str(mistake["loc"][0]), mistake["loc"][0])
@@ -62,7 +70,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
     copies_max
         How often one example counts at most, synthetic rows included.
     seed
-        Of all that is left to chance here; the classifier has its own.
+        Of all that is left to chance here; the classifier has its own. None: another one at each start.
 
     Examples
     --------
@@ -93,6 +101,10 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
                 f"classifier is {str(classifier)[:60]!r}, expected an object with learn_one and predict_proba_one. "
                 "Give a River classifier, as linear_model.LogisticRegression(), or a pipeline that ends in one."
             )
+        if any(type(each).predict_proba_one is base.Classifier.predict_proba_one for each in last):
+            raise _silent(classifier)
+        if seed is not None:
+            check_seed(seed)
         if strategy not in list(STRATEGIES):  # one by one, for it may be anything
             auto = " What `auto` serves is AutoClassifier." if strategy == "auto" else ""
             meant = auto or did_you_mean(str(strategy), STRATEGIES)
@@ -108,7 +120,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             self._window = Window(WindowSettings(size_max=window))
         except ValidationError as error:
             raise ValueError(" ".join(map(_explained, error.errors()))) from None
-        self._rng = Random(seed)
+        self._rng = Random(None if seed is None else int(seed))
         self._rows = DictRows()
         self._classes: list[base.typing.ClfTarget] = []
         self._honours_weights = "w" in inspect.signature(classifier.learn_one).parameters  # not of a pipeline
@@ -168,7 +180,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """
         if y in self._classes or y in {False, True} or self._multiclass:
             return
-        answer = self.classifier.predict_proba_one(present(x)) or {}
+        answer = self._answer(present(x))
         if answer and all(isinstance(each, bool) for each in answer):
             raise ValueError(
                 f"the label is {y!r}, but {type(self.classifier).__name__} answers with True and False alone. Give it "
@@ -202,9 +214,16 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             counted += samples.times[i] * (1.0 if samples.weights is None else samples.weights[i])
         return counted
 
+    def _answer(self, x: dict[Any, Any]) -> dict[base.typing.ClfTarget, float]:
+        """In the classifier's own words. Raises TypeError where it has none, as one within a wrapper may show here."""
+        try:
+            return self.classifier.predict_proba_one(x) or {}
+        except NotImplementedError:
+            raise _silent(self.classifier) from None
+
     def _raw(self, x: dict[Any, Any]) -> Floats:
         """What the classifier says of classes 1..C-1, (1, C-1); NaN where it says nothing."""
-        answer = self.classifier.predict_proba_one(x) or {}
+        answer = self._answer(x)
         known = [answer.get(each, 0.0) for each in self._classes]
         total = sum(known)
         outcomes = self._rates.classes - 1
@@ -227,7 +246,7 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         check_rows([x])
         x = present(x)
         if len(self._classes) < self._rates.classes:
-            if self._multiclass or set(self.classifier.predict_proba_one(x) or ()) != {False, True}:
+            if self._multiclass or set(self._answer(x)) != {False, True}:
                 return dict.fromkeys(self._classes, 1.0)
             (rate,) = self._calibrator.base_rates()
             return {False: 1.0 - rate, True: rate}

@@ -27,6 +27,18 @@ def test_river_s_checks(kind: type[ArmClassifier], check: Any) -> None:
     check(kind().clone())
 
 
+@pytest.mark.parametrize("every", [2, 200])
+def test_a_booster_that_is_fitted_more_often_serves_before_its_next_fit(every: int) -> None:
+    model = WindowBoosterClassifier(every=every)
+    assert (model.clone().every, model.clone().enter_after) == (every, None)
+    rows = list(datasets.Phishing().take(every + 20))
+    given = WindowBoosterClassifier(every=every, enter_after=every - 1)
+    for each in (model, given):
+        each.learn_rows([x for x, _ in rows], [y for _, y in rows])
+    assert model.predict_proba_one(rows[0][0]) == given.predict_proba_one(rows[0][0])
+    assert model._learner.trees is not None  # type: ignore[attr-defined]  # a booster's
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_in_a_pipeline(kind: type[ArmClassifier]) -> None:
     model, auc = preprocessing.StandardScaler() | kind(), metrics.ROCAUC()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import checks, datasets, ensemble, linear_model, multiclass, naive_bayes, preprocessing, tree
+from river import checks, datasets, ensemble, imblearn, linear_model, multiclass, naive_bayes, preprocessing, tree
 from river.datasets import synth
 
 from stream_balance import AutoClassifier, BalancedClassifier
@@ -290,12 +290,56 @@ def test_a_row_that_is_no_dict_is_refused(row: Any) -> None:
         (ReplayMLPClassifier, {"rare_rows": 2.5}, r"^rare_rows is 2\.5, expected a whole number of at least 1\.$"),
         (ReplayMLPClassifier, {"rare_share": 2}, r"^rare_share is 2, expected a number from 0 and below 1\.$"),
         (WindowBoosterClassifier, {"window_rows": 0}, r"^window_rows is 0, expected a whole number of at least 1\.$"),
-        (WindowBoosterClassifier, {"every": 10}, r"^enter_after is 500; a result enters before the next request"),
+        (WindowBoosterClassifier, {"every": 1}, r"^every is 1, expected a whole number of at least 2\.$"),
+        (
+            WindowBoosterClassifier,
+            {"every": 10, "enter_after": 500},
+            r"^enter_after is 500; a result enters before the next request",
+        ),
     ],
 )
 def test_a_wrong_parameter_of_an_arm_is_named(make: Any, wrong: dict[str, Any], says: str) -> None:
     with pytest.raises((TypeError, ValueError), match=says):
         make(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("seed", "says"),
+    [("x", r"^seed is 'x', expected a whole number"), (2.5, r"^seed is 2\.5, "), (-1, r"^seed is -1, .*from 0 to")],
+)
+def test_a_seed_of_balancing_is_a_whole_number_or_none(seed: Any, says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        BalancedClassifier(logistic(), seed=seed)
+    assert BalancedClassifier(logistic(), seed=None).clone().seed is None
+    rows = numeric(stream(300, seed=1))
+    numpy_s, own = (run(BalancedClassifier(logistic(), seed=each), rows) for each in (np.int64(3), 3))
+    np.testing.assert_array_equal(numpy_s, own)
+
+
+NO_PROBABILITIES = r"^classifier is {}, which says no probabilities: .*Give a classifier that does, as"
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        ensemble.VotingClassifier([logistic(), naive_bayes.GaussianNB()]),
+        multiclass.OneVsOneClassifier(linear_model.LogisticRegression()),
+        multiclass.OutputCodeClassifier(linear_model.LogisticRegression(), code_size=4, seed=1),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_classifier_that_says_no_probabilities_is_refused_by_name(classifier: Any) -> None:
+    with pytest.raises(TypeError, match=NO_PROBABILITIES.format(type(classifier).__name__)):
+        BalancedClassifier(classifier)
+    with pytest.raises(TypeError, match=NO_PROBABILITIES.format("Pipeline")):
+        BalancedClassifier(preprocessing.StandardScaler() | classifier)
+
+
+def test_one_inside_a_wrapper_is_refused_at_the_first_row() -> None:
+    inside = multiclass.OneVsOneClassifier(linear_model.LogisticRegression())
+    model = BalancedClassifier(imblearn.RandomSampler(inside, {False: 0.5, True: 0.5}, seed=1), seed=1)
+    with pytest.raises(TypeError, match=NO_PROBABILITIES.format("RandomSampler")):
+        model.learn_one({"a": 1.0}, True)
 
 
 @pytest.mark.parametrize("label", [[1], {"a": 1}, np.zeros(2)], ids=str)

@@ -208,9 +208,9 @@ class WindowBoosterClassifier(ArmClassifier):
     window_rows
         The latest rows that are fitted on.
     every
-        Rows from one fit to the next; the first ones come sooner.
+        Rows from one fit to the next, 2 or more; the first ones come sooner.
     enter_after
-        Rows after which a fit's trees begin to serve.
+        Rows after which a fit's trees begin to serve, fewer than `every`. None: 500, or as many as `every` allows.
     seed
         Of the fits.
     """
@@ -219,11 +219,13 @@ class WindowBoosterClassifier(ArmClassifier):
         self,
         window_rows: int = window_booster.WINDOW_ROWS,
         every: int = window_booster.EVERY,
-        enter_after: int = window_booster.ENTER_AFTER,
+        enter_after: int | None = None,
         seed: int = 0,
     ) -> None:
-        for name, value in (("window_rows", window_rows), ("every", every), ("enter_after", enter_after)):
-            check_whole(name, value, 1)
+        check_whole("window_rows", window_rows, 1)
+        check_whole("every", every, 2)
+        if enter_after is not None:
+            check_whole("enter_after", enter_after, 1)
         check_seed(seed)
         self.window_rows = window_rows
         self.every = every
@@ -232,6 +234,7 @@ class WindowBoosterClassifier(ArmClassifier):
         super().__init__()
 
     def _make(self, classes: int) -> Learner:
+        soon = min(window_booster.ENTER_AFTER, self.every - 1) if self.enter_after is None else self.enter_after
         return window_booster.WindowBooster(
-            classes, self.seed, window_rows=self.window_rows, every=self.every, enter_after=self.enter_after
+            classes, self.seed, window_rows=self.window_rows, every=self.every, enter_after=soon
         )
