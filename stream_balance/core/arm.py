@@ -127,6 +127,11 @@ class Arm:
         self._rng = rng
         self._marks: deque[tuple[int, int]] = deque(maxlen=MARKS_MAX)  # rows of the stream, samples learned by then
 
+    @property
+    def speaks_everywhere(self) -> bool:
+        """Whether it is asked about rows of the head too."""
+        return not self._tail_only
+
     # -- serving
 
     def look(self, values: Floats, tiers: bytes, columns: Columns) -> tuple[Values, Values]:

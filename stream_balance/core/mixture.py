@@ -72,8 +72,8 @@ class Verdict:
 
 
 class Mixture:
-    """Weights of `arms` arms by tier, those `sure_early` with a handicap; arm 0 is the first champion. Pure arithmetic
-    on what it is told.
+    """Weights of `arms` arms by tier, those `sure_early` with a handicap; the first champion is `champion`. Pure
+    arithmetic on what it is told.
 
     >>> mixture = Mixture(MixtureSettings(), arms=2)
     >>> mixture.learn(np.array([[0.1] * 50, [0.3] * 50]), bytes(50))
@@ -81,7 +81,9 @@ class Mixture:
     ([0.992, 0.008], [0.5, 0.5])
     """
 
-    def __init__(self, settings: MixtureSettings, arms: int, sure_early: Collection[int] = ()) -> None:
+    def __init__(
+        self, settings: MixtureSettings, arms: int, sure_early: Collection[int] = (), champion: int = 0
+    ) -> None:
         if arms < 1:
             raise ValueError("a mixture needs at least one arm")
         if settings.floor * arms >= 1.0:
@@ -91,7 +93,7 @@ class Mixture:
             )
         self.arms = arms
         self.running = [True] * arms
-        self.champion = 0
+        self.champion = champion
         self.switches = 0
         self.decided = 0
         self.decisions: deque[Verdict] = deque(maxlen=settings.decisions_max)
@@ -313,10 +315,12 @@ class Mixture:
     def _challenge(self) -> None:
         """A challenger takes over once its paired lead is beyond `challenge_sigmas` standard errors.
 
-        The differences are means over reviews, so that what neighbouring rows have in common counts once.
+        The differences are means over reviews, so that what neighbouring rows have in common counts once. Who was
+        silent where the champion spoke is not compared in that review: an arm of the tail could serve nothing else.
         """
         sums, rows = self._open
-        self._blocks.append(np.where(rows > 0, sums / np.maximum(rows, 1.0), np.nan))
+        whole = (rows > 0) & (rows == rows[self.champion])
+        self._blocks.append(np.where(whole, sums / np.maximum(rows, 1.0), np.nan))
         self._open = np.zeros((2, self.arms))
         blocks = np.array(self._blocks)
         leads = []

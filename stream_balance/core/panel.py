@@ -108,7 +108,8 @@ class Panel:
         self._encoder = share_encoding(self.members)
         self._layout = Layout(len(self.members), classes, alone=self.arms == 1, none_mixes=len(unbalanced) > 1)
         sure_early = [place for place, member in enumerate(self.members) if getattr(member.model, "sure_early", False)]
-        self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic, sure_early)
+        champion = next((place for place in range(self.arms) if self.members[place].speaks_everywhere), 0)
+        self.standings = Standings(settings, self._layout, self.arms, unbalanced, logistic, sure_early, champion)
         # The last word on what a mixture says: that of the arms, that of `none`.
         mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
         self._last = [make_last(settings.calibrate, classes, base_rate) for _ in range(mixtures)]

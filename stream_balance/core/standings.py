@@ -49,7 +49,7 @@ class _Waiting:
 
 class Standings:
     """Of the members the first `arms` are served; `unbalanced` make the reference `none`, `logistic` is River's, and
-    those `sure_early` begin with a handicap.
+    those `sure_early` begin with a handicap, and `champion` is the first one.
 
     The answers that are compared: what was served (0), each arm (if there are several) and each other member, `none`
     if it mixes, and the own word of `logistic`, uncalibrated.
@@ -57,10 +57,10 @@ class Standings:
 
     def __init__(
         self, settings: CoreSettings, layout: Layout, arms: int, unbalanced: Sequence[int], logistic: int | None,
-        sure_early: Collection[int] = (),
+        sure_early: Collection[int] = (), champion: int = 0,
     ) -> None:  # fmt: skip
         self.arms = arms
-        self.mixture = Mixture(settings.mixture, arms, sure_early)
+        self.mixture = Mixture(settings.mixture, arms, sure_early, champion)
         among = [place for place, member in enumerate(unbalanced) if member in sure_early]
         self.none_mixture = Mixture(settings.mixture, len(unbalanced), among) if layout.none_mixes else None
         self._settings = settings.comparison

@@ -158,6 +158,29 @@ def test_identical_arms_never_change_places_and_the_champion_alone_is_served() -
     assert said == pytest.approx([1.0, 5.0], abs=1e-9)
 
 
+@pytest.mark.parametrize("better", [False, True])
+def test_an_arm_that_is_silent_in_the_head_never_becomes_champion(better: bool) -> None:
+    """However much better it is in the tail; one that speaks everywhere and is better takes over beside it."""
+    rng = np.random.default_rng(3)
+    mixture = Mixture(MixtureSettings(serve="champion", review_rows=100), 3)
+    for _ in range(300):
+        tiers = rng.random(100) < 0.3
+        losses = rng.exponential(size=(3, 100))
+        losses[1] *= 0.5 if better else 1.0
+        losses[2] = np.where(tiers, 0.01 * losses[2], np.nan)
+        losses[[not each for each in mixture.running]] = np.nan
+        mixture.learn(losses, tiers.tobytes())
+    assert mixture.champion == int(better)
+    logits = np.array([[[1.0], [1.5]], [[2.0], [2.5]], [[np.nan], [9.0]]])
+    assert mixture.combine(logits, b"\0\1") == pytest.approx(logits[int(better)], abs=1e-9)
+
+
+def test_who_is_the_first_champion_can_be_told() -> None:
+    mixture = Mixture(MixtureSettings(serve="champion"), 3, champion=1)
+    logits = np.array([[[np.nan], [9.0]], [[2.0], [2.5]], [[1.0], [1.5]]])
+    assert mixture.combine(logits, b"\0\1") == pytest.approx(logits[1], abs=1e-9)
+
+
 def test_a_saved_mixture_goes_on_the_same() -> None:
     rng = np.random.default_rng(2)
     mixture = Mixture(MixtureSettings(review_rows=50), 3)

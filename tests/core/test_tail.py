@@ -81,6 +81,15 @@ def test_half_of_the_observed_rows_in_a_batch_are_of_the_tail() -> None:
     assert alone.networks.steps == 40 // EVERY
 
 
+def test_the_first_champion_is_one_that_speaks_of_the_head_too() -> None:
+    pairs = ("tail_linear:none", "tail_replay_mlp:none", "linear:none")
+    champions = [
+        Pipeline(core(arms={"pairs": each}, mixture={"serve": "champion"}), 7, ("none", "bought")).report().mixture
+        for each in (pairs, pairs[::-1], pairs[:2])
+    ]
+    assert [each.champion for each in champions if each] == ["linear:none", "linear:none", "tail_linear:none"]
+
+
 def test_beside_other_arms_they_say_nothing_of_the_head() -> None:
     rooms: dict[str, Any] = {"arms": {"pairs": PAIRS}, "tiers": {"first": 100, "every": 100}}
     pipeline = Pipeline(core(**rooms), 7, ("none", "bought"))
