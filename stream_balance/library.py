@@ -24,7 +24,7 @@ from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strate
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
 from stream_balance.core.odds import logits, unbend
-from stream_balance.core.rates import Rates, RateSettings
+from stream_balance.core.rates import Rates, RateSettings, RateWatch
 from stream_balance.core.records import Arrivals, Floats, Samples
 from stream_balance.core.window import Window, WindowSettings
 from stream_balance.errors import did_you_mean
@@ -133,6 +133,8 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         """All that depends on the number of classes; shares are counted again from the labels remembered."""
         self._rates = Rates(RateSettings(), classes)
         self._rates.observe_many(self._labels)
+        self._rate_watch = RateWatch(classes)
+        self._rate_watch.changed(self._labels)
         self._strategy = make_strategy(self._settings, self._rates, weighs=self._honours_weights)
         self._calibrator = Calibrator(CalibratorSettings(), classes)
         self._ratio = RatioCorrection(classes, self._strategy.ratio_outcomes)
@@ -170,6 +172,9 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             learned[label] = self._teach(samples, x, y, values, kwargs)
         self._window.add(values[0], label, 0, self._seen)
         self._rates.observe(label)
+        since = self._rate_watch.changed([label])
+        if since is not None:
+            self._calibrator.begin_anew(since)
         self._ratio.observe(examples, learned)
         self._labels.append(label)
         self._seen += 1

@@ -352,6 +352,24 @@ class Calibrator:
             for lines in (self._quick, self._slow):
                 lines[tier][i].learn_many(logits[mine], outcomes[mine])
 
+    def begin_anew(self, rows: int) -> None:
+        """The rates have changed so many rows ago: what is older is soon forgotten, and what comes now too.
+
+        Learners that have not followed yet say far too much or too little, and follow soon: what puts that right is
+        wrong as soon, for as long as it is remembered.
+        """
+        for lines in (*self._quick, *self._slow):
+            for line in lines:
+                line.memory.begin_anew(rows)
+        for trusts in self._trusts:
+            for trust in trusts:
+                trust.begin_anew()
+        for shape in self._shapes:
+            shape.begin_anew(rows)
+        for marginals in self._marginals:
+            marginals.begin_anew(rows)
+        self._table, self._floats = None, None
+
     def parameters(self) -> list[list[tuple[float, float]]]:
         """By tier and map: slope and intercept of the line that follows."""
         return [[(line.slopes[0], line.intercept) for line in lines] for lines in self._quick]

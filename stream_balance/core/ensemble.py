@@ -24,6 +24,7 @@ from stream_balance.core.gather import Gather, Patience, joined, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS
 from stream_balance.core.mixture import Mixture, MixtureSettings
 from stream_balance.core.odds import logits
+from stream_balance.core.rates import RateWatch
 from stream_balance.core.records import HEAD, Columns, Floats, Samples, Scores
 from stream_balance.core.said import calibrated_odds, losses_at, probability_of
 
@@ -67,6 +68,7 @@ class Ensemble:
         self.calibrator = make_last(CalibratorSettings(), classes)  # the last word, see `core/panel`
         sure_early = [place for place, model in enumerate(self.models) if getattr(model, "sure_early", False)]
         self.mixture = Mixture(MixtureSettings(), len(self.models), sure_early)
+        self._rate_watch = RateWatch(classes)
         self.learned = 0
         self._encoder = share_encoder(self.models)
         self._settings = DriftSettings(forget_on="loss_rose" if forgets else "never")
@@ -122,6 +124,11 @@ class Ensemble:
         self._gather.add(samples)
         self._losses += losses_at(said.served, labels)
         self.learned += len(labels)
+        since = self._rate_watch.changed(labels)
+        if since is not None:
+            self._latest = None
+            for calibrator in (*self.calibrators, self.calibrator):
+                calibrator.begin_anew(since)
         if self._patience.has_enough(labels):
             self._fold()
         if worth_learning(len(self._gather), self.learned):
@@ -180,5 +187,6 @@ class Ensemble:
         return [
             self.learned, [each.digest_state() for each in self.models],
             [each.digest_state() for each in (*self.calibrators, self.calibrator)], self.mixture.digest_state(),
-            self._drift.digest_state(), [[each.rows, each.labels] for each in self._gather.waiting], self._losses,
+            self._drift.digest_state(), self._rate_watch.digest_state(),
+            [[each.rows, each.labels] for each in self._gather.waiting], self._losses,
         ]  # fmt: skip

@@ -50,5 +50,9 @@ class Marginals:
         self._shift = np.clip(self._shift + step, -_SHIFT_MAX, _SHIFT_MAX)
         self.factors = np.exp(self._shift)
 
+    def begin_anew(self, rows: int) -> None:
+        """What is older than the latest rows is soon forgotten."""
+        self._memory.begin_anew(rows)
+
     def state(self) -> list[object]:
         return [self._memory.state(), self._h, self._shift]

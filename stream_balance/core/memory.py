@@ -46,6 +46,10 @@ class Memory:
         self._kinds = more * kept, others * kept
         return kept
 
+    def begin_anew(self, rows: int) -> None:
+        """All but the latest rows were of another stream: it is as young as these are many."""
+        self.seen = min(self.seen, rows)
+
     def state(self) -> list[float]:
         """Rows so far, and the kinds as far as they are remembered."""
         return [self.seen, *self._kinds]

@@ -26,7 +26,7 @@ from stream_balance.core.digest import Trail
 from stream_balance.core.gather import Gather, Patience, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.odds import logits
-from stream_balance.core.rates import Rates
+from stream_balance.core.rates import Rates, RateWatch
 from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, fitted
 from stream_balance.core.said import Layout, against_rest, calibrated_odds, losses_at, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
@@ -114,6 +114,7 @@ class Panel:
         mixtures = (self.arms > 1) + (self.standings.none_mixture is not None)
         self._last = [make_last(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
         self._patience = Patience(settings.calibrate.block_rows)
+        self._rate_watch = RateWatch(classes)
         self._uncalibrated: Gather[Examples] = Gather()  # not yet learned by the calibrators
         self._untaught: Gather[Arrivals] = Gather()  # nor by the members that nothing balances
         self._plain = [member for member in self.members if not member.balances]
@@ -243,6 +244,10 @@ class Panel:
                     self._train(place, arrivals, columns, trail)
                     between()
         self.recent.observe(arrivals, scored.ts_us)
+        since = self._rate_watch.changed(labels)
+        if since is not None:
+            for calibrator in (*(member.calibrator for member in self.members), *self._last):
+                calibrator.begin_anew(since)
         return losses_at(arrivals.probability, labels)
 
     def catch_up(self, columns: Columns, trail: Trail, between: Callable[[], None] = lambda: None) -> None:
@@ -354,6 +359,7 @@ class Panel:
             self.standings.digest_state(), [last.digest_state() for last in self._last],
             [[each.scored.event_id, list(each.labels)] for each in self._uncalibrated.waiting],
             [[each.values, list(each.labels), each.tiers] for each in self._untaught.waiting],
+            self._rate_watch.digest_state(),
         ]  # fmt: skip
 
 

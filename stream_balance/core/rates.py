@@ -25,6 +25,8 @@ from stream_balance.core.records import ClassCounts, Floats, RoomSettings
 
 SOON, SOON_OUTCOMES = (4, 8, 16, 32), 2  # rows of the very first block at which shares follow, with that many outcomes
 
+CERTAIN_NATS = 20.0  # log likelihood ratio of a change that is no chance; e^-20 a test
+
 
 class RateSettings(RoomSettings):
     """How the class shares follow the stream."""
@@ -124,3 +126,28 @@ class Rates:
     def digest_state(self) -> object:
         """Totals, the remembered blocks and the open one."""
         return [self.version, list(self.total), list(self._current), self._blocks, list(self._shares)]
+
+
+class RateWatch(Rates):
+    """Tells when the shares have certainly changed: at rest once in hundreds of millions of rows, so that who begins
+    anew at its word loses nothing there.
+
+    >>> watch = RateWatch(classes=2)
+    >>> watch.changed([1, 0, 0, 0] * 80), watch.changed([0] * 320)
+    (None, 320)
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(RateSettings(change_nats=CERTAIN_NATS), classes)
+        self._has_changed = False
+
+    def changed(self, labels: Sequence[int]) -> int | None:
+        """Count real examples; how many rows ago the shares changed if that has become certain by now, else None."""
+        self._has_changed = False
+        self.observe_many(labels)
+        return len(self._blocks) * self._block_rows if self._has_changed else None
+
+    def _close(self) -> None:
+        whole = min(len(self._blocks) + 1, self._settings.blocks_max)
+        super()._close()
+        self._has_changed |= len(self._blocks) < whole

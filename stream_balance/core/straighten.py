@@ -121,6 +121,10 @@ class Straightener:
         self._places = np.log(said / (1.0 - said))
         self._draw(said)
 
+    def begin_anew(self, rows: int) -> None:
+        """What is older than the latest rows is soon forgotten."""
+        self._memory.begin_anew(rows)
+
     def _draw(self, said: Floats) -> None:
         prior = np.minimum(self._prior / np.minimum(said, 1.0 - said), PRIOR_ROWS_MAX)
         weights = self._rows + prior
@@ -192,6 +196,10 @@ class Trust:
         found = self.weights * np.exp(least - np.maximum(losses, least))
         left = self._memory.keep(outcomes)
         self.weights = found * (left / found.sum()) + self._back * (1.0 - left)
+
+    def begin_anew(self) -> None:
+        """What was found out of the versions is of another stream."""
+        self.weights = self._back.copy()
 
     def state(self) -> list[object]:
         return [self.weights, self._memory.state()]

@@ -88,6 +88,22 @@ def test_around_every_classifier_probabilities_are_those_of_the_stream(name: str
     assert area(served, outcomes) > AREA_MIN
 
 
+@pytest.mark.parametrize("make", [partial(BalancedClassifier, logistic(), "none"), AutoClassifier])
+def test_probabilities_follow_a_rate_that_falls(make: Callable[[], Any]) -> None:
+    """What was learned while the classifier said far too much is not taken off later: it was served at .55 of the rate
+    then, two to six thousand rows after the fall.
+    """
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        rows: Stream = []
+        for i in range(11_000):
+            label = bool(rng.random() < (0.2 if i < 5_000 else 0.01))
+            rows.append(({f"x{j}": float(rng.normal(1.5 * label if j < 2 else 0.0)) for j in range(4)}, label))
+        found.append(run(make().clone(), rows)[7_000:].mean() / 0.01)
+    assert 0.78 < np.mean(found) < 1.25
+
+
 def half_of(classifier: Any, strategy: str, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Served probabilities and outcomes of the second half of a stream, 6,000 rows or more."""
     rows = numeric(stream(6_000 if rate >= 0.05 else 9_000, seed=2, rate=rate))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream_balance.core.balance import BalanceSettings, make_strategy
-from stream_balance.core.rates import Rates, RateSettings
+from stream_balance.core.rates import Rates, RateSettings, RateWatch
 
 SEEDS = 20
 TOLERANCE = 0.05
@@ -95,3 +95,27 @@ def test_pickled_rates_go_on_as_before() -> None:
     for each in (rates, other):
         each.observe_many([1, 0] * 99)
     assert repr(rates.digest_state()) == repr(other.digest_state())
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.02, 0.3])
+def test_at_rest_nothing_has_certainly_changed(rate: float) -> None:
+    labels = (np.random.default_rng(4).random(300_000) < rate).astype(int).tolist()
+    watch = RateWatch(classes=2)
+    assert all(watch.changed(labels[start : start + 20]) is None for start in range(0, len(labels), 20))
+
+
+@pytest.mark.parametrize("together", [1, 20, 300])
+@pytest.mark.parametrize(("before", "after"), [(0.2, 0.01), (0.1, 0.02), (0.01, 0.1)])
+def test_a_change_is_told_once_and_when_it_was(before: float, after: float, together: int) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        labels = [*(rng.random(3_000) < before).astype(int), *(rng.random(3_000) < after).astype(int)]
+        watch, told = RateWatch(classes=2), []
+        for start in range(0, len(labels), together):
+            upto = min(start + together, len(labels))
+            since = watch.changed(labels[start:upto])
+            if since is not None:
+                told.append((upto, upto - since))
+        ((at, began),) = told
+        assert at <= 3_000 + 900
+        assert abs(began - 3_000) <= 192  # three blocks

@@ -32,6 +32,7 @@ from stream_balance.core.lineup import NONE
 from stream_balance.core.memory import Memory
 from stream_balance.core.mixture import Mixture
 from stream_balance.core.pipeline import Pipeline
+from stream_balance.core.rates import RateWatch
 from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
 from stream_balance.core.standings import Standings
@@ -200,6 +201,7 @@ def _pipeline(pipeline: Any) -> None:
         panel, _uncalibrated=Gather(), _untaught=Gather(), _patience=Patience(pipeline.settings.calibrate.block_rows)
     )
     panel._patience.skip(panel.examples)
+    _begin(panel, _rate_watch=RateWatch(panel.classes))
     _begin(panel, _plain=[member for member in panel.members if member.pair.strategy == NONE])
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
     _begin(panel, _last=[make_last(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
