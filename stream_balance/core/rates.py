@@ -129,8 +129,8 @@ class Rates:
 
 
 class RateWatch(Rates):
-    """Tells when the shares have certainly changed: at rest once in hundreds of millions of rows, so that who begins
-    anew at its word loses nothing there.
+    """Tells when the shares have certainly changed: by chance a cut is e^20 times likelier than none hardly ever, so
+    that who begins anew at its word loses nothing at rest.
 
     >>> watch = RateWatch(classes=2)
     >>> watch.changed([1, 0, 0, 0] * 80), watch.changed([0] * 320)
