@@ -72,6 +72,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.lineup",
         "stream_balance.core.mixture",
         "stream_balance.core.odds",
+        "stream_balance.core.rates",
         "stream_balance.core.said",
     },
     "core/mixture.py": {"stream_balance.core.said", "stream_balance.core.stack", "stream_balance.core.weights"},
