@@ -68,7 +68,7 @@ class Race(Pipeline):
         return frozenset(
             place
             for place, panel in enumerate(panels)
-            if all(getattr(arm.model, "tail_only", False) for arm in panel.members[: panel.arms])
+            if not any(arm.speaks_everywhere for arm in panel.members[: panel.arms])
         )
 
     def attach(self, fits: object) -> None:
