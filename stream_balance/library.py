@@ -13,13 +13,11 @@ from random import Random
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from river import base, compose, linear_model, preprocessing
 
 from stream_balance.core.arms.classifiers import ArmClassifier
 from stream_balance.core.arms.dict_rows import DictRows, check_labels, check_rows, present
-from stream_balance.core.arms.parameters import check_seed
+from stream_balance.core.arms.parameters import check_between, check_seed, check_whole
 from stream_balance.core.balance import STRATEGIES, BalanceSettings, make_strategy
 from stream_balance.core.calibrate import Calibrator, CalibratorSettings, RatioCorrection
 from stream_balance.core.ensemble import Ensemble
@@ -39,12 +37,6 @@ def _silent(classifier: base.Classifier) -> TypeError:
         f"classifier is {type(classifier).__name__}, which says no probabilities: its predict_proba_one is not "
         "implemented. Give a classifier that does, as linear_model.LogisticRegression() or a tree."
     )
-
-
-def _explained(mistake: ErrorDetails) -> str:
-    """What is wrong with a parameter, by the name that it has here."""
-    name = {"size_max": "window"}.get(str(mistake["loc"][0]), mistake["loc"][0])
-    return f"{name} is {mistake['input']!r}: {mistake['msg']}."
 
 
 class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
@@ -105,6 +97,9 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
             raise _silent(classifier)
         if seed is not None:
             check_seed(seed)
+        check_whole("window", window, 1)
+        check_whole("copies_max", copies_max, 1)
+        check_between("target_share", target_share, 0.0, 1.0)
         if strategy not in list(STRATEGIES):  # one by one, for it may be anything
             auto = " What `auto` serves is AutoClassifier." if strategy == "auto" else ""
             meant = auto or did_you_mean(str(strategy), STRATEGIES)
@@ -115,11 +110,8 @@ class BalancedClassifier(base.Wrapper[base.Classifier], base.Classifier):
         self.window = window
         self.copies_max = copies_max
         self.seed = seed
-        try:
-            self._settings = BalanceSettings(strategy=strategy, target_share=target_share, copies_max=copies_max)
-            self._window = Window(WindowSettings(size_max=window))
-        except ValidationError as error:
-            raise ValueError(" ".join(map(_explained, error.errors()))) from None
+        self._settings = BalanceSettings(strategy=strategy, target_share=target_share, copies_max=copies_max)
+        self._window = Window(WindowSettings(size_max=window))
         self._rng = Random(None if seed is None else int(seed))
         self._rows = DictRows()
         self._classes: list[base.typing.ClfTarget] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,29 @@ def _with_lineup(settings: Settings) -> Settings:
     )
 
 
+def _refuse_one_arm(pairs: Iterable[str], layers: Iterable[Mapping[str, Any]]) -> None:
+    """Raise SettingsError for a strategy or a model named in the layer that names `pairs`, or in one above it: they
+    would mean nothing. Pairs above a strategy or a model take their place.
+    """
+    beside: list[str] = []
+    for layer in layers:
+        if _named_in(layer, "arms", "pairs") is not None:
+            beside = []
+        for section, key in (("balance", "strategy"), ("model", "name")):
+            if _named_in(layer, section, key) is not None:
+                beside.append(f"{section}.{key} (--{section if key == 'name' else key})")
+    if pairs and beside:
+        raise SettingsError(
+            f"arms.pairs ({', '.join(pairs)}) names the model and the strategy of each arm; {' and '.join(beside)} "
+            "would mean nothing. Leave out the one or the other (--set arms.pairs=[])."
+        )
+
+
+def _named_in(layer: Mapping[str, Any], section: str, key: str) -> Any:
+    values = layer.get(section)
+    return values.get(key) if isinstance(values, Mapping) else None
+
+
 def load(
     path: Path | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -144,7 +167,9 @@ def load(
     variables = read_environment(os.environ if environment is None else environment)
     merged = _merge(_merge(file, variables), flags or {})
     try:
-        return _with_lineup(Settings(**merged))
+        settings = Settings(**merged)
     except ValidationError as error:
         origin = str(path) if path is not None else "settings"
         raise SettingsError("\n".join(_explain(detail, origin) for detail in error.errors())) from None
+    _refuse_one_arm(settings.arms.pairs, (file, variables, flags or {}))
+    return _with_lineup(settings)

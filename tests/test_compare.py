@@ -177,7 +177,7 @@ def test_a_model_beside_arms_of_a_settings_file_is_refused_as_beside_the_flag(tm
     done = run("compare", TOY, *TABLE, "-c", settings, "--model", "naive_bayes")
     assert done.returncode == 2
     assert "arms.pairs (logistic:smote, linear:none) names the model and the strategy of each arm" in done.stderr
-    assert "--model would mean nothing. Leave out the one or the other (--set arms.pairs=[])." in done.stderr
+    assert "model.name (--model) would mean nothing. Leave out the one or the other (--set arms.p" in done.stderr
 
 
 @pytest.mark.parametrize("objective", ["average_precision", "ndcg_at_10"])
@@ -217,9 +217,10 @@ def test_arms_of_the_tail_are_measured_in_the_tail_of_a_log(shop_log: Path) -> N
     assert "tail_linear: such arms speak of tail items only" in found["conclusion"]
 
 
+@pytest.mark.parametrize("command", ["compare", "replay"])
 @pytest.mark.parametrize("named", [("--arms", "linear:none,tail_linear:none"), ("--model", "tail_linear")])
-def test_arms_of_the_tail_are_refused_for_a_table_which_has_none(named: tuple[str, str]) -> None:
-    done = run("compare", TOY, *TABLE, "-q", *named)
+def test_arms_of_the_tail_are_refused_for_a_table_which_has_none(command: str, named: tuple[str, str]) -> None:
+    done = run(command, TOY, *TABLE, "-q", *named)
     assert done.returncode == 2
     assert "arms of 'tail_linear' speak of tail items only, and a table's rows are all of the head" in done.stderr
 

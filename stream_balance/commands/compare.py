@@ -15,7 +15,7 @@ from stream_balance.commands.options import MODEL_HELP, Config, Seed, Set, Targe
 from stream_balance.commands.output import as_json, dead_letter_file, tell, write
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.commands.table import TableFlags
+from stream_balance.commands.table import TableFlags, refuse_arms_of_the_tail
 from stream_balance.commands.targets import STANDARD_OUTPUT, check_apart, file_or_stdout
 from stream_balance.commands.unread import bad_records, check_events, check_rows
 from stream_balance.core.balance import STRATEGIES
@@ -113,11 +113,7 @@ def race_rows(
     cores = [(name, each.model_copy(update={"features": features}).core()) for name, each in entered]
     reader = read_rows(path, flags.settings())
     race = Race(cores, settings.seed, reader.class_names, time.process_time, delay_rows=delay_rows)
-    if models := sorted({race.names[place].rpartition(":")[0] for place in race.tail_only} - {""}):
-        raise SettingsError(
-            f"arms of {', '.join(map(repr, models))} speak of tail items only, and a table's rows are all of the head, "
-            "where they would serve the base rate. Leave them out, or compare them on a log of events."
-        )
+    refuse_arms_of_the_tail(race.panels)
     with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
         for count, row in enumerate(reader, 1):
             if row.bad is not None:
@@ -202,11 +198,6 @@ def compare(
     settings = gather(
         config, assignments, seed=seed, model__name=model, balance__target_share=target_share, arms__pairs=listed(arms)
     )
-    if model is not None and settings.arms.pairs:
-        raise SettingsError(
-            f"arms.pairs ({', '.join(settings.arms.pairs)}) names the model and the strategy of each arm; --model "
-            "would mean nothing. Leave out the one or the other (--set arms.pairs=[])."
-        )
     check_apart([*log, config], {"--html": html, "--json": json, "--dead-letters": dead_letters})
     settings = held_fixed(settings)
     entered = runners(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from stream_balance.commands.output import dead_letter_file
 from stream_balance.commands.unread import check_rows
+from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline, row_as_search
 from stream_balance.edge.table import ColumnType, LabelledRow, TableReader, TableSettings
 from stream_balance.errors import SettingsError
@@ -54,6 +55,16 @@ class TableFlags:
             raise SettingsError(f"--{first['loc'][0] if first['loc'] else 'rows'}: {first['msg']}.") from None
 
 
+def refuse_arms_of_the_tail(panels: Iterable[Panel]) -> None:
+    """Raise SettingsError for arms that would never say a word: rows of a table are all of the head."""
+    arms = [(pair.model, arm) for panel in panels for pair, arm in zip(panel.pairs, panel.members, strict=True)]
+    if models := sorted({model for model, arm in arms if not arm.speaks_everywhere}):
+        raise SettingsError(
+            f"arms of {', '.join(map(repr, models))} speak of tail items only, and a table's rows are all of the head, "
+            "where they would serve the base rate. Leave them out, or give a log of events."
+        )
+
+
 def replay_table(
     reader: TableReader,
     settings: Settings,
@@ -71,6 +82,7 @@ def replay_table(
     pipeline = saved.pipeline if saved is not None else None
     if pipeline is None:
         pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
+    refuse_arms_of_the_tail([pipeline.panel])
     with dead_letter_file(dead_letters) as kept:
         session = Session(pipeline, settings, dead_letters=kept, journal=saved.journal if saved is not None else None)
         flush = kept.sync if kept is not None else lambda: None

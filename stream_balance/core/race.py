@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stream_balance.core.panel import Panel
 from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.records import Event, Examples, Floats, Scored, Search
 from stream_balance.core.report import Report
@@ -62,12 +63,16 @@ class Race(Pipeline):
         self._kept_rows = 0
 
     @property
+    def panels(self) -> list[Panel]:
+        """Of the runners, in their order."""
+        return [each.panel for each in (self, *self._others)]
+
+    @property
     def tail_only(self) -> frozenset[int]:
         """Places of those of whom every arm speaks of tail items only; in the head they serve the base rate."""
-        panels = [each.panel for each in (self, *self._others)]
         return frozenset(
             place
-            for place, panel in enumerate(panels)
+            for place, panel in enumerate(self.panels)
             if not any(arm.speaks_everywhere for arm in panel.members[: panel.arms])
         )
 

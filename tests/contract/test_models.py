@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import linear_model, naive_bayes, optim, preprocessing
+from river import ensemble, linear_model, naive_bayes, optim, preprocessing
 
 from stream_balance.core.arms import MODELS, Model, make_model
 from stream_balance.core.records import Columns, Samples
@@ -270,11 +270,17 @@ def test_an_offset_is_learned_with_and_served_without() -> None:
         ("math:pi", "is a float"),
         ("builtins:dict", "returned a dict, expected a River classifier"),
         ("river.linear_model:LinearRegression", "expected a River classifier"),
+        (f"{__name__}:silent", "returned a VotingClassifier, which says no probabilities"),
     ],
 )
 def test_what_is_no_model_is_refused(name: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         make_model(name)
+
+
+def silent() -> object:
+    """It votes: whatever takes part, there is no probability."""
+    return ensemble.VotingClassifier([linear_model.LogisticRegression() for _ in range(2)])
 
 
 def pipeline_factory() -> object:

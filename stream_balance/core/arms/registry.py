@@ -193,4 +193,9 @@ def _made(name: str, factory: Callable[[], Any]) -> base.Classifier:
             f"model.name: {name!r} returned a {type(classifier).__name__}, expected a River classifier "
             "(or a pipeline that ends in one)."
         )
+    if type(final).predict_proba_one is base.Classifier.predict_proba_one:
+        raise SettingsError(
+            f"model.name: {name!r} returned a {type(final).__name__}, which says no probabilities: its "
+            "predict_proba_one is not implemented. Choose a classifier that does, as linear_model.LogisticRegression."
+        )
     return classifier  # type: ignore[no-any-return]  # or a pipeline, which acts as one
