@@ -138,13 +138,13 @@ def _refuse_one_arm(pairs: Iterable[str], layers: Iterable[Mapping[str, Any]]) -
     """Raise SettingsError for a strategy or a model named in the layer that names `pairs`, or in one above it: they
     would mean nothing. Pairs above a strategy or a model take their place.
     """
-    beside: list[str] = []
+    beside: dict[str, None] = {}
     for layer in layers:
         if _named_in(layer, "arms", "pairs") is not None:
-            beside = []
-        for section, key in (("balance", "strategy"), ("model", "name")):
+            beside = {}
+        for section, key, flag in (("balance", "strategy", "strategy"), ("model", "name", "model")):
             if _named_in(layer, section, key) is not None:
-                beside.append(f"{section}.{key} (--{section if key == 'name' else key})")
+                beside[f"{section}.{key} (--{flag})"] = None
     if pairs and beside:
         raise SettingsError(
             f"arms.pairs ({', '.join(pairs)}) names the model and the strategy of each arm; {' and '.join(beside)} "

@@ -51,3 +51,11 @@ def shop_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shop") / "shop.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in generate(4000, seed=3)))
     return path
+
+
+@pytest.fixture(scope="session")
+def short_log(shop_log: Path) -> Path:
+    """The first 1,600 of them: some 20,000 impressions, the first half of which have matured."""
+    path = shop_log.with_name("short.jsonl")
+    path.write_bytes(b"".join(shop_log.read_bytes().splitlines(keepends=True)[:1_600]))
+    return path

@@ -380,10 +380,11 @@ def test_one_arm_beside_arms_of_a_layer_below_is_refused_and_arms_go_before_one_
     pairs, one = tmp_path / "pairs.toml", tmp_path / "one.toml"
     pairs.write_text('[arms]\npairs = ["linear:none"]\n')
     one.write_text('[balance]\nstrategy = "smote"\n')
-    found = run("replay", tmp_path / "log.jsonl", "-c", pairs, "--model", "logistic")
+    found = run("replay", tmp_path / "log.jsonl", "-c", pairs, "--model", "logistic", "--strategy", "none")
     assert found.returncode == 2
     assert "arms.pairs (linear:none) names the model and the strategy of each arm" in found.stderr
     assert "model.name (--model) would mean nothing. Leave out the one or the other" in found.stderr
+    assert found.stderr.count("balance.strategy (--strategy)") == 1
 
     arms = {"arms": {"pairs": ("naive_bayes:none",)}}
     variable = {"STREAM_BALANCE__BALANCE__STRATEGY": "smote"}
@@ -399,8 +400,9 @@ def test_one_arm_beside_arms_of_a_layer_below_is_refused_and_arms_go_before_one_
 
 
 def test_a_closed_loop_is_repeatable_and_shows_the_order_of_the_scores() -> None:
+    soon = ("--set", "join.window_s=120", "--set", "features.warm_s=60")  # before it has learned, all scores are equal
     first, again, own = (
-        report_of("demo", "--max-events", "3000", "--rate", "0", "--port", "0", *flags)
+        report_of("demo", "--max-events", "1500", "--rate", "0", "--port", "0", *soon, *flags)
         for flags in (["--rank-by-score"], ["--rank-by-score"], [])
     )
     assert stable(first) == stable(again)
@@ -409,4 +411,4 @@ def test_a_closed_loop_is_repeatable_and_shows_the_order_of_the_scores() -> None
     gap, own_gap = (
         abs(each["exposure"]["tail_share"] - each["exposure"]["logged_tail_share"]) for each in (first, own)
     )
-    assert gap < own_gap
+    assert gap < own_gap / 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def story(log: Path, wanted: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def matured(shop_log: Path) -> list[Examples]:
+def matured(short_log: Path) -> list[Examples]:
     """Every search that matured in the same run."""
     pipeline = make_pipeline(CHOSEN)
     found: list[Examples] = []
@@ -36,17 +35,17 @@ def matured(shop_log: Path) -> list[Examples]:
         return examples
 
     pipeline.joiner.mature = note  # type: ignore[method-assign]
-    for record in islice(read_events([shop_log], make_codec(CHOSEN)), 2500):
+    for record in read_events([short_log], make_codec(CHOSEN)):
         if record.event is not None:
             pipeline.push(record.event, record.data)
     return found
 
 
-def test_a_bought_impression_is_told_from_its_score_to_its_samples(shop_log: Path, matured: list[Examples]) -> None:
+def test_a_bought_impression_is_told_from_its_score_to_its_samples(short_log: Path, matured: list[Examples]) -> None:
     late = [each for each in matured[len(matured) // 2 :] if any(each.labels)]
     examples = late[0]
     index = examples.labels.index(1)
-    lines = story(shop_log, f"{examples.scored.event_id}/{index}")
+    lines = story(short_log, f"{examples.scored.event_id}/{index}")
     text = "\n".join(lines)
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
         "scored", "purchase", "held", "matured", "learned",
@@ -58,21 +57,21 @@ def test_a_bought_impression_is_told_from_its_score_to_its_samples(shop_log: Pat
     assert abs(int(times[1]) - float(times[2])) <= 1, "the multiplier's floor or ceiling"
 
 
-def test_a_search_is_told_with_every_item(shop_log: Path, matured: list[Examples]) -> None:
+def test_a_search_is_told_with_every_item(short_log: Path, matured: list[Examples]) -> None:
     examples = next(each for each in matured if len(each) > 2 and not any(each.labels))
-    lines = story(shop_log, examples.scored.event_id)
+    lines = story(short_log, examples.scored.event_id)
     assert sum("label none" in line for line in lines) == len(examples)
     assert sum(line.startswith("learned") and "once" in line for line in lines) == len(examples)
 
 
-def test_what_has_not_matured_is_held(shop_log: Path) -> None:
-    events = [record.event for record in read_events([shop_log], make_codec(CHOSEN)) if record.event is not None]
+def test_what_has_not_matured_is_held(short_log: Path) -> None:
+    events = [record.event for record in read_events([short_log], make_codec(CHOSEN)) if record.event is not None]
     last = [event.event_id for event in events if isinstance(event, Search)][-1]
-    assert story(shop_log, last)[-1].startswith("held")
+    assert story(short_log, last)[-1].startswith("held")
 
 
-def test_an_unknown_id_and_an_unknown_index_are_told(shop_log: Path) -> None:
+def test_an_unknown_id_and_an_unknown_index_are_told(short_log: Path) -> None:
     with pytest.raises(SettingsError, match="no search"):
-        story(shop_log, "s-none")
+        story(short_log, "s-none")
     with pytest.raises(SettingsError, match="items"):
-        story(shop_log, "s-1/999")
+        story(short_log, "s-1/999")

@@ -232,9 +232,9 @@ def in_docker() -> Iterator[Broker]:
         container.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker for all tests; see the top of this file."""
+    """A broker for all tests; see the top of this file. It ends with them: idle it takes a thirtieth of a core."""
     given = os.environ.get("STREAM_BALANCE_TEST_BOOTSTRAP")
     if given:
         yield Broker("given", given)

@@ -90,13 +90,12 @@ def produce(log: Path, settings: KafkaSettings) -> subprocess.CompletedProcess[s
 
 
 def test_run_over_complete_topics_equals_the_replay_of_the_log(
-    broker: Broker, topics: Callable[..., KafkaSettings], shop_log: Path, tmp_path: Path
+    broker: Broker, topics: Callable[..., KafkaSettings], short_log: Path
 ) -> None:
-    settings, log = topics(partitions=0), tmp_path / "log.jsonl"
-    log.write_bytes(b"".join(shop_log.read_bytes().splitlines(keepends=True)[:1600]))
-    done = produce(log, settings)
+    settings = topics(partitions=0)
+    done = produce(short_log, settings)
     assert done.returncode == 0, done.stderr
-    replayed = report_of("replay", log)
+    replayed = report_of("replay", short_log)
     ran = report_of("run", *flags(settings), "--port", "0", "--until-caught-up")
     assert comparable(ran) == comparable(replayed)
     assert ran["examples"]["in"] > 10_000
@@ -112,10 +111,10 @@ def test_run_over_complete_topics_equals_the_replay_of_the_log(
 
 
 def test_predictions_and_dead_letters_are_published(
-    broker: Broker, topics: Callable[..., KafkaSettings], shop_log: Path
+    broker: Broker, topics: Callable[..., KafkaSettings], short_log: Path
 ) -> None:
     settings = topics(partitions=0)
-    assert produce(shop_log, settings).returncode == 0
+    assert produce(short_log, settings).returncode == 0
     ran = report_of("run", *ONE_ARM, *flags(settings), "--port", "0", "--until-caught-up")
     predictions = read_all(settings, settings.predictions_topic)
     assert len(predictions) == ran["events"]["search"] - ran["examples"]["duplicates"]
@@ -156,13 +155,13 @@ def test_missing_topics_are_named(broker: Broker, topics: Callable[..., KafkaSet
 
 @pytest.mark.real_kafka
 def test_a_broker_away_for_ten_seconds_costs_nothing(
-    own_broker: OwnBroker, topics: Callable[..., KafkaSettings], shop_log: Path
+    own_broker: OwnBroker, topics: Callable[..., KafkaSettings], short_log: Path
 ) -> None:
     settings = topics(partitions=0, bootstrap=own_broker.bootstrap)
-    lines = shop_log.read_bytes().splitlines(keepends=True)
-    first = shop_log.with_name("first-half.jsonl")
+    lines = short_log.read_bytes().splitlines(keepends=True)
+    first = short_log.with_name("first-half.jsonl")
     first.write_bytes(b"".join(lines[: len(lines) // 2]))
-    second = shop_log.with_name("second-half.jsonl")
+    second = short_log.with_name("second-half.jsonl")
     second.write_bytes(b"".join(lines[len(lines) // 2 :]))
     assert produce(first, settings).returncode == 0
     service = Running(settings, *ONE_ARM)
@@ -175,7 +174,7 @@ def test_a_broker_away_for_ten_seconds_costs_nothing(
     own_broker.start()
     done = call("produce", second, *flags(settings))
     assert done.returncode == 0, done.stderr
-    whole = report_of("replay", shop_log, *ONE_ARM)
+    whole = report_of("replay", short_log, *ONE_ARM)
     wanted = whole["events"]["search"] + whole["events"]["purchase"]
     service.until(lambda report: report["events"]["search"] + report["events"]["purchase"] >= wanted)
     stopped = service.stop()
