@@ -155,13 +155,13 @@ def test_missing_topics_are_named(broker: Broker, topics: Callable[..., KafkaSet
 
 @pytest.mark.real_kafka
 def test_a_broker_away_for_ten_seconds_costs_nothing(
-    own_broker: OwnBroker, topics: Callable[..., KafkaSettings], short_log: Path
+    own_broker: OwnBroker, topics: Callable[..., KafkaSettings], shop_log: Path
 ) -> None:
     settings = topics(partitions=0, bootstrap=own_broker.bootstrap)
-    lines = short_log.read_bytes().splitlines(keepends=True)
-    first = short_log.with_name("first-half.jsonl")
+    lines = shop_log.read_bytes().splitlines(keepends=True)
+    first = shop_log.with_name("first-half.jsonl")
     first.write_bytes(b"".join(lines[: len(lines) // 2]))
-    second = short_log.with_name("second-half.jsonl")
+    second = shop_log.with_name("second-half.jsonl")
     second.write_bytes(b"".join(lines[len(lines) // 2 :]))
     assert produce(first, settings).returncode == 0
     service = Running(settings, *ONE_ARM)
@@ -174,7 +174,7 @@ def test_a_broker_away_for_ten_seconds_costs_nothing(
     own_broker.start()
     done = call("produce", second, *flags(settings))
     assert done.returncode == 0, done.stderr
-    whole = report_of("replay", short_log, *ONE_ARM)
+    whole = report_of("replay", shop_log, *ONE_ARM)
     wanted = whole["events"]["search"] + whole["events"]["purchase"]
     service.until(lambda report: report["events"]["search"] + report["events"]["purchase"] >= wanted)
     stopped = service.stop()
