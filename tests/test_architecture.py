@@ -15,7 +15,12 @@ ROOT = Path(__file__).parent.parent / "stream_balance"
 FOUNDATION = {"stream_balance.core.records", "stream_balance.errors"}
 EXTRA: dict[str, set[str]] = {
     "core/pipeline.py": {"stream_balance.core"},
-    "core/race.py": {"stream_balance.core.pipeline", "stream_balance.core.report", "stream_balance.core.settings"},
+    "core/race.py": {
+        "stream_balance.core.panel",
+        "stream_balance.core.pipeline",
+        "stream_balance.core.report",
+        "stream_balance.core.settings",
+    },
     "core/verdict.py": {
         "stream_balance.core.comparison",
         "stream_balance.core.metrics_math",
@@ -49,6 +54,7 @@ EXTRA: dict[str, set[str]] = {
         "stream_balance.core.arm_report",
         "stream_balance.core.said",
         "stream_balance.core.settings",
+        "stream_balance.core.settling",
         "stream_balance.core.standings",
         "stream_balance.core.threshold",
         "stream_balance.core.window",

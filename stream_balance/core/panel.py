@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from struct import Struct
 from typing import Any, Protocol, TypeVar
@@ -27,9 +27,10 @@ from stream_balance.core.gather import Gather, Patience, worth_learning
 from stream_balance.core.lineup import DEFAULT_ARMS, RIVER_LOGISTIC, Pair, chosen
 from stream_balance.core.odds import logits
 from stream_balance.core.rates import Rates, RateWatch
-from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, fitted
+from stream_balance.core.records import ORIGINS, TIERS, Arrivals, Columns, Examples, Floats, Scored, fitted
 from stream_balance.core.said import Layout, against_rest, calibrated_odds, losses_at, odds_of, probability_of
 from stream_balance.core.settings import CoreSettings
+from stream_balance.core.settling import Settling
 from stream_balance.core.standings import Standings
 from stream_balance.core.threshold import Threshold
 from stream_balance.core.window import Window
@@ -115,6 +116,7 @@ class Panel:
         self._last = [make_last(settings.calibrate, classes, base_rate) for _ in range(mixtures)]
         self._patience = Patience(settings.calibrate.block_rows)
         self._rate_watch = RateWatch(classes)
+        self._settling = Settling()
         self._uncalibrated: Gather[Examples] = Gather()  # not yet learned by the calibrators
         self._untaught: Gather[Arrivals] = Gather()  # nor by the members that nothing balances
         self._plain = [member for member in self.members if not member.balances]
@@ -227,6 +229,8 @@ class Panel:
         has seen those before all of them: who has not learned them yet reads a row by moments newer than its weights.
         """
         scored, labels = examples.scored, examples.labels
+        if self._settling.is_stale(scored.model_version):
+            examples = replace(examples, scored=self._again(scored, columns))
         self._uncalibrated.add(examples)
         if self._patience.has_enough(labels):
             self._calibrate(between)
@@ -245,10 +249,17 @@ class Panel:
                     between()
         self.recent.observe(arrivals, scored.ts_us)
         since = self._rate_watch.changed(labels)
+        self._settling.learned(len(labels), self.version)
         if since is not None:
+            self._settling.begin()
             for calibrator in (*(member.calibrator for member in self.members), *self._last):
                 calibrator.begin_anew(since)
         return losses_at(arrivals.probability, labels)
+
+    def _again(self, scored: Scored, columns: Columns) -> Scored:
+        """With what the members say of it now, before they learn it, for the calibrators alone."""
+        values = fitted(scored.values, len(columns))
+        return self._layout.again(scored, self._ask(len(self.members), values, scored.tiers, columns)[0])
 
     def catch_up(self, columns: Columns, trail: Trail, between: Callable[[], None] = lambda: None) -> None:
         """The members that nothing balances learn the rows that wait for them, if any do."""
@@ -359,7 +370,7 @@ class Panel:
             self.standings.digest_state(), [last.digest_state() for last in self._last],
             [[each.scored.event_id, list(each.labels)] for each in self._uncalibrated.waiting],
             [[each.values, list(each.labels), each.tiers] for each in self._untaught.waiting],
-            self._rate_watch.digest_state(),
+            self._rate_watch.digest_state(), self._settling.digest_state(),
         ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ Labels are class ids: 0 is "no outcome", 1..C-1 are outcomes. Probabilities are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Literal
 
@@ -218,6 +218,12 @@ class Scored:
         matrix = self.matrix()
         outcomes = _outcomes(matrix, self.width)
         return matrix[:, self.width + outcomes : self.width + 2 * outcomes]
+
+    def saying(self, raw: Floats, said: bytes) -> Scored:
+        """The same search with another own word, (n, C-1), and other words of the arms, where they are kept apart."""
+        matrix = self.matrix().copy()
+        matrix[:, self.width : self.width + _outcomes(matrix, self.width)] = raw
+        return replace(self, block=matrix.tobytes() + self.block[-_STAMP.size :], said=said)
 
     def arrivals(self, labels: Sequence[int]) -> Arrivals:
         """The rows with their labels; views of the block."""

@@ -147,6 +147,23 @@ class Layout:
             return pack(f"{len(parts)}f", *parts)
         return np.array(parts, dtype=np.float32).tobytes() if parts else b""
 
+    def again(self, scored: Scored, raw: Sequence[Values]) -> Scored:
+        """With these own probabilities by member, (n, C-1) each, in the place of what was said then; where one is NaN,
+        what was said then.
+        """
+        shape = len(scored), self.classes - 1
+        own = scored.raw
+        if self.alone:
+            now = np.reshape(raw[0], shape)
+            own = np.where(np.isnan(now), own, now)
+        if not scored.said:
+            return scored.saying(own, b"")
+        table = np.frombuffer(scored.said, np.float32).reshape(-1, *shape).copy()
+        words = np.array([logits(np.reshape(each, shape)) for each in raw[self.first :]])
+        kept = table[: len(words)]
+        kept[:] = np.where(np.isnan(words), kept, words)
+        return scored.saying(own, table.tobytes())
+
     def read(self, several: Sequence[Scored]) -> Said:
         """What was said of searches, end to end."""
         tables = [np.frombuffer(each.said, np.float32).reshape(-1, len(each), self.classes - 1) for each in several]

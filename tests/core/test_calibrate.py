@@ -387,3 +387,25 @@ def test_where_there_are_many_classes_each_has_its_rate() -> None:
         for start in range(30_000, 60_000, 5_000)
     ]
     assert np.mean(away) < 0.05
+
+
+def test_all_that_was_learned_begins_anew() -> None:
+    """Every part of it: lines, what they are trusted, shapes, and what the classes together come to."""
+    rng = np.random.default_rng(4)
+    truth = np.array([0.7, 0.2, 0.1])
+    calibrator, fresh = Calibrator(CalibratorSettings(), 3), Calibrator(CalibratorSettings(), 3)
+    for _ in range(60):
+        word = logits(np.tile(truth[1:], (64, 1))) + 1.0 + rng.normal(size=(64, 1))
+        calibrator.learn_many(word, bytes(64), rng.choice(3, 64, p=truth).tolist())
+    lines = [line for several in (*calibrator._quick, *calibrator._slow) for line in several]
+    parts = [*calibrator._shapes, *calibrator._marginals]
+    seen = [memory for memory in (*(line.memory for line in lines), *(each._memory for each in parts)) if memory.seen]
+    assert len(seen) > 6
+    assert min(memory.seen for memory in seen) > 3_000
+    trusts = calibrator._trusts[0]
+    pairs = zip(trusts, fresh._trusts[0], strict=True)
+    assert any(mine.weights.tolist() != new.weights.tolist() for mine, new in pairs)
+    calibrator.begin_anew(64)
+    assert {memory.seen for memory in seen} == {64}
+    for trust in trusts:
+        assert trust.weights.tolist() == trust._back.tolist()

@@ -151,3 +151,13 @@ def test_at_first_those_that_are_sure_early_weigh_little_and_the_rate_draws_once
     assert ensemble.mixture.weights(0).round(2).tolist() == [0.44, 0.06, 0.06, 0.44]
     said = ensemble.calibrator.apply(np.array([[-1.0]]), b"\0")[0, 0]
     assert said == pytest.approx(1.0 / (1.0 + np.e))
+
+
+def test_all_its_calibrators_begin_anew_when_the_rate_has_fallen() -> None:
+    ensemble = Ensemble(2, seed=1)
+    taught(ensemble, *rows_of(3_000, seed=1, rate=0.2), asked=False)
+    before = [each._quick[0][0].memory.seen for each in (*ensemble.calibrators, ensemble.calibrator)]
+    assert min(before) > 2_800
+    taught(ensemble, *rows_of(600, seed=2, rate=0.01), asked=False)
+    after = [each._quick[0][0].memory.seen for each in (*ensemble.calibrators, ensemble.calibrator)]
+    assert max(after) <= 600

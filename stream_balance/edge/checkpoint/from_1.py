@@ -35,6 +35,7 @@ from stream_balance.core.pipeline import Pipeline
 from stream_balance.core.rates import RateWatch
 from stream_balance.core.records import Floats
 from stream_balance.core.retrain import Retrain
+from stream_balance.core.settling import Settling
 from stream_balance.core.standings import Standings
 from stream_balance.core.straighten import Straightener, Trust
 from stream_balance.core.target import TargetControl
@@ -201,7 +202,7 @@ def _pipeline(pipeline: Any) -> None:
         panel, _uncalibrated=Gather(), _untaught=Gather(), _patience=Patience(pipeline.settings.calibrate.block_rows)
     )
     panel._patience.skip(panel.examples)
-    _begin(panel, _rate_watch=RateWatch(panel.classes))
+    _begin(panel, _rate_watch=RateWatch(panel.classes), _settling=Settling())
     _begin(panel, _plain=[member for member in panel.members if member.pair.strategy == NONE])
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
     _begin(panel, _last=[make_last(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])

@@ -1,0 +1,78 @@
+"""After the rate of outcomes has fallen, what the service says of rows comes down to it, also where labels are late.
+
+The benchmark is `benchmarks/rate_fall`; what is served at once is looked at here, for its mean has no noise of labels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream_balance.core.pipeline import Pipeline, row_as_search
+from stream_balance.core.settling import SETTLING_ROWS
+from stream_balance.settings import load
+
+BEFORE, AFTER, FALL = 0.2, 0.01, 5_000
+ALONE, MIXED = ("logistic:none",), ("linear:none", "logistic:none")
+
+
+def rows_of(rng: np.random.Generator, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Four columns, two of which tell the outcome, always alike."""
+    labels = (rng.random(len(rates)) < rates).astype(int)
+    rows = rng.normal(size=(len(rates), 4))
+    rows[:, :2] += 1.5 * labels[:, None]
+    return rows, labels
+
+
+def said_over_rate(arms: tuple[str, ...], delay: int, looks: tuple[int, ...], seed: int) -> list[float]:
+    """Mean probability of rows of the new rate, over it, so many rows after it has fallen."""
+    rng = np.random.default_rng(seed)
+    rows, labels = rows_of(rng, np.where(np.arange(FALL + looks[-1]) < FALL, BEFORE, AFTER))
+    asked, _ = rows_of(rng, np.full(2_000, AFTER))
+    rooms = {"arms": {"pairs": arms, "references": False}, "features": {"builtin": False, "state": False}}
+    settings = load(None, {"seed": seed, **rooms}, {})
+    pipeline, found = Pipeline(settings.core(), seed, ("no", "yes"), delay_rows=delay), []
+    for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
+        pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
+        if i - FALL in looks:
+            served, _ = pipeline.panel.look(asked, bytes(len(asked)), pipeline.featurizer.columns)
+            found.append(served.mean() / AFTER)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arms", "delay", "looks"),
+    [
+        (MIXED, 0, (2_500, 3_500, 4_500)),  # .99 here; .55 if calibrators do not begin anew, .73 if the last does not
+        (ALONE, 2_000, (3_000, 4_000, 5_000, 6_000)),  # 1.04; .55 if they learn from what was said then
+        (MIXED, 2_000, (3_000, 4_000, 5_000, 6_000)),  # .92; .33
+    ],
+    ids=["mixed, at once", "alone, late", "mixed, late"],
+)
+def test_what_is_served_comes_down_with_the_rate(arms: tuple[str, ...], delay: int, looks: tuple[int, ...]) -> None:
+    found = [said_over_rate(arms, delay, looks, seed) for seed in range(3)]
+    assert 0.78 < np.mean(found) < 1.25
+
+
+def test_it_is_settled_when_all_that_was_scored_before_has_matured() -> None:
+    """Rows are asked about twice for a while, not for ever."""
+    delay, asked = 500, 0
+    rng = np.random.default_rng(0)
+    rows, labels = rows_of(rng, np.where(np.arange(FALL + SETTLING_ROWS + 4 * delay) < FALL, BEFORE, AFTER))
+    rooms = {"arms": {"pairs": ALONE, "references": False}, "features": {"builtin": False, "state": False}}
+    pipeline = Pipeline(load(None, rooms, {}).core(), 0, ("no", "yes"), delay_rows=delay)
+    again, when = pipeline.panel._again, []
+
+    def counted(*arguments: object) -> object:
+        nonlocal asked
+        asked += 1
+        when.append(i)
+        return again(*arguments)  # type: ignore[arg-type]
+
+    pipeline.panel._again = counted  # type: ignore[method-assign,assignment]
+    for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
+        pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
+    assert FALL + delay < when[0] < FALL + delay + 400, "once it is certain"
+    assert len(when) == when[-1] - when[0] + 1, "every row"
+    assert asked == pytest.approx(SETTLING_ROWS + delay, abs=100), "until it has settled, and those scored before"
+    assert when[-1] < len(rows)
