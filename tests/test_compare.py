@@ -231,6 +231,9 @@ def test_arms_of_the_tail_are_refused_for_a_table_which_has_none(command: str, n
     done = run(command, TOY, *TABLE, "-q", *named)
     assert done.returncode == 2
     assert "arms of 'tail_linear' speak of tail items only, and a table's rows are all of the head" in done.stderr
+    apart = run(command, TOY, *TABLE, "-q", "--set", "balance.by_tier=true")
+    assert apart.returncode == 2
+    assert "balance.by_tier balances popular and rare items apart, and a table has no items" in apart.stderr
 
 
 def test_a_log_of_events_is_compared_too(short_log: Path) -> None:

@@ -15,7 +15,7 @@ from stream_balance.commands.options import MODEL_HELP, Config, Seed, Set, Targe
 from stream_balance.commands.output import as_json, dead_letter_file, tell, write
 from stream_balance.commands.progress import progress_bar
 from stream_balance.commands.signals import stop_on_signals
-from stream_balance.commands.table import TableFlags, refuse_arms_of_the_tail
+from stream_balance.commands.table import TableFlags, refuse_tiers
 from stream_balance.commands.targets import STANDARD_OUTPUT, check_apart, file_or_stdout
 from stream_balance.commands.unread import bad_records, check_events, check_rows
 from stream_balance.core.balance import STRATEGIES
@@ -113,7 +113,7 @@ def race_rows(
     cores = [(name, each.model_copy(update={"features": features}).core()) for name, each in entered]
     reader = read_rows(path, flags.settings())
     race = Race(cores, settings.seed, reader.class_names, time.process_time, delay_rows=delay_rows)
-    refuse_arms_of_the_tail(race.panels)
+    refuse_tiers(settings, race.panels)
     with progress_bar(reader.bytes_total, lambda: reader.bytes_read, quiet) as show:
         for count, row in enumerate(reader, 1):
             if row.bad is not None:

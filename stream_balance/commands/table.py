@@ -55,8 +55,15 @@ class TableFlags:
             raise SettingsError(f"--{first['loc'][0] if first['loc'] else 'rows'}: {first['msg']}.") from None
 
 
-def refuse_arms_of_the_tail(panels: Iterable[Panel]) -> None:
-    """Raise SettingsError for arms that would never say a word: rows of a table are all of the head."""
+def refuse_tiers(settings: Settings, panels: Iterable[Panel]) -> None:
+    """Raise SettingsError for what means nothing where rows are all of the head: balancing tiers apart, and arms that
+    would never say a word.
+    """
+    if settings.balance.by_tier:
+        raise SettingsError(
+            "balance.by_tier balances popular and rare items apart, and a table has no items. Leave it out "
+            "(--set balance.by_tier=false), or give a log of events."
+        )
     arms = [(pair.model, arm) for panel in panels for pair, arm in zip(panel.pairs, panel.members, strict=True)]
     if models := sorted({model for model, arm in arms if not arm.speaks_everywhere}):
         raise SettingsError(
@@ -82,7 +89,7 @@ def replay_table(
     pipeline = saved.pipeline if saved is not None else None
     if pipeline is None:
         pipeline = Pipeline(settings.core(), settings.seed, reader.class_names, delay_rows=label_delay_rows)
-    refuse_arms_of_the_tail([pipeline.panel])
+    refuse_tiers(settings, [pipeline.panel])
     with dead_letter_file(dead_letters) as kept:
         session = Session(pipeline, settings, dead_letters=kept, journal=saved.journal if saved is not None else None)
         flush = kept.sync if kept is not None else lambda: None

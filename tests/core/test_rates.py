@@ -119,3 +119,13 @@ def test_a_change_is_told_once_and_when_it_was(before: float, after: float, toge
         ((at, began),) = told
         assert at <= 3_000 + 900
         assert abs(began - 3_000) <= 192  # three blocks
+
+
+def test_a_block_alone_however_odd_cuts_nothing() -> None:
+    rates = Rates(RateSettings())
+    size = RateSettings().block_rows
+    rates.observe_many([int(row % 50 == 0) for row in range(40 * size)])
+    rates.observe_many([1] * size)
+    assert sum(rates.window_counts()) == 41 * size
+    rates.observe_many([1] * size)
+    assert sum(rates.window_counts()) == 2 * size

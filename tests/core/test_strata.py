@@ -81,6 +81,9 @@ def test_each_tier_comes_to_the_target_and_its_offsets_say_how(name: str) -> Non
             }
             assert all(offset[0] == pytest.approx(math.log(m1 / m0), abs=0.3) for offset in mine)
     assert cells.strategy.target_share_after_clamps() == pytest.approx(0.2, abs=0.02)
+    head, tail = (each.multipliers()[1] for each in cells.strategy.parts())
+    shown = cells.strategy.multipliers()[1]
+    assert shown == pytest.approx(0.6 * head + 0.4 * tail, abs=0.05 * abs(tail - head)), "by the tail's share, .4"
 
 
 def test_without_strata_the_tail_gets_less_than_the_target() -> None:
