@@ -229,7 +229,7 @@ class Panel:
         has seen those before all of them: who has not learned them yet reads a row by moments newer than its weights.
         """
         scored, labels = examples.scored, examples.labels
-        if self._settling.is_stale(scored.model_version):
+        if self._settling.is_stale(version := scored.model_version) and version != self.version:
             examples = replace(examples, scored=self._again(scored, columns))
         self._uncalibrated.add(examples)
         if self._patience.has_enough(labels):

@@ -1,29 +1,30 @@
-"""Settling: which rows were scored by models that have come down, or up, since the rate changed.
+"""Settling: which rows were scored by models that have moved far since, as young ones do, and all after a change of the
+rate.
 
 In: that the rate has changed, rows learned, versions of the model. Out: whether what was said then is out of date.
 """
 
 from __future__ import annotations
 
-SETTLING_ROWS = 4_000  # learned ones after which models follow the new rate
+SETTLING_ROWS = 4_000  # learned ones after which models follow the rate
 
 
 class Settling:
-    """Labels are late: for as long as they are held, rows mature whose scores are of before the models followed a
-    change of the rate. Whoever learned from those scores how far they are off would put right what the models have put
-    right by themselves since.
+    """Labels are late: for as long as they are held, rows mature whose scores are of before the models had learned
+    anything, or had followed a change of the rate. Whoever learned from those scores how far they are off would put
+    right what the models have put right by themselves since. A stream begins with it.
 
     >>> settling = Settling()
-    >>> settling.is_stale(3)
-    False
-    >>> settling.begin(); settling.learned(SETTLING_ROWS, version=9); [settling.is_stale(each) for each in (3, 9)]
+    >>> settling.learned(SETTLING_ROWS, version=9); [settling.is_stale(each) for each in (3, 9)]
     [True, False]
+    >>> settling.begin(); settling.is_stale(9)
+    True
     """
 
     __slots__ = ("_left", "_settled")
 
     def __init__(self) -> None:
-        self._left = 0  # rows still to be learned until models have settled
+        self._left = SETTLING_ROWS  # rows still to be learned until models have settled
         self._settled = 0  # the first version that had
 
     def begin(self) -> None:

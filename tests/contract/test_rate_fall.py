@@ -55,24 +55,46 @@ def test_what_is_served_comes_down_with_the_rate(arms: tuple[str, ...], delay: i
 
 
 def test_it_is_settled_when_all_that_was_scored_before_has_matured() -> None:
-    """Rows are asked about twice for a while, not for ever."""
-    delay, asked = 500, 0
+    """Rows are asked about twice for a while, in the youth of a stream and after the fall, not for ever."""
+    delay = 500
     rng = np.random.default_rng(0)
-    rows, labels = rows_of(rng, np.where(np.arange(FALL + SETTLING_ROWS + 4 * delay) < FALL, BEFORE, AFTER))
+    fall = FALL + SETTLING_ROWS
+    rows, labels = rows_of(rng, np.where(np.arange(fall + SETTLING_ROWS + 4 * delay) < fall, BEFORE, AFTER))
     rooms = {"arms": {"pairs": ALONE, "references": False}, "features": {"builtin": False, "state": False}}
-    pipeline = Pipeline(load(None, rooms, {}).core(), 0, ("no", "yes"), delay_rows=delay)
-    again, when = pipeline.panel._again, []
+    pipeline, when = Pipeline(load(None, rooms, {}).core(), 0, ("no", "yes"), delay_rows=delay), list[int]()
+    again = pipeline.panel._again
 
-    def counted(*arguments: object) -> object:
-        nonlocal asked
-        asked += 1
+    def noted(*arguments: object) -> object:
         when.append(i)
         return again(*arguments)  # type: ignore[arg-type]
 
-    pipeline.panel._again = counted  # type: ignore[method-assign,assignment]
+    pipeline.panel._again = noted  # type: ignore[method-assign,assignment]
     for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
         pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
-    assert FALL + delay < when[0] < FALL + delay + 400, "once it is certain"
-    assert len(when) == when[-1] - when[0] + 1, "every row"
-    assert asked == pytest.approx(SETTLING_ROWS + delay, abs=100), "until it has settled, and those scored before"
-    assert when[-1] < len(rows)
+    young, after = [each for each in when if each < fall], [each for each in when if each >= fall]
+    assert young == [*range(delay + 2, delay + 2 + len(young))], "every row, once something was learned"
+    assert fall + delay < after[0] < fall + delay + 400, "once the fall is certain"
+    assert after == [*range(after[0], after[0] + len(after))]
+    for asked in (young, after):
+        assert len(asked) == pytest.approx(SETTLING_ROWS + delay, abs=100), "until settled, and those scored before"
+    assert after[-1] < len(rows)
+
+
+@pytest.mark.parametrize("arms", [ALONE, MIXED], ids=["alone", "mixed"])
+def test_a_young_stream_with_late_labels_is_honest(arms: tuple[str, ...]) -> None:
+    """It begins at the rate that warm starts have, five times too high, and models come down by themselves: what puts
+    them right while they do was taken off twice (.43 of the rate alone, .83 now; mixed 1.20 and 1.13).
+    """
+    found = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        rows, labels = rows_of(rng, np.full(7_000, AFTER))
+        asked, _ = rows_of(rng, np.full(2_000, AFTER))
+        rooms = {"arms": {"pairs": arms, "references": False}, "features": {"builtin": False, "state": False}}
+        pipeline = Pipeline(load(None, {"seed": seed, **rooms}, {}).core(), seed, ("no", "yes"), delay_rows=2_000)
+        for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
+            pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
+            if i in (5_000, 6_000, 7_000):
+                served, _ = pipeline.panel.look(asked, bytes(len(asked)), pipeline.featurizer.columns)
+                found.append(served.mean() / AFTER)
+    assert 0.75 < np.mean(found) < 1.3

@@ -202,7 +202,10 @@ def _pipeline(pipeline: Any) -> None:
         panel, _uncalibrated=Gather(), _untaught=Gather(), _patience=Patience(pipeline.settings.calibrate.block_rows)
     )
     panel._patience.skip(panel.examples)
-    _begin(panel, _rate_watch=RateWatch(panel.classes), _settling=Settling())
+    _begin(panel, _rate_watch=RateWatch(panel.classes))
+    if not hasattr(panel, "_settling"):
+        panel._settling = Settling()
+        panel._settling.learned(panel.examples, panel.version)
     _begin(panel, _plain=[member for member in panel.members if member.pair.strategy == NONE])
     mixtures = (panel.arms > 1) + (panel.standings.none_mixture is not None)
     _begin(panel, _last=[make_last(pipeline.settings.calibrate, panel.classes, base_rate) for _ in range(mixtures)])
