@@ -57,11 +57,6 @@ def rows(before: float, after: float, seed: int, n: int) -> Iterator[tuple[dict[
         yield {f"x{j}": float(rng.normal(1.5 * outcome if j < 2 else 0.0)) for j in range(4)}, outcome
 
 
-def at_once(model: Any, stream: Rows) -> list[float]:
-    """What is said of each row; then it is learned."""
-    return late(model, stream, 0)
-
-
 def late(model: Any, stream: Rows, delay: int) -> list[float]:
     """What is said of each row; the one of `delay` rows ago is learned then."""
     said, waiting = [], deque[tuple[dict[str, float], bool]]()
@@ -98,7 +93,7 @@ def found(before: float, after: float, seed: int, delay: int) -> dict[str, Float
     """What `measured` says of each learner."""
     stream = list(rows(before, after, seed, STRETCHES[-1][1] + delay))
     if not delay:
-        return {name: measured(at_once(make(), stream), stream, after) for name, make in LEARNERS.items()}
+        return {name: measured(late(make(), stream, 0), stream, after) for name, make in LEARNERS.items()}
     plain = measured(late(logistic(), stream, delay), stream, after)
     return {"River logistic": plain} | {name: measured(p, stream, after) for name, p in service(stream, delay, seed)}
 

@@ -5,6 +5,8 @@ The benchmark is `benchmarks/rate_fall`; what is served at once is looked at her
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -24,17 +26,26 @@ def rows_of(rng: np.random.Generator, rates: np.ndarray) -> tuple[np.ndarray, np
     return rows, labels
 
 
-def said_over_rate(arms: tuple[str, ...], delay: int, looks: tuple[int, ...], seed: int) -> list[float]:
-    """Mean probability of rows of the new rate, over it, so many rows after it has fallen."""
-    rng = np.random.default_rng(seed)
-    rows, labels = rows_of(rng, np.where(np.arange(FALL + looks[-1]) < FALL, BEFORE, AFTER))
-    asked, _ = rows_of(rng, np.full(2_000, AFTER))
+def pipeline_of(arms: tuple[str, ...], delay: int, seed: int = 0) -> Pipeline:
     rooms = {"arms": {"pairs": arms, "references": False}, "features": {"builtin": False, "state": False}}
-    settings = load(None, {"seed": seed, **rooms}, {})
-    pipeline, found = Pipeline(settings.core(), seed, ("no", "yes"), delay_rows=delay), []
+    return Pipeline(load(None, {"seed": seed, **rooms}, {}).core(), seed, ("no", "yes"), delay_rows=delay)
+
+
+def pushed(pipeline: Pipeline, rows: np.ndarray, labels: np.ndarray) -> Iterator[int]:
+    """How many there have been, after each."""
     for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
         pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
-        if i - FALL in looks:
+        yield i
+
+
+def said_over_rate(arms: tuple[str, ...], delay: int, fall: int, looks: tuple[int, ...], seed: int) -> list[float]:
+    """Mean probability of rows of the new rate, over it, so many rows after it has fallen (at 0: from the start)."""
+    rng = np.random.default_rng(seed)
+    rows, labels = rows_of(rng, np.where(np.arange(fall + looks[-1]) < fall, BEFORE, AFTER))
+    asked, _ = rows_of(rng, np.full(2_000, AFTER))
+    pipeline, found = pipeline_of(arms, delay, seed), []
+    for i in pushed(pipeline, rows, labels):
+        if i - fall in looks:
             served, _ = pipeline.panel.look(asked, bytes(len(asked)), pipeline.featurizer.columns)
             found.append(served.mean() / AFTER)
     return found
@@ -50,7 +61,7 @@ def said_over_rate(arms: tuple[str, ...], delay: int, looks: tuple[int, ...], se
     ids=["mixed, at once", "alone, late", "mixed, late"],
 )
 def test_what_is_served_comes_down_with_the_rate(arms: tuple[str, ...], delay: int, looks: tuple[int, ...]) -> None:
-    found = [said_over_rate(arms, delay, looks, seed) for seed in range(3)]
+    found = [said_over_rate(arms, delay, FALL, looks, seed) for seed in range(3)]
     assert 0.78 < np.mean(found) < 1.25
 
 
@@ -60,17 +71,16 @@ def test_it_is_settled_when_all_that_was_scored_before_has_matured() -> None:
     rng = np.random.default_rng(0)
     fall = FALL + SETTLING_ROWS
     rows, labels = rows_of(rng, np.where(np.arange(fall + SETTLING_ROWS + 4 * delay) < fall, BEFORE, AFTER))
-    rooms = {"arms": {"pairs": ALONE, "references": False}, "features": {"builtin": False, "state": False}}
-    pipeline, when = Pipeline(load(None, rooms, {}).core(), 0, ("no", "yes"), delay_rows=delay), list[int]()
+    pipeline, when, before = pipeline_of(ALONE, delay), list[int](), 0
     again = pipeline.panel._again
 
     def noted(*arguments: object) -> object:
-        when.append(i)
+        when.append(before + 1)
         return again(*arguments)  # type: ignore[arg-type]
 
     pipeline.panel._again = noted  # type: ignore[method-assign,assignment]
-    for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
-        pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
+    for i in pushed(pipeline, rows, labels):
+        before = i
     young, after = [each for each in when if each < fall], [each for each in when if each >= fall]
     assert young == [*range(delay + 2, delay + 2 + len(young))], "every row, once something was learned"
     assert fall + delay < after[0] < fall + delay + 400, "once the fall is certain"
@@ -85,16 +95,5 @@ def test_a_young_stream_with_late_labels_is_honest(arms: tuple[str, ...]) -> Non
     """It begins at the rate that warm starts have, five times too high, and models come down by themselves: what puts
     them right while they do was taken off twice (.43 of the rate alone, .83 now; mixed 1.20 and 1.13).
     """
-    found = []
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        rows, labels = rows_of(rng, np.full(7_000, AFTER))
-        asked, _ = rows_of(rng, np.full(2_000, AFTER))
-        rooms = {"arms": {"pairs": arms, "references": False}, "features": {"builtin": False, "state": False}}
-        pipeline = Pipeline(load(None, {"seed": seed, **rooms}, {}).core(), seed, ("no", "yes"), delay_rows=2_000)
-        for i, (row, label) in enumerate(zip(rows.tolist(), labels.tolist(), strict=True), 1):
-            pipeline.push_row(row_as_search(i, i, {f"x{j}": value for j, value in enumerate(row)}), label)
-            if i in (5_000, 6_000, 7_000):
-                served, _ = pipeline.panel.look(asked, bytes(len(asked)), pipeline.featurizer.columns)
-                found.append(served.mean() / AFTER)
+    found = [said_over_rate(arms, 2_000, 0, (5_000, 6_000, 7_000), seed) for seed in range(4)]
     assert 0.75 < np.mean(found) < 1.3
